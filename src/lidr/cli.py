@@ -1,0 +1,182 @@
+"""The command line: `run`, one command per stage in their order, and a few helpers.
+
+Commands are parsed before anything heavy is imported, so `lidr --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lidr.config import Config
+    from lidr.run_dir import RunDir
+
+app = typer.Typer(
+    help="Make a language model better in its weak languages; its best language is the teacher (arXiv 2410.08964).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+lab = typer.Typer(help="The laboratory: a small world in six languages and a small model that knows it unevenly.")
+app.add_typer(lab, name="lab")
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+IterationOption = Annotated[int | None, typer.Option("--iteration", "-i", help="Default: the first that is owed.")]
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (see `lidr recipes`) or a YAML file.")],
+    run_dir: Annotated[Path | None, typer.Option(help="Where the run lives. Default: runs/RECIPE.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
+) -> None:
+    """All iterations with evaluation and report; the same command continues an interrupted run."""
+    from lidr import loop
+    from lidr.config import load_config
+    from lidr.run_dir import RunDir
+
+    config = load_config(recipe, set_)
+    folder = run_dir or Path("runs") / config.name
+    loop.run(config, RunDir.start(config, folder, say=_say))
+    _say(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def respond(run: RunArgument, iteration: IterationOption = None) -> None:
+    """Step 2: the model answers every prompt in every language (reads the prompts first, step 1)."""
+    _stages(run, iteration, "prompts", "responses")
+
+
+@app.command()
+def translate(run: RunArgument, iteration: IterationOption = None) -> None:
+    """Step 3: the model translates its own answers."""
+    _stages(run, iteration, "translations")
+
+
+@app.command()
+def pair(run: RunArgument, iteration: IterationOption = None) -> None:
+    """Step 4: preference pairs; prints the drop reasons by language."""
+    config, run_dir, done = _stages(run, iteration, "pairs")
+    from lidr.stages.pairs import read_summary
+    from lidr.tables import print_drops
+
+    print_drops(config, read_summary(run_dir, done), done)
+
+
+@app.command()
+def train(run: RunArgument, iteration: IterationOption = None) -> None:
+    """Step 5: train the next model on the pairs."""
+    _stages(run, iteration, "training")
+
+
+@app.command()
+def evaluate(run: RunArgument, iteration: IterationOption = None) -> None:
+    """Step 6: measure a model on the recipe's benchmarks (iteration 0 is the model as it came)."""
+    config, run_dir, _ = _stages(run, iteration, "evaluation")
+    from lidr.results import write_results
+
+    write_results(config, run_dir)
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Write results.json, report.html and report.md anew."""
+    from lidr.results import write_results
+    from lidr.run_dir import RunDir
+    from lidr.stages import report as report_stage
+
+    run_dir, config = RunDir.load(run)
+    write_results(config, run_dir)
+    report_stage.run(config, run_dir)
+    _say(f"report: {run / 'report.html'}")
+
+
+@app.command()
+def status(run: RunArgument) -> None:
+    """What a run has done and what it still owes."""
+    from lidr.run_dir import RunDir
+    from lidr.status import run_status
+    from lidr.tables import print_status
+
+    run_dir, config = RunDir.load(run)
+    print_status(run_status(config, run_dir))
+
+
+@app.command()
+def recipes() -> None:
+    """The recipes that come with the package."""
+    from lidr.config import load_config, shipped_recipes
+    from lidr.tables import print_recipes
+
+    print_recipes([(name, load_config(name).description) for name in shipped_recipes()])
+
+
+@app.command("import-gguf")
+def import_gguf(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A GGUF file of an instruct model.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new Hugging Face folder.")],
+) -> None:
+    """Turn a GGUF file into a plain Hugging Face folder (bfloat16 safetensors) that can be trained."""
+    from lidr import models
+
+    models.import_gguf(file, out)
+    _say(f"model: {out}")
+
+
+@lab.command()
+def pretrain(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new model folder.")],
+    seed: Annotated[int, typer.Option(help="Seed of the weights and the order of the corpus.")] = 0,
+) -> None:
+    """Pre-train the laboratory's model from nothing, as the one in the package was made."""
+    from lidr.lab.pretrain import pretrain as pretrain_model
+
+    pretrain_model(out, seed=seed, log=_say)
+
+
+def main() -> None:
+    """The entry point: errors that are the user's to mend come as a message, an interrupt as a hint."""
+    from lidr.errors import LidrError
+
+    try:
+        app()
+    except LidrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; everything finished is kept, the same command continues", file=sys.stderr)
+        sys.exit(130)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _stages(run: Path, iteration: int | None, *stages: str) -> tuple[Config, RunDir, int]:
+    """Run stages of one iteration in this process; returns which iteration it was."""
+    from lidr.run_dir import RunDir
+    from lidr.status import first_owed
+
+    run_dir, config = RunDir.load(run)
+    last = config.iterations
+    if iteration is None:
+        iteration = first_owed(config, run_dir, stages[-1])
+    if not (0 if stages[-1] == "evaluation" else 1) <= iteration <= last:
+        raise typer.BadParameter(f"this run has iterations 1 to {last}", param_hint="--iteration")
+    return config, run_dir, _run_stages(config, run_dir, iteration, stages)
+
+
+def _run_stages(config: Any, run_dir: Any, iteration: int, stages: tuple[str, ...]) -> int:
+    from lidr import loop
+
+    with run_dir.lock() as lock:
+        for stage in stages:
+            if loop.step(stage, config.model_copy(update={"isolation": "inline"}), run_dir, iteration, lock):
+                continue
+            _say(f"iteration {iteration}  {stage}: complete, nothing owed")
+    return iteration

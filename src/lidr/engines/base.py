@@ -1,0 +1,74 @@
+"""The engine contract: text in, text out, every row as soon as it is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+FinishReason = Literal["stop", "length", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One conversation to be continued.
+
+    `messages` are (role, content) turns that end with a user turn; `prefill` is text with which the assistant's turn
+    already begins (it is not repeated in the completion).
+    """
+
+    request_id: str
+    messages: tuple[tuple[str, str], ...]
+    prefill: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to decode. `temperature` 0 is greedy; a completion ends before the first of the `stop` strings."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int = 42
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the model wrote after the prompt and the prefill.
+
+    `finish_reason` is "stop" (the model ended its turn, or a stop string came), "length" (cut off by
+    `max_new_tokens`) or "error" (no answer: `error` says why and `text` is empty). `stopped_by` is the stop string that
+    ended it, where one did.
+    """
+
+    request_id: str
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    error: str | None = None
+    stopped_by: str | None = None
+
+
+class Engine(Protocol):
+    """A model that answers. Open one with `open_engine`, which gives its memory back at the end."""
+
+    def generate(
+        self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
+    ) -> Iterator[Completion]:
+        """Yield one completion per request that is not in `done`, each as soon as it is finished, in any order.
+
+        `requests` is always the full list of a stage, and `done` the ids whose completions are already kept: batches
+        are formed from the full list, so that what a row is batched with does not depend on where a run was resumed.
+        Completions of `done` requests may be yielded again; the caller ignores them.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model. Calling it twice is harmless."""
+        ...

@@ -1,0 +1,17 @@
+"""Errors that are the user's to mend: shown as a message without a traceback."""
+
+
+class LidrError(Exception):
+    """Base of the errors below. A message names the file, line or field, and the way out."""
+
+
+class ConfigError(LidrError):
+    """A recipe or a model that cannot be used."""
+
+
+class DataError(LidrError):
+    """Prompts or benchmark questions that cannot be used."""
+
+
+class RunError(LidrError):
+    """A run directory that cannot be used as asked."""

@@ -1,0 +1,90 @@
+"""Language Imbalance Driven Rewarding: the method on one page.
+
+    Yang, Wu, Wang, Zong, Zhang: "Language Imbalance Driven Rewarding for Multilingual Self-improving", ICLR 2025,
+    arXiv 2410.08964.
+
+One iteration makes M_{t+1} from M_t: the model answers every prompt in every language, translates its own answers
+between the dominant language d and the others, and is trained with DPO + NLL to prefer the translated dominant answer
+to its direct answer (and, in d, its own answer to what comes back from the others). The imbalance is the reward.
+
+Where we depart from the paper, and why:
+
+ 1. A translation without its closing tag, or cut off by the length limit, is rescued (paragraph by paragraph) before
+    it is dropped: dropping them throws the long answers away.
+ 2. A failed translation costs the pair that needs it, not the prompt in both languages: the two are independent.
+ 3. The dominant language's rejected answers come from one other language per prompt, in rotation
+    (`pairs.dominant_rejected`); the released code happens to use the last language only. Answers that no pair needs
+    are not translated back, which saves a good fifth of the generation with five languages.
+ 4. Pairs pass gates (language, loops, truncation, near-identity ...) with every drop counted under one reason.
+ 5. Prompts that ask for a translation are dropped by default (`translation_tasks: keep_source` is the paper's way).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import ModuleType
+
+from lidr.config import Config
+from lidr.errors import RunError
+from lidr.results import write_results
+from lidr.run_dir import LOCK_OWNER, RunDir, is_sealed, stale_because
+from lidr.stages import evaluation, pairs, prompts, report, responses, training, translations
+from lidr.tables import print_iteration
+
+STAGES: dict[str, ModuleType] = {
+    "prompts": prompts,
+    "responses": responses,
+    "translations": translations,
+    "pairs": pairs,
+    "training": training,
+    "evaluation": evaluation,
+}
+COMMANDS = {"responses": "respond", "translations": "translate", "training": "train", "evaluation": "evaluate"}
+
+
+def run(config: Config, run_dir: RunDir) -> None:
+    """All iterations, from wherever an earlier attempt stopped; at the end the report."""
+    with run_dir.lock() as lock:
+        for iteration in range(1, config.iterations + 1):
+            step("prompts", config, run_dir, iteration, lock)
+            if iteration == 1:
+                step("evaluation", config, run_dir, 0, lock)
+            step("responses", config, run_dir, iteration, lock)
+            step("translations", config, run_dir, iteration, lock)
+            step("pairs", config, run_dir, iteration, lock)
+            step("training", config, run_dir, iteration, lock)
+            step("evaluation", config, run_dir, iteration, lock)
+            print_iteration(config, run_dir, write_results(config, run_dir), iteration)
+        if report.is_outdated(run_dir):
+            report.run(config, run_dir)
+
+
+def step(stage: str, config: Config, run_dir: RunDir, iteration: int, lock: int) -> bool:
+    """Run one stage, a GPU stage in a process of its own; False where its output is complete for these inputs."""
+    outputs = STAGES[stage].outputs(config, run_dir, iteration)
+    if all(is_sealed(path, inputs) for path, inputs in outputs):
+        return False
+    reasons = sorted({reason for path, inputs in outputs for reason in stale_because(path, inputs)})
+    if reasons:
+        print(f"iteration {iteration}  {stage}: made anew because {'; '.join(reasons)}", file=sys.stderr)
+        run_dir.log("recompute", iteration=iteration, stage=stage, reasons=reasons)
+    if stage in COMMANDS and in_process(config):
+        command = [sys.executable, "-m", "lidr", COMMANDS[stage], str(run_dir.path), "--iteration", str(iteration)]
+        environment = os.environ | {LOCK_OWNER: str(run_dir.path.resolve())}
+        code = subprocess.run(command, env=environment, pass_fds=[lock] if lock >= 0 else []).returncode
+        if code:
+            raise RunError(f"stage {stage} of iteration {iteration} ended with exit code {code}; its message is above")
+    else:
+        STAGES[stage].run(config, run_dir, iteration)
+    return True
+
+
+def in_process(config: Config) -> bool:
+    """Whether GPU stages get a process of their own, which gives their memory back and contains a crash."""
+    if config.isolation != "auto":
+        return config.isolation == "process"
+    return config.engine.device.startswith("cuda") or (
+        config.engine.device == "auto" and os.path.exists("/dev/nvidia0")
+    )

@@ -1,0 +1,143 @@
+"""Find a model on disk or on the Hub, know it by the content of its weights, and import GGUF files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lidr.config import ModelConfig
+from lidr.errors import ConfigError
+from lidr.run_dir import hash_file, write_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# What a run needs of a hub model: safetensors and small text files, no pickles, no other formats.
+_HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py"]
+
+
+def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
+    """The local folder of a model and its fingerprint, a SHA-256 over configuration, tokenizer and weights.
+
+    `cache` is a small JSON file that remembers fingerprints by size and time of the files, since hashing 16 GB takes
+    half a minute. Raises ConfigError where the model is neither on disk nor on the Hub.
+    """
+    known = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
+    name = f"{model.path}@{model.revision}"
+    folder = _local_folder(model, known.get(name))
+    if not (folder / "config.json").exists():
+        raise ConfigError(
+            f"model.path {model.path}: {folder} has no config.json; a Hugging Face model folder is needed"
+        )
+    stamp = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in _model_files(folder)]
+    entry = known.get(name)
+    if entry is None or entry["stamp"] != stamp:
+        entry = {"folder": str(folder), "stamp": stamp, "fingerprint": fingerprint(folder)}
+        write_text(cache, json.dumps(known | {name: entry}) + "\n")
+    return folder, entry["fingerprint"]
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over the names and contents of a model folder's configuration, tokenizer and weights."""
+    digest = hashlib.sha256()
+    for file in _model_files(folder):
+        digest.update(f"{file.name} {hash_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def quiet() -> None:
+    """Our own progress lines replace the progress bars of the libraries below."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a chat model. Raises ConfigError where it has no chat template."""
+    from transformers import AutoTokenizer
+
+    quiet()
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    if not tokenizer.chat_template:
+        raise ConfigError(f"model.path {folder}: its tokenizer has no chat template; use an instruct model")
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def end_of_turn_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens that end the assistant's turn: the generation configuration's, and the tokenizer's end of sequence."""
+    configured: list[Any] = []
+    for name in ("generation_config.json", "config.json"):
+        if (folder / name).exists() and not configured:
+            value = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            configured = value if isinstance(value, list) else [value]
+    ids = {int(token) for token in [*configured, tokenizer.eos_token_id] if token is not None}
+    if not ids:
+        raise ConfigError(f"model.path {folder}: neither its configuration nor its tokenizer names an end token")
+    return ids
+
+
+def import_gguf(file: Path, out: Path) -> None:
+    """Turn a GGUF file into a plain Hugging Face folder with bfloat16 safetensors weights.
+
+    transformers dequantises the file while loading, but keeps the quantizer's state, with which it refuses to save and
+    to train; so the weights go into a fresh model of the same configuration. Raises ConfigError for a missing file, an
+    existing `out` or a file without a chat template.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{file}: no such GGUF file")
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty; name a new folder")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source, name = str(file.parent), file.name
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+    if not tokenizer.chat_template:
+        raise ConfigError(f"{file}: carries no chat template, so it is a base model; lidr needs an instruct model")
+    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+    weights = {key: value.to(torch.bfloat16) for key, value in loaded.state_dict().items()}
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.dtype = torch.bfloat16
+    plain = type(loaded)._from_config(config, dtype=torch.bfloat16)
+    plain.load_state_dict(weights)
+    plain.generation_config = loaded.generation_config
+    partial = out.with_name(f".{out.name}.partial")
+    plain.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
+
+
+def _local_folder(model: ModelConfig, known: dict[str, str] | None) -> Path:
+    if model.path == "lab":
+        from lidr.lab import MODEL_PATH
+
+        return MODEL_PATH
+    if Path(model.path).is_dir():
+        return Path(model.path)
+    if known and Path(known["folder"]).is_dir():
+        return Path(known["folder"])
+    if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
+        raise ConfigError(f"model.path {model.path}: no such folder, and not a hub id such as org/name")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=_HUB_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"model.path {model.path}: no such folder, and the Hub gave no such model: {reason}"
+        ) from error
+
+
+def _model_files(folder: Path) -> list[Path]:
+    suffixes = {".json", ".safetensors", ".model", ".jinja", ".txt", ".py"}
+    return sorted(file for file in folder.iterdir() if file.suffix in suffixes and not file.name.startswith("."))

@@ -1,0 +1,84 @@
+"""One live line per step on a terminal, one plain line every few seconds elsewhere (a log file, CI)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+PLAIN_INTERVAL_S = 15.0
+
+
+class Progress:
+    """Counts what a step has done and shows it: rows/s, tokens/s, time left, rows that failed or were dropped."""
+
+    def __init__(self, title: str, total: int, kept: int = 0) -> None:
+        self.title, self.total, self.rows, self.kept = title, total, kept, kept
+        self.tokens = self.dropped = 0
+        self.started = self._last_plain = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def advance(self, rows: int = 1, tokens: int = 0, dropped: int = 0) -> None:
+        self.rows += rows
+        self.tokens += tokens
+        self.dropped += dropped
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.rows, detail=self._detail())
+        elif time.monotonic() - self._last_plain >= PLAIN_INTERVAL_S:
+            self._last_plain = time.monotonic()
+            print(f"{self.title}  {self.rows}/{self.total}  {self._detail()}", file=sys.stderr, flush=True)
+
+    def _detail(self) -> str:
+        seconds = max(self.seconds, 1e-6)
+        rate = (self.rows - self.kept) / seconds
+        parts = [f"{rate:.1f} rows/s"]
+        if self.tokens:
+            parts.append(f"{self.tokens / seconds:.0f} tokens/s")
+        if rate > 0 and self.rows < self.total:
+            parts.append(f"{_duration((self.total - self.rows) / rate)} left")
+        if self.dropped:
+            parts.append(f"{self.dropped} dropped")
+        return ", ".join(parts)
+
+    def summary(self) -> str:
+        again = f", {self.kept} kept from before" if self.kept else ""
+        return f"{self.title}  {self.rows} in {_duration(self.seconds)} ({self._detail()}{again})"
+
+
+@contextmanager
+def track(title: str, total: int, kept: int = 0) -> Iterator[Progress]:
+    """Show the progress of a step that has `total` rows, `kept` of them done by an earlier attempt."""
+    progress = Progress(title, total, kept)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+        ]
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            progress._bar = bar
+            progress._task = bar.add_task(title, total=total, completed=kept, detail="")
+            yield progress
+        progress._bar = None
+    else:
+        yield progress
+    print(progress.summary(), file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,104 @@
+"""The rows that travel through a run: frozen, one JSON object per line, joined by `prompt_id` and `language`.
+
+A row that could not be made says so in a field of its own (`failure`, `error`, `reason`); a failure is never stored as
+if it were text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def content_id(*parts: Any) -> str:
+    """A row's id: 16 hex digits (64 bits) of the SHA-256 of everything that defines the row."""
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:16]
+
+
+class Row:
+    """Shared by the records: to and from one line of JSON, with the fields in the order of their declaration."""
+
+    __slots__ = ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Self:
+        return cls(**{field.name: row[field.name] for field in fields(cls) if field.name in row})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Row):
+    """x_i^l: prompt i in language l. `prompt_id` is the same in every language."""
+
+    prompt_id: str
+    language: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response(Row):
+    """y_i^l = M_t(x_i^l). `text` is None exactly when `error` says why there is no answer."""
+
+    id: str
+    prompt_id: str
+    language: str
+    text: str | None
+    finish_reason: str
+    completion_tokens: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Translation(Row):
+    """y_i^{source->target}, made by M_t from its own answer. `text` is None exactly when `failure` names the reason.
+
+    `recovered` says how a text was rescued: "unclosed" (the turn ended without the closing tag) or "paragraphs" (the
+    answer was too long and was translated paragraph by paragraph).
+    """
+
+    id: str
+    prompt_id: str
+    source_language: str
+    target_language: str
+    text: str | None
+    failure: str | None = None
+    recovered: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePair(Row):
+    """(x, y_w, y_l) in one language. `kind` is "non_dominant" or "dominant" (which side of the imbalance it teaches).
+
+    `chosen_from` and `rejected_from` say where a text comes from: a language code for a direct answer in it, or
+    "en->es" for a translation.
+    """
+
+    id: str
+    prompt_id: str
+    language: str
+    kind: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_from: str
+    rejected_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped(Row):
+    """A pair that was not made, and the one reason for it. `detail` is for people."""
+
+    prompt_id: str
+    language: str
+    kind: str
+    reason: str
+    detail: str = ""

@@ -1,0 +1,80 @@
+"""results.json: the machine-readable outcome of a run. Its format is a stable interface (schema 1)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import Any
+
+from lidr.config import Config
+from lidr.run_dir import RunDir, write_text
+from lidr.stages.evaluation import benchmarks_of, read_metrics
+from lidr.stages.pairs import read_summary
+
+SCHEMA = 1
+
+
+def collect_results(config: Config, run: RunDir) -> dict[str, Any]:
+    """What is known so far: metrics of every model that was measured, and counts of every iteration."""
+    models = [_model(config, run, iteration) for iteration in range(config.iterations + 1)]
+    iterations = [_iteration(run, iteration) for iteration in range(1, config.iterations + 1)]
+    return {
+        "schema": SCHEMA,
+        "models": [model for model in models if model],
+        "iterations": [iteration for iteration in iterations if iteration],
+    }
+
+
+def write_results(config: Config, run: RunDir) -> dict[str, Any]:
+    """Write results.json and return it."""
+    results = collect_results(config, run)
+    write_text(run.results, json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def _model(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None:
+    found = {name: read_metrics(run, iteration, name) for name in benchmarks_of(config)}
+    if iteration and not run.model_folder(iteration).exists():
+        return None
+    path = str(run.model_folder(iteration).relative_to(run.path)) if iteration else config.model.path
+    return {
+        "name": f"M{iteration}",
+        "path": path,
+        "benchmarks": {name: value for name, value in found.items() if value},
+    }
+
+
+def _iteration(run: RunDir, iteration: int) -> dict[str, Any] | None:
+    if not run.pair_summary(iteration).exists():
+        return None
+    summary = read_summary(run, iteration)
+    dropped: Counter[str] = Counter()
+    for reasons in summary["dropped"].values():
+        dropped.update(reasons)
+    training = run.training(iteration) / "summary.json"
+    too_long = json.loads(training.read_text(encoding="utf-8"))["too_long"] if training.exists() else {}
+    if too_long:
+        dropped["too_long"] = sum(too_long.values())
+    return {
+        "iteration": iteration,
+        "pairs": {code: count - too_long.get(code, 0) for code, count in summary["pairs"].items()},
+        "dropped": dict(sorted(dropped.items())),
+        "dropped_by_language": {
+            code: reasons | ({"too_long": too_long[code]} if code in too_long else {})
+            for code, reasons in summary["dropped"].items()
+        },
+        "seconds": stage_seconds(run, iteration),
+    }
+
+
+def stage_seconds(run: RunDir, iteration: int) -> dict[str, float]:
+    """Seconds of work per stage, all finished attempts together, since the stage was last begun anew."""
+    seconds: dict[str, float] = defaultdict(float)
+    for row in run.read_log():
+        if row.get("iteration") != iteration:
+            continue
+        if row["event"] == "stage":
+            seconds[row["stage"]] += row["seconds"]
+        elif row["event"] == "recompute":
+            seconds.pop(row["stage"], None)
+    return {stage: round(value, 1) for stage, value in seconds.items()}

@@ -1,0 +1,72 @@
+"""Joins what is known of a prompt: prompts, responses and translations, one id at a time, by id and language.
+
+The files of an iteration hold their rows in the order of the prompts, some with gaps, so one pass with a cursor per
+file is enough and memory does not grow with the number of prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lidr.config import Config
+from lidr.errors import RunError
+from lidr.records import Response, Translation
+from lidr.run_dir import RunDir, read_rows
+from lidr.stages.prompts import read_groups
+from lidr.strategies.base import Answers
+
+
+class _Cursor:
+    """Reads a file of rows that are in the order of the prompts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._rows = path, read_rows(path)
+        self._next = next(self._rows, None)
+
+    def take(self, prompt_id: str) -> dict[str, Any] | None:
+        """The row of this prompt, or None where the file has none."""
+        row = self._next
+        if row is None or row["prompt_id"] != prompt_id:
+            return None
+        self._next = next(self._rows, None)
+        return row
+
+    def check_exhausted(self) -> None:
+        if self._next is not None:
+            raise RunError(
+                f"{self.path}: row of prompt {self._next['prompt_id']!r} belongs to no prompt; delete the file"
+            )
+
+
+def read_answers(
+    config: Config,
+    run_dir: RunDir,
+    iteration: int,
+    responses: Iterable[str],
+    translations: Iterable[tuple[str, str]] = (),
+) -> Iterator[Answers]:
+    """One `Answers` per prompt, with the responses of these languages and the translations of these directions."""
+    by_language = {code: _Cursor(run_dir.responses(iteration, code)) for code in responses}
+    by_direction = {pair: _Cursor(run_dir.translations(iteration, *pair)) for pair in translations}
+    for position, prompts in enumerate(read_groups(run_dir, iteration)):
+        prompt_id = next(iter(prompts.values())).prompt_id
+        answered = {code: row for code, cursor in by_language.items() if (row := cursor.take(prompt_id))}
+        turned = {pair: row for pair, cursor in by_direction.items() if (row := cursor.take(prompt_id))}
+        yield Answers(
+            position,
+            prompt_id,
+            prompts,
+            {code: Response.from_dict(row) for code, row in answered.items()},
+            {pair: Translation.from_dict(row) for pair, row in turned.items()},
+        )
+    for cursor in (*by_language.values(), *by_direction.values()):
+        cursor.check_exhausted()
+
+
+def directions(config: Config) -> list[tuple[str, str]]:
+    """All (source, target) directions in which a run may translate: from the dominant language and back."""
+    policy = config.pairs.dominant_rejected
+    back = [] if policy == "none" else config.non_dominant if policy in ("one", "all") else [policy]
+    return [(config.dominant, code) for code in config.non_dominant] + [(code, config.dominant) for code in back]

@@ -1,0 +1,119 @@
+"""Step 6: measure a model on the recipe's benchmarks. Iteration 0 is the model as it came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+from typing import Any
+
+from lidr.benchmarks import BENCHMARKS
+from lidr.benchmarks.base import Question
+from lidr.config import Config
+from lidr.engines import Completion, Engine, Request, open_engine
+from lidr.records import Response, canonical_json, content_id
+from lidr.run_dir import Inputs, Model, Outputs, RowFile, RunDir, digest, is_sealed, write_sealed
+from lidr.stages.generation import FORMAT, chat, fill, sampling_of
+from lidr.stages.responses import response_fields
+
+
+def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Inputs:
+    """Everything that the measurements of one benchmark depend on."""
+    settings = getattr(config.evaluation.benchmarks, benchmark)
+    return {
+        "format": FORMAT,
+        "model": run.model(config, iteration).fingerprint,
+        "benchmark": settings.model_dump(),
+        "languages": config.languages,
+        "training_prompts": digest(run.prompts(1)) if benchmark == "lab" else None,
+        "decoding": _decoding(config),
+        "system_prompt": config.system_prompt,
+        "seed": config.seed,
+    }
+
+
+def benchmarks_of(config: Config) -> dict[str, Any]:
+    """Name -> settings of the recipe's benchmarks."""
+    chosen = {name: getattr(config.evaluation.benchmarks, name) for name in BENCHMARKS}
+    return {name: settings for name, settings in chosen.items() if settings is not None}
+
+
+def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
+    return [
+        (run.evaluation(iteration, name) / "metrics.json", inputs(config, run, iteration, name))
+        for name in benchmarks_of(config)
+    ]
+
+
+def run(config: Config, run_dir: RunDir, iteration: int) -> None:
+    """Answer what is owed of every benchmark, score it, and write rows per language and metrics.json."""
+    model = run_dir.model(config, iteration)
+    with ExitStack() as stack:
+        engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
+        for name, settings in benchmarks_of(config).items():
+            made_from = inputs(config, run_dir, iteration, name)
+            folder = run_dir.evaluation(iteration, name)
+            if is_sealed(folder / "metrics.json", made_from):
+                continue
+            examinee = _Examinee(config, run_dir, iteration, name, model, made_from, engine)
+            metrics = {}
+            for result in BENCHMARKS[name](settings, config, run_dir).evaluate(examinee.answer):
+                rows = (json.dumps(row.as_dict(), ensure_ascii=False) for row in result.rows)
+                write_sealed(folder / f"{result.language}.jsonl", made_from, rows)
+                metrics[result.language] = result.metrics
+            write_sealed(folder / "metrics.json", made_from, [json.dumps(metrics, indent=1)])
+
+
+def read_metrics(run: RunDir, iteration: int, benchmark: str) -> dict[str, Any] | None:
+    """The metrics of a benchmark by language, or None while it is not complete."""
+    path = run.evaluation(iteration, benchmark) / "metrics.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _decoding(config: Config) -> dict[str, Any]:
+    return config.evaluation.model_dump(exclude={"benchmarks"})
+
+
+class _Examinee:
+    """A model under test. Its answers are kept as they finish, apart from their scores, which cost nothing to redo."""
+
+    def __init__(
+        self, config: Config, run_dir: RunDir, iteration: int, benchmark: str, model: Model, made_from: Inputs,
+        engine: Callable[[], Engine],
+    ) -> None:  # fmt: skip
+        self.config, self.run_dir, self.iteration, self.benchmark = config, run_dir, iteration, benchmark
+        self.model, self.made_from, self.engine = model, made_from, engine
+
+    def answer(self, language: str, questions: list[Question]) -> list[Completion]:
+        """One completion per question, in their order. See `lidr.benchmarks.base.AnswerFunction`."""
+        folder = self.run_dir.evaluation(self.iteration, self.benchmark) / "answers"
+        file = RowFile(folder / f"{language}.jsonl", self.made_from)
+        requests = [self._request(question) for question in questions]
+        if not file.sealed:
+            title = f"{self.model.name}  {self.benchmark} {language}"
+            sampling = sampling_of(self.config, self.config.evaluation)
+            done = fill(file, lambda: requests, self.engine, sampling, response_fields, title)
+            self.run_dir.log(
+                "stage",
+                iteration=self.iteration,
+                stage="evaluation",
+                benchmark=self.benchmark,
+                language=language,
+                **done,
+            )
+            file.seal(self._rows(file, language, requests, questions))
+        return [
+            Completion(row["id"], row["text"] or "", row["finish_reason"], 0, row["completion_tokens"], row["error"])
+            for row in map(json.loads, file.path.read_text(encoding="utf-8").splitlines())
+        ]
+
+    def _request(self, question: Question) -> Request:
+        settings = canonical_json([_decoding(self.config), self.config.system_prompt, self.config.seed])
+        key = (FORMAT, self.model.fingerprint, self.benchmark, question.question_id, question.language, question.prompt)
+        return Request(content_id(*key, settings), chat(self.config, question.prompt))
+
+    @staticmethod
+    def _rows(file: RowFile, language: str, requests: list[Request], questions: list[Question]) -> Iterator[Response]:
+        for request, question in zip(requests, questions, strict=True):
+            yield Response(request.request_id, question.question_id, language, **file.row(request.request_id))

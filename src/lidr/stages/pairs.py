@@ -1,0 +1,176 @@
+"""Step 4: preference pairs. A strategy proposes, the gates here dispose, and every drop is counted under one reason."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from lidr.config import Config, GatesConfig
+from lidr.language_id import LanguageIdentifier
+from lidr.progress import track
+from lidr.records import Dropped, PreferencePair, content_id
+from lidr.run_dir import Inputs, Outputs, RunDir, digest, hash_file, partial_path, read_seal, seal, write_sealed
+from lidr.stages.answers import directions, read_answers
+from lidr.strategies import STRATEGIES
+from lidr.strategies.base import Candidate
+
+_VERSION = 1
+
+
+def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
+    """Everything that the pairs depend on."""
+    return {
+        "format": _VERSION,
+        "prompts": digest(run.prompts(iteration)),
+        "responses": {code: digest(run.responses(iteration, code)) for code in config.languages},
+        "translations": {f"{s}-{t}": digest(run.translations(iteration, s, t)) for s, t in directions(config)},
+        "pairs": config.pairs.model_dump(),
+        "dominant": config.dominant,
+    }
+
+
+def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
+    return [(run.pair_summary(iteration), inputs(config, run, iteration))]
+
+
+def run(config: Config, run_dir: RunDir, iteration: int) -> None:
+    """Write one file of pairs per language, one of drops, and the summary, which seals them all."""
+    made_from = inputs(config, run_dir, iteration)
+    run_dir.pair_summary(iteration).unlink(missing_ok=True)
+    kept, dropped = dict.fromkeys(config.languages, 0), {code: Counter[str]() for code in config.languages}
+    paths = {code: run_dir.pairs(iteration, code) for code in config.languages}
+    paths["dropped"] = run_dir.dropped(iteration)
+    paths["dropped"].parent.mkdir(parents=True, exist_ok=True)
+    prompts = (read_seal(run_dir.prompts(iteration)) or {})["rows"]
+    with ExitStack() as stack:
+        files = {
+            key: stack.enter_context(partial_path(path).open("w", encoding="utf-8")) for key, path in paths.items()
+        }
+        progress = stack.enter_context(track(f"iteration {iteration}  pair", prompts))
+        for outcome in make_pairs(config, run_dir, iteration):
+            if isinstance(outcome, PreferencePair):
+                kept[outcome.language] += 1
+                files[outcome.language].write(outcome.to_json() + "\n")
+            else:
+                dropped[outcome.language][outcome.reason] += 1
+                files["dropped"].write(outcome.to_json() + "\n")
+            progress.advance(dropped=isinstance(outcome, Dropped))
+    rows = kept | {"dropped": sum(sum(reasons.values()) for reasons in dropped.values())}
+    for key, path in paths.items():
+        seal(partial_path(path), path, made_from, rows[key], hash_file(partial_path(path)))
+    summary = {
+        "pairs": kept,
+        "dropped": {code: dict(sorted(reasons.items())) for code, reasons in dropped.items()},
+        "files": {key: digest(path) for key, path in paths.items()},
+    }
+    run_dir.log("stage", iteration=iteration, stage="pairs", seconds=round(progress.seconds, 3), rows=progress.rows)
+    write_sealed(run_dir.pair_summary(iteration), made_from, [json.dumps(summary, indent=1)])
+
+
+def make_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[PreferencePair | Dropped]:
+    """All pairs and drops of an iteration, in the order of the prompts."""
+    strategy = STRATEGIES[config.pairs.strategy]
+    identifier = LanguageIdentifier(config.languages)
+    for answers in read_answers(config, run_dir, iteration, config.languages, directions(config)):
+        for candidate in strategy.candidates(answers, config):
+            yield make_pair(candidate, config.pairs.gates, identifier)
+
+
+def make_pair(candidate: Candidate, gates: GatesConfig, identifier: LanguageIdentifier) -> PreferencePair | Dropped:
+    """A pair, or the one reason why there is none: a side's own problem first, then the gates in their order."""
+    chosen, rejected, prompt = candidate.chosen, candidate.rejected, candidate.prompt
+    problem = chosen.problem or rejected.problem
+    if problem or chosen.text is None or rejected.text is None or prompt is None:
+        side = chosen if chosen.problem or chosen.text is None else rejected
+        return Dropped(
+            candidate.prompt_id, candidate.language, candidate.kind, problem or "prompt_missing", side.origin
+        )
+    reason, detail = failed_gate(chosen.text, rejected.text, candidate, gates, identifier)
+    if reason:
+        return Dropped(candidate.prompt_id, candidate.language, candidate.kind, reason, detail)
+    return PreferencePair(
+        content_id(candidate.prompt_id, candidate.language, prompt.text, chosen.text, rejected.text, rejected.origin),
+        candidate.prompt_id,
+        candidate.language,
+        candidate.kind,
+        prompt.text,
+        chosen.text,
+        rejected.text,
+        chosen.origin,
+        rejected.origin,
+    )
+
+
+def failed_gate(
+    chosen: str, rejected: str, candidate: Candidate, gates: GatesConfig, identifier: LanguageIdentifier
+) -> tuple[str, str]:
+    """(reason, detail) of the first gate that two texts fail; two empty strings when they pass. Cheap gates first."""
+    if gates.identical and chosen == rejected:
+        return "identical", ""
+    ratio = max(len(chosen), len(rejected)) / max(1, min(len(chosen), len(rejected)))
+    if gates.max_length_ratio is not None and ratio > gates.max_length_ratio:
+        return "length_ratio", f"{ratio:.1f}"
+    for side, text in (("chosen", chosen), ("rejected", rejected)):
+        if gates.max_line_repeats is not None and most_repeated_line(text) >= gates.max_line_repeats:
+            return "repeated_lines", side
+        if gates.loops and ends_in_loop(text):
+            return "loop", side
+    if gates.max_similarity is not None and (score := similarity(chosen, rejected)) > gates.max_similarity:
+        return "near_identical", f"{score:.2f}"
+    if gates.wrong_language != "off" and not candidate.any_language:
+        found = identifier.identify(chosen)
+        if found not in (None, candidate.language):
+            return "chosen_wrong_language", str(found)
+        if gates.wrong_language == "either":
+            found = identifier.identify(rejected)
+            if found not in (None, candidate.language):
+                return "rejected_wrong_language", str(found)
+    return "", ""
+
+
+def most_repeated_line(text: str) -> int:
+    """How often the most frequent line with a letter or digit in it occurs."""
+    if text.count("\n") < 2:
+        return 1
+    lines = Counter(line.strip() for line in text.split("\n"))
+    return max((count for line, count in lines.items() if any(map(str.isalnum, line))), default=0)
+
+
+def ends_in_loop(text: str, repeats: int = 5, characters: int = 60, longest: int = 200) -> bool:
+    """Whether a text ends with the same phrase over and over: `repeats` times or more, `characters` long in all.
+
+    The phrase may have up to `longest` characters and must hold a letter; rules of dashes in a table are no loop.
+    """
+    text = text.rstrip()
+    last = text[-1:]
+    for period in range(1, min(longest, len(text) // repeats) + 1):
+        if text[-1 - period] != last or text[-period:] != text[-2 * period : -period]:
+            continue
+        span = max(repeats * period, characters)
+        tail = text[-span:]
+        if len(tail) == span and tail[period:] == tail[:-period] and re.search(r"[^\W\d_]", tail[-period:]):
+            return True
+    return False
+
+
+def similarity(a: str, b: str) -> float:
+    """Jaccard index of the two sets of words, or of character pairs where a text has no spaces; 1 is the same set."""
+    left, right = _units(a), _units(b)
+    union = len(left | right)
+    return len(left & right) / union if union else 1.0
+
+
+def _units(text: str) -> set[str]:
+    words = text.lower().split()
+    if len(text) > 12 * len(words):  # few spaces: Chinese, Japanese, Thai
+        return {text[i : i + 2] for i in range(len(text) - 1)}
+    return set(words)
+
+
+def read_summary(run_dir: RunDir, iteration: int) -> dict[str, Any]:
+    """Counts of an iteration: `pairs` by language, `dropped` by language and reason."""
+    return json.loads(run_dir.pair_summary(iteration).read_text(encoding="utf-8"))  # type: ignore[no-any-return]

@@ -1,0 +1,215 @@
+"""Step 1: the prompts, x_i^l, aligned by id over the languages."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+from lidr.config import Config, PromptsConfig
+from lidr.errors import DataError
+from lidr.languages import get_language
+from lidr.records import Prompt
+from lidr.run_dir import Inputs, Outputs, RunDir, read_rows, write_sealed
+
+_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+_LOADER_VERSION = 1
+
+
+def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
+    """Everything that the prompts depend on; a local file counts by its size and time of change."""
+    path = Path(config.prompts.path)
+    files = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
+    stamps = {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()}
+    settings = config.prompts.model_dump()
+    return {"format": _LOADER_VERSION, "prompts": settings, "languages": config.languages, "files": stamps,
+            "dominant": config.dominant}  # fmt: skip
+
+
+def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
+    return [(run.prompts(iteration), inputs(config, run, iteration))]
+
+
+def run(config: Config, run_dir: RunDir, iteration: int) -> None:
+    """Read, check and align the prompts, and write them to one file, all languages of a prompt together."""
+    made_from = inputs(config, run_dir, iteration)
+    write_sealed(run_dir.prompts(iteration), made_from, (prompt.to_json() for prompt in load_prompts(config)))
+
+
+def read_groups(run_dir: RunDir, iteration: int) -> Iterator[dict[str, Prompt]]:
+    """The sealed prompts one id at a time, by language."""
+    rows = (Prompt.from_dict(row) for row in read_rows(run_dir.prompts(iteration)))
+    for _, group in groupby(rows, key=lambda prompt: prompt.prompt_id):
+        yield {prompt.language: prompt for prompt in group}
+
+
+def load_prompts(config: Config) -> Iterator[Prompt]:
+    """The recipe's prompts in the order of the dominant language's file, all languages of an id together.
+
+    Rows are aligned in a temporary database on disk, so a million of them need no memory. Raises DataError for bad
+    rows, duplicate ids and, with `on_missing: error`, ids that a language lacks.
+    """
+    if config.prompts.path == "lab":
+        from lidr.lab.world import training_prompts
+
+        yield from islice(training_prompts(config.languages), _rows_in_limit(config))
+        return
+    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "align.db")) as table:
+        table.execute("CREATE TABLE prompt (language, id, text, place, number INTEGER, PRIMARY KEY (language, id))")
+        for number, (language, place, row) in enumerate(_read_source(config)):
+            _insert(table, config.prompts, language, place, row, number)
+        yield from _align(table, config)
+
+
+def _insert(
+    table: sqlite3.Connection, prompts: PromptsConfig, language: str, place: str, row: Any, number: int
+) -> None:
+    fields = prompts.fields
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: a row must be an object with fields, this is {str(row)[:60]!r}")
+    for option, name in (("id", fields.id), ("text", fields.text)):
+        if row.get(name) is None:
+            have = ", ".join(map(str, row)) or "none"
+            raise DataError(f"{place}: no field {name!r} (it has: {have}); set prompts.fields.{option}")
+    prompt_id, text = str(row[fields.id]), str(row[fields.text])
+    if not text.strip():
+        raise DataError(
+            f"{place}: the text of prompt {prompt_id!r} ({fields.text}) is empty; fill it or remove the row"
+        )
+    try:
+        table.execute("INSERT INTO prompt VALUES (?, ?, ?, ?, ?)", (language, prompt_id, text, place, number))
+    except sqlite3.IntegrityError:
+        query = "SELECT place FROM prompt WHERE language = ? AND id = ?"
+        first = table.execute(query, (language, prompt_id)).fetchone()[0]
+        raise DataError(f"{place}: id {prompt_id!r} stands in {first} already; ids must be unique") from None
+
+
+def _align(table: sqlite3.Connection, config: Config) -> Iterator[Prompt]:
+    prompts, limit = config.prompts, config.prompts.limit
+    instruction = "{question}"
+    ids = "SELECT id FROM prompt GROUP BY id ORDER BY MIN(language != ?), MIN(number)"
+    found = 0
+    for (prompt_id,) in table.execute(ids, (config.dominant,)):
+        if limit is not None and found == limit:
+            break
+        rows = table.execute("SELECT language, text, place FROM prompt WHERE id = ?", (prompt_id,)).fetchall()
+        texts = {language: text for language, text, _ in rows}
+        missing = [code for code in config.languages if code not in texts]
+        if missing and prompts.on_missing == "error":
+            raise DataError(
+                f"{rows[0][2]}: prompt {prompt_id!r} is missing in {', '.join(missing)}; "
+                "add it there, or set prompts.on_missing=skip to leave it out in those languages"
+            )
+        for code in config.languages:
+            if code in texts:
+                if prompts.task == "arithmetic":
+                    instruction = get_language(code).answer_instruction
+                yield Prompt(prompt_id, code, instruction.replace("{question}", texts[code]))
+        found += 1
+    if not found:
+        raise DataError(f"{prompts.path}: no prompts in it; check prompts.path and prompts.split")
+
+
+def _rows_in_limit(config: Config) -> int | None:
+    return None if config.prompts.limit is None else config.prompts.limit * len(config.languages)
+
+
+def _read_source(config: Config) -> Iterator[tuple[str, str, Any]]:
+    """(language, place for messages, row) of every row of the recipe's languages."""
+    path = Path(config.prompts.path)
+    if path.is_file():
+        yield from _with_language_column(config, _read_file(path))
+    elif path.is_dir() and any(_language_file(path, code) for code in config.languages):
+        for code in config.languages:
+            file = _language_file(path, code)
+            if file is None:
+                raise DataError(f"{path}: no file for language {code} (wanted {code}.jsonl, .json, .csv or .parquet)")
+            yield from ((code, place, row) for place, row in _read_file(file))
+    else:
+        yield from _read_dataset(config)
+
+
+def _with_language_column(config: Config, rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, str, Any]]:
+    column = config.prompts.fields.language
+    for place, row in rows:
+        if not isinstance(row, dict) or row.get(column) is None:
+            raise DataError(f"{place}: no field {column!r}; one table needs it: set prompts.fields.language")
+        if row[column] in config.languages:
+            yield row[column], place, row
+
+
+def _language_file(folder: Path, code: str) -> Path | None:
+    return next((file for suffix in _SUFFIXES if (file := folder / f"{code}{suffix}").is_file()), None)
+
+
+def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, row) of every row of one table; the place is `file:line` for text formats."""
+    if path.suffix == ".jsonl":
+        with path.open(encoding="utf-8") as handle:
+            for number, line in enumerate(handle, 1):
+                if line.strip():
+                    yield f"{path}:{number}", _parse_json(line, f"{path}:{number}")
+    elif path.suffix == ".json":
+        rows = _parse_json(path.read_text(encoding="utf-8"), str(path))
+        if not isinstance(rows, list):
+            raise DataError(f"{path}: a .json file must hold a list of rows; use .jsonl for one row per line")
+        yield from ((f"{path} item {number}", row) for number, row in enumerate(rows, 1))
+    elif path.suffix == ".csv":
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle)
+            yield from ((f"{path}:{reader.line_num}", row) for row in reader)
+    elif path.suffix == ".parquet":
+        from pyarrow import ArrowInvalid
+        from pyarrow.parquet import ParquetFile
+
+        try:
+            batches = ParquetFile(path).iter_batches()
+        except ArrowInvalid as error:
+            raise DataError(f"{path}: not a readable Parquet file: {error}") from None
+        rows = (row for batch in batches for row in batch.to_pylist())
+        yield from ((f"{path} row {number}", row) for number, row in enumerate(rows, 1))
+    else:
+        raise DataError(
+            f"{path}: prompts come as {', '.join(_SUFFIXES)}, not as {path.suffix or 'a file without suffix'}"
+        )
+
+
+def _parse_json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{place}: not valid JSON (column {error.colno}: {error.msg}); repair or remove it") from None
+
+
+def _read_dataset(config: Config) -> Iterator[tuple[str, str, Any]]:
+    """A Hugging Face data set: one configuration per language, or one table with a language column."""
+    path, split = config.prompts.path, config.prompts.split
+    if not Path(path).exists() and (
+        path.startswith((".", "/", "~")) or path.count("/") > 1 or Path(path).suffix in _SUFFIXES
+    ):
+        raise DataError(f"prompts.path {path}: no such file or folder")
+    import datasets
+
+    try:
+        if (Path(path) / "dataset_info.json").exists() or (Path(path) / "dataset_dict.json").exists():
+            saved = datasets.load_from_disk(path)
+            names, load = [], lambda name: saved[split] if isinstance(saved, datasets.DatasetDict) else saved
+        else:
+            names = datasets.get_dataset_config_names(path)
+            load = lambda name: datasets.load_dataset(path, name, split=split)  # noqa: E731
+        if set(config.languages) <= set(names):
+            for code in config.languages:
+                yield from ((code, f"{path}/{code} row {n}", row) for n, row in enumerate(load(code), 1))
+        else:
+            rows = ((f"{path} row {n}", row) for n, row in enumerate(load(None), 1))
+            yield from _with_language_column(config, rows)
+    except (OSError, KeyError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"prompts.path {path}: neither a file, a folder nor a readable data set: {error}") from error

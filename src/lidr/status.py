@@ -1,0 +1,49 @@
+"""What a run has done and what it owes, from its seals alone: nothing is loaded and nothing is written."""
+
+from __future__ import annotations
+
+from lidr.config import Config
+from lidr.errors import RunError
+from lidr.loop import STAGES
+from lidr.run_dir import Outputs, RunDir, is_sealed, partial_path, read_seal, stale_because
+
+Row = tuple[str, str, str, str]
+
+
+def run_status(config: Config, run: RunDir) -> list[Row]:
+    """(iteration, stage, state, detail) in the order of the loop; states are done, partial, stale, owed and waiting."""
+    rows = [_state(config, run, 0, "evaluation")]
+    for iteration in range(1, config.iterations + 1):
+        rows += [_state(config, run, iteration, stage) for stage in STAGES]
+    return rows
+
+
+def first_owed(config: Config, run: RunDir, stage: str) -> int:
+    """The first iteration in which a stage is not complete, or the last one."""
+    start = 0 if stage == "evaluation" else 1
+    for iteration in range(start, config.iterations + 1):
+        if _state(config, run, iteration, stage)[2] != "done":
+            return iteration
+    return config.iterations
+
+
+def _state(config: Config, run: RunDir, iteration: int, stage: str) -> Row:
+    try:
+        outputs = STAGES[stage].outputs(config, run, iteration)
+    except RunError:
+        return str(iteration), stage, "waiting", "for the step before it"
+    done = [path for path, inputs in outputs if is_sealed(path, inputs)]
+    if len(done) == len(outputs):
+        return str(iteration), stage, "done", f"{sum((read_seal(path) or {})['rows'] for path in done)} rows"
+    reasons = sorted({reason for path, inputs in outputs for reason in stale_because(path, inputs)})
+    if reasons:
+        return str(iteration), stage, "stale", "; ".join(reasons)
+    kept = _partial_rows(outputs)
+    if done or kept:
+        return str(iteration), stage, "partial", f"{len(done)} of {len(outputs)} files, {kept} rows of the next"
+    return str(iteration), stage, "owed", ""
+
+
+def _partial_rows(outputs: Outputs) -> int:
+    files = [partial for path, _ in outputs if (partial := partial_path(path)).is_file()]
+    return sum(line.endswith("\n") for file in files for line in file.open(encoding="utf-8", errors="replace"))

@@ -1,0 +1,8 @@
+"""Strategies: how answers become chosen and rejected. A new one is one file here and one line in STRATEGIES."""
+
+from __future__ import annotations
+
+from lidr.strategies import imbalance
+from lidr.strategies.base import Strategy
+
+STRATEGIES: dict[str, Strategy] = {"imbalance": imbalance}

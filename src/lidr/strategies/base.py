@@ -1,0 +1,88 @@
+"""What a strategy is: it says which of a prompt's answers is preferred to which. Gates come after it, for all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from lidr.config import Config
+from lidr.records import Prompt, Response, Translation
+
+Kind = Literal["non_dominant", "dominant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One prompt in all languages, with what the model answered and translated. `position` counts prompts from 0."""
+
+    position: int
+    prompt_id: str
+    prompts: dict[str, Prompt]
+    responses: dict[str, Response] = field(default_factory=dict)
+    translations: dict[tuple[str, str], Translation] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a pair: its text, where it comes from (`es`, or `en->es`), and why it cannot be used, if so."""
+
+    text: str | None
+    origin: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pair before the gates. `language` is the prompt's; `any_language` lifts the wrong-language gate."""
+
+    prompt_id: str
+    language: str
+    kind: Kind
+    prompt: Prompt | None
+    chosen: Side
+    rejected: Side
+    any_language: bool = False
+
+
+class Strategy(Protocol):
+    """One module of this folder."""
+
+    def translations(self, answers: Answers, config: Config) -> list[tuple[str, str]]:
+        """The (source, target) directions in which this prompt's answers have to be translated."""
+        ...
+
+    def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
+        """One candidate for every pair that this prompt owes, those that cannot be made included."""
+        ...
+
+
+def direct(answers: Answers, language: str, config: Config) -> Side:
+    """The model's own answer in a language."""
+    response = answers.responses.get(language)
+    if response is None:
+        return Side(None, language, "prompt_missing")
+    if response.text is None:
+        return Side(None, language, "response_empty" if response.error == "empty" else "response_error")
+    cut_off = response.finish_reason == "length" and config.pairs.gates.truncated
+    return Side(response.text, language, "truncated" if cut_off else None)
+
+
+def translated(answers: Answers, source: str, target: str, config: Config) -> Side:
+    """The model's own translation of its answer in `source`."""
+    origin = f"{source}->{target}"
+    original = direct(answers, source, config)
+    if original.problem:
+        return Side(None, origin, original.problem)
+    translation = answers.translations.get((source, target))
+    if translation is None:
+        return Side(None, origin, "translation_missing")
+    return Side(translation.text, origin, translation.failure)
+
+
+def is_translation_task(prompt: Prompt) -> bool:
+    """Whether a prompt asks for a translation, by the stems in the language table."""
+    from lidr.languages import get_language
+
+    text = prompt.text.lower()
+    return any(word in text for word in get_language(prompt.language).translation_words)

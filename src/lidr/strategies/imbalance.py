@@ -1,0 +1,68 @@
+"""Language imbalance driven rewarding (arXiv 2410.08964, section 3): the dominant language teaches the others.
+
+l != d:  chosen y^{d->l}, the translated dominant answer;  rejected y^l, the direct answer
+d:       chosen y^d, the direct answer;                     rejected y^{l->d}, a translated non-dominant answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lidr.config import Config
+from lidr.strategies.base import Answers, Candidate, Side, direct, is_translation_task, translated
+
+
+def translations(answers: Answers, config: Config) -> list[tuple[str, str]]:
+    """d->l for every other language, and l->d only where the dominant language's rejected side needs it."""
+    dominant = config.dominant
+    if dominant not in answers.prompts or _handled_apart(answers, config):
+        return []
+    others = [code for code in config.non_dominant if code in answers.prompts]
+    return [(dominant, code) for code in others] + [
+        (code, dominant) for code in rejected_sources(answers.position, others, config.pairs.dominant_rejected)
+    ]
+
+
+def rejected_sources(position: int, languages: list[str], policy: str) -> list[str]:
+    """The languages whose back-translated answers the prompt at `position` rejects in the dominant language."""
+    if policy == "one":
+        return languages[position % len(languages) :][:1] if languages else []
+    if policy == "all":
+        return languages
+    return [code for code in languages if code == policy]
+
+
+def candidates(answers: Answers, config: Config) -> Iterator[Candidate]:
+    """One candidate per non-dominant language, and the dominant ones by `pairs.dominant_rejected`."""
+    dominant, prompts = config.dominant, answers.prompts
+    apart = _handled_apart(answers, config)
+    for code in config.non_dominant:
+        if code not in prompts or dominant not in prompts:
+            chosen = rejected = Side(None, "", "prompt_missing")
+        else:
+            chosen = apart or translated(answers, dominant, code, config)
+            rejected = direct(answers, code, config)
+        yield Candidate(answers.prompt_id, code, "non_dominant", prompts.get(code), chosen, rejected, bool(apart))
+    others = [code for code in config.non_dominant if code in prompts]
+    if dominant not in prompts:
+        missing = Side(None, "", "prompt_missing")
+        yield Candidate(answers.prompt_id, dominant, "dominant", None, missing, missing)
+        return
+    for code in rejected_sources(answers.position, others, config.pairs.dominant_rejected):
+        chosen = apart or direct(answers, dominant, config)
+        rejected = direct(answers, code, config) if apart else translated(answers, code, dominant, config)
+        yield Candidate(answers.prompt_id, dominant, "dominant", prompts[dominant], chosen, rejected, bool(apart))
+
+
+def _handled_apart(answers: Answers, config: Config) -> Side | None:
+    """The chosen side of a prompt that asks for a translation: the dominant answer as it is, or none at all.
+
+    Translating the answer to "translate X into French" would destroy it.
+    """
+    policy = config.pairs.gates.translation_tasks
+    prompt = answers.prompts.get(config.dominant)
+    if policy == "off" or prompt is None or not is_translation_task(prompt):
+        return None
+    if policy == "drop":
+        return Side(None, config.dominant, "translation_task")
+    return direct(answers, config.dominant, config)

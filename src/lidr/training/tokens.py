@@ -1,0 +1,63 @@
+"""From a pair's texts to the tokens that the model is trained on, by the tokenizer's own chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lidr.errors import ConfigError
+
+
+def tokenize_prompt(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[str, list[int]]:
+    """The rendered prompt, up to where the assistant's answer begins, as text and as token ids."""
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    return text, tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def tokenize_answer(
+    tokenizer: Any, messages: list[dict[str, str]], prompt: str, answer: str, end_ids: set[int]
+) -> list[int]:
+    """The token ids of an answer to a rendered `prompt`, up to and including the end-of-turn token.
+
+    The answer is tokenised apart from the prompt, as it is in generation. Raises ConfigError where the template
+    rewrites the prompt once an answer follows (templates for thinking models do) or never ends the turn.
+    """
+    turn = [*messages, {"role": "assistant", "content": answer}]
+    whole = str(tokenizer.apply_chat_template(turn, tokenize=False))
+    if not whole.startswith(prompt):
+        raise ConfigError(
+            "the chat template renders a prompt differently once an answer follows it, so the model would be trained "
+            "on another prompt than it answered; use a model or template without hidden thinking turns"
+        )
+    ids: list[int] = tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
+    ends = [place for place, token in enumerate(ids) if token in end_ids]
+    if not ends:
+        raise ConfigError("the chat template does not end the assistant's turn with one of the model's end tokens")
+    return ids[: ends[-1] + 1]  # some templates write a line break after the end of the turn; it is no part of y
+
+
+def collate(pairs: Sequence[dict[str, Any]], with_rejected: bool = True) -> dict[str, Tensor]:
+    """Right-padded rows, all chosen answers first, then all rejected ones (left out for SFT).
+
+    Returns `input_ids`, `attention_mask`, `answer_mask` of shape (rows, tokens), `chosen_lengths` (pairs,), and
+    `reference_chosen_logps`, `reference_rejected_logps` (pairs,) where the pairs have them.
+    """
+    answers = [("chosen_ids", pair) for pair in pairs]
+    answers += [("rejected_ids", pair) for pair in pairs] if with_rejected else []
+    rows = [(pair["prompt_ids"], pair[side]) for side, pair in answers]
+    width = max(len(prompt) + len(answer) for prompt, answer in rows)
+    shape = (len(rows), width)
+    batch = {name: torch.zeros(shape, dtype=torch.long) for name in ("input_ids", "attention_mask", "answer_mask")}
+    for number, (prompt, answer) in enumerate(rows):
+        length = len(prompt) + len(answer)
+        batch["input_ids"][number, :length] = torch.tensor([*prompt, *answer])
+        batch["attention_mask"][number, :length] = 1
+        batch["answer_mask"][number, len(prompt) : length] = 1
+    batch["chosen_lengths"] = torch.tensor([len(pair["chosen_ids"]) for pair in pairs])
+    for name in ("reference_chosen_logps", "reference_rejected_logps"):
+        if name in pairs[0]:
+            batch[name] = torch.tensor([pair[name] for pair in pairs], dtype=torch.float32)
+    return batch
