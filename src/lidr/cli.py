@@ -6,6 +6,8 @@ Commands are parsed before anything heavy is imported, so `lidr --help` answers 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +44,8 @@ def run(
 
     config = load_config(recipe, set_)
     folder = run_dir or Path("runs") / config.name
-    loop.run(config, RunDir.start(config, folder, say=_say))
+    with _interruptible():
+        loop.run(config, RunDir.start(config, folder, say=_say))
     _say(f"report: {folder / 'report.html'}")
 
 
@@ -140,7 +143,7 @@ def pretrain(
 
 
 def main() -> None:
-    """The entry point: errors that are the user's to mend come as a message, an interrupt as a hint."""
+    """The entry point: errors that are the user's to mend come as a message."""
     from lidr.errors import LidrError
 
     try:
@@ -148,9 +151,16 @@ def main() -> None:
     except LidrError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """An interrupt (Ctrl-C) comes as a hint, not as a traceback."""
+    try:
+        yield
     except KeyboardInterrupt:
-        print("interrupted; everything finished is kept, the same command continues", file=sys.stderr)
-        sys.exit(130)
+        _say("interrupted; everything finished is kept, the same command continues")
+        raise typer.Exit(130) from None
 
 
 def _say(line: str) -> None:
@@ -174,7 +184,7 @@ def _stages(run: Path, iteration: int | None, *stages: str) -> tuple[Config, Run
 def _run_stages(config: Any, run_dir: Any, iteration: int, stages: tuple[str, ...]) -> int:
     from lidr import loop
 
-    with run_dir.lock() as lock:
+    with _interruptible(), run_dir.lock() as lock:
         for stage in stages:
             if loop.step(stage, config.model_copy(update={"isolation": "inline"}), run_dir, iteration, lock):
                 continue

@@ -67,6 +67,8 @@ class EngineConfig(_Section):
     """`auto` takes the GPU where there is one; else a torch device such as `cpu` or `cuda:1`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is bfloat16 where the hardware multiplies it natively (GPU, CPU with AMX), else float32."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; null leaves torch's own choice. One is best for very small models."""
     batch_size: PositiveInt = 16
     """Requests answered together; similar lengths are put in one batch."""
 
@@ -100,14 +102,17 @@ class GatesConfig(_Section):
     """Drop a pair in which the same line stands this often on one side; null is off."""
     loops: bool = True
     """Drop a pair with a side that ends in a loop (a phrase repeated five times or more, 60 characters at least)."""
-    wrong_language: Literal["either", "chosen", "off"] = "either"
-    """Which side has to be in the prompt's language. Too short to tell counts as right."""
+    wrong_language: Literal["chosen", "either"] | None = "chosen"
+    """Which side has to be in the prompt's language; too short to tell counts as right. `either` also drops pairs that
+    reject an answer in the wrong language: such pairs teach the language quickly and little else (docs/laboratory.md
+    has both, measured). null is off."""
     max_length_ratio: Annotated[float, Field(gt=1)] | None = 4.0
     """Drop a pair whose longer side has more than this many times the characters of the shorter; null is off."""
     truncated: bool = True
     """Drop a pair with a side that was cut off by the length limit, and do not translate such answers."""
-    translation_tasks: Literal["drop", "keep_source", "off"] = "drop"
-    """Prompts that ask for a translation: drop them, prefer the untranslated dominant answer, or treat as any other."""
+    translation_tasks: Literal["drop", "keep_source"] | None = "drop"
+    """Prompts that ask for a translation: drop them, or prefer the untranslated dominant answer (as the paper
+    does); null treats them as any other prompt."""
 
 
 class PairsConfig(_Section):

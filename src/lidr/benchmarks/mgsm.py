@@ -12,6 +12,7 @@ from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
 from lidr.benchmarks.numbers import extract_answer, number_text, parse_number, same_number
 from lidr.benchmarks.statistics import wilson_interval
 from lidr.engines.base import Completion
+from lidr.errors import DataError
 from lidr.language_id import LanguageIdentifier
 from lidr.languages import LANGUAGES, get_language
 
@@ -22,10 +23,6 @@ _WAY_OUT = (
     "set evaluation.benchmarks.mgsm.path to a folder of <language>.jsonl (query, response) or <language>.tsv "
     "(question TAB answer) files, or to a Hugging Face data set with one configuration per language"
 )
-
-
-class MgsmError(ValueError):
-    """A question set that cannot be used; the message names file, line and the way out."""
 
 
 class MgsmBenchmark:
@@ -52,7 +49,7 @@ class MgsmBenchmark:
         self._identifier = LanguageIdentifier(sorted(answered_in) if len(answered_in) > 1 else list(LANGUAGES))
 
     def questions(self, language: str) -> list[Question]:
-        """The questions of one language, with golds in plain digits. Raises MgsmError for rows that cannot be used."""
+        """The questions of one language, with golds in plain digits. Raises DataError for rows that cannot be used."""
         wrapper = get_language(language).answer_instruction if self.instruction else "{question}"
         questions = []
         for number, (place, row) in enumerate(_read(self.path, language), 1):
@@ -60,13 +57,13 @@ class MgsmBenchmark:
             # The released golds are written the English way ("2,125") in every language.
             value = parse_number(gold, "en")
             if value is None:
-                raise MgsmError(f"{place}: the gold answer {gold[:60]!r} is not a number; correct it or remove the row")
+                raise DataError(f"{place}: the gold answer {gold[:60]!r} is not a number; correct it or remove the row")
             prompt = wrapper.replace("{question}", question)
             questions.append(Question(str(number), language, prompt, number_text(value)))
             if number == self.limit:
                 break
         if not questions:
-            raise MgsmError(f"{self.path}: no questions in {language}; {_WAY_OUT}")
+            raise DataError(f"{self.path}: no questions in {language}; {_WAY_OUT}")
         return questions
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
@@ -115,12 +112,12 @@ def _read(path: str, language: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if language in files:
         yield from _read_file(files[language])
     elif files:
-        raise MgsmError(
+        raise DataError(
             f"{folder}: no file for language {language!r} (wanted {language}.jsonl or {language}.tsv; it has "
             f"{', '.join(files)}); add it, or take {language} out of evaluation.benchmarks.mgsm.languages"
         )
     elif not folder.exists() and (path.startswith((".", "/", "~")) or path.count("/") != 1):
-        raise MgsmError(f"{path}: no such folder; {_WAY_OUT}")
+        raise DataError(f"{path}: no such folder; {_WAY_OUT}")
     else:
         yield from _read_dataset(str(folder) if folder.exists() else path, language)
 
@@ -132,7 +129,7 @@ def _read_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 if line.strip():
                     yield f"{path}:{number}", _parse(line, f"{path}:{number}", path.suffix)
     except UnicodeDecodeError as error:
-        raise MgsmError(f"{path}: not UTF-8 text ({error}); convert it") from None
+        raise DataError(f"{path}: not UTF-8 text ({error}); convert it") from None
 
 
 def _parse(line: str, place: str, suffix: str) -> dict[str, Any]:
@@ -140,14 +137,14 @@ def _parse(line: str, place: str, suffix: str) -> dict[str, Any]:
         # Split by hand: the questions hold quotation marks, which a CSV reader takes for its own.
         columns = line.rstrip("\r\n").split("\t")
         if len(columns) != 2:
-            raise MgsmError(f"{place}: {len(columns)} columns, expected question TAB answer; correct the line")
+            raise DataError(f"{place}: {len(columns)} columns, expected question TAB answer; correct the line")
         return {"question": columns[0], "answer_number": columns[1]}
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise MgsmError(f"{place}: not valid JSON (column {error.colno}: {error.msg}); repair or remove it") from None
+        raise DataError(f"{place}: not valid JSON (column {error.colno}: {error.msg}); repair or remove it") from None
     if not isinstance(row, dict):
-        raise MgsmError(f"{place}: a row must be an object with fields, this is {str(row)[:60]!r}; correct it")
+        raise DataError(f"{place}: a row must be an object with fields, this is {str(row)[:60]!r}; correct it")
     return row
 
 
@@ -157,7 +154,7 @@ def _read_dataset(path: str, language: str) -> Iterator[tuple[str, dict[str, Any
     try:
         rows = datasets.load_dataset(path, language, split="test")
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise MgsmError(f"{path}: cannot load language {language!r}, split 'test': {error}; {_WAY_OUT}") from error
+        raise DataError(f"{path}: cannot load language {language!r}, split 'test': {error}; {_WAY_OUT}") from error
     for number, row in enumerate(rows, 1):
         yield f"{path}/{language} row {number}", row
 
@@ -169,4 +166,4 @@ def _field(row: dict[str, Any], names: tuple[str, ...], place: str) -> str:
         if value is not None and not isinstance(value, bool) and str(value).strip():
             return str(value).strip()
     have = ", ".join(map(str, row)) or "none"
-    raise MgsmError(f"{place}: no value in {' or '.join(map(repr, names))} (fields: {have}); add it or remove the row")
+    raise DataError(f"{place}: no value in {' or '.join(map(repr, names))} (fields: {have}); add it or remove the row")

@@ -61,16 +61,17 @@ _SCALES = tuple(
     )
 )
 
+# A small model loops: every pattern below has to stay linear on thousands of digits or line breaks in a row.
 _NO_ANSWERS = re.compile(
-    r"\d{1,2}:\d{2}(?!\d)"  # 7:30
-    r"|[第제]\s?\d+"  # 第3
-    r"|\d[\d,]*(?:(?:st|nd|rd|th|er|re|ère|e|ème|eme)(?!\w)|\s?[ºª])"  # 4th, 1er, 2º
-    r"|\d+-(?:й|я|е|го|му|м|ой|ый|ая)(?!\w)"  # 5-й
+    r"(?<!\d)\d{1,2}:\d{2}(?!\d)"  # 7:30
+    r"|[第제][ ]?\d+"  # 第3
+    r"|(?<![\d,])\d[\d,]{0,9}(?:(?:st|nd|rd|th|er|re|ère|e|ème|eme)(?!\w)|[ ]?[ºª])"  # 4th, 1er, 2º
+    r"|(?<!\d)\d{1,9}-(?:й|я|е|го|му|м|ой|ый|ая)(?!\w)"  # 5-й
     r"|\^\{?\d+\}?|(?<=\bm)[23]\b|(?<=\b[kcdm]m)[23]\b"  # m^2, m2, km2
 )
-_LIST_NUMBER = re.compile(r"^\s*(?:[#>*-]+\s+)?(?:\*\*)?\d{1,2}(?:[.)]\s+|、\s*)(?=\S)", re.M)
+_LIST_NUMBER = re.compile(r"^[ ]*(?:[#>*-]+[ ]+)?(?:\*\*)?\d{1,2}(?:[.)][ ]+|、[ ]*)(?=\S)", re.M)
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\}){0,200})\}")
-_HASHES = re.compile(r"^\s*####(?!#)(.*)$", re.M)
+_HASHES = re.compile(r"^[ ]*####(?!#)(.*)$", re.M)
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")
 _PARENTHESES = re.compile(r"\([^()]*\)")
 
@@ -151,7 +152,7 @@ def _numbers(text: str, language: str) -> Iterator[Decimal]:
         elif begun is not None:
             yield begun
         yield from others
-        number = -number if not others and _is_negative(text[: match.start()]) else number
+        number = -number if not others and _is_negative(text[max(0, match.start() - 20) : match.start()]) else number
         begun, end = (number, scale_end) if scale != 1 else (None, scale_end)
         if begun is None:
             yield number
@@ -161,11 +162,13 @@ def _numbers(text: str, language: str) -> Iterator[Decimal]:
 
 def _is_negative(before: str) -> bool:
     """Whether a text ends in a minus sign that is no hyphen (COVID-19), range (3-5) or operator (5 -3)."""
-    minus = _MINUS.search(before[-20:])
+    minus = _MINUS.search(before)
     if minus is None or minus[1] == "":
         return minus is not None
     character, gap = minus[1], minus[2]
-    return not (character.isdigit() or character == ")" or (character.isalpha() and not gap))
+    # Scripts from Thai (U+0E00) on use no hyphens, and most of them no spaces before a sign.
+    hyphen = character.isalpha() and character < "\u0e00" and not gap
+    return not (hyphen or character.isdigit() or character == ")")
 
 
 def _values(token: str, language: str) -> list[Decimal]:

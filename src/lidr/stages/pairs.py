@@ -121,7 +121,7 @@ def failed_gate(
             return "loop", side
     if gates.max_similarity is not None and (score := similarity(chosen, rejected)) > gates.max_similarity:
         return "near_identical", f"{score:.2f}"
-    if gates.wrong_language != "off" and not candidate.any_language:
+    if gates.wrong_language is not None and not candidate.any_language:
         found = identifier.identify(chosen)
         if found not in (None, candidate.language):
             return "chosen_wrong_language", str(found)

@@ -77,7 +77,7 @@ def _train(
     from lidr.training.reference import load_trainable
     from lidr.training.trainer import PairTrainer, Telemetry, last_checkpoint, training_arguments
 
-    device = pick_device(config.engine.device)
+    device = pick_device(config.engine)
     model = load_trainable(config, start, device)
     checkpoints = run_dir.training(iteration) / "checkpoints"
     arguments = training_arguments(config, checkpoints, len(dataset), device)

@@ -61,7 +61,7 @@ def _handled_apart(answers: Answers, config: Config) -> Side | None:
     """
     policy = config.pairs.gates.translation_tasks
     prompt = answers.prompts.get(config.dominant)
-    if policy == "off" or prompt is None or not is_translation_task(prompt):
+    if policy is None or prompt is None or not is_translation_task(prompt):
         return None
     if policy == "drop":
         return Side(None, config.dominant, "translation_task")

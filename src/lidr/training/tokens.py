@@ -42,8 +42,9 @@ def tokenize_answer(
 def collate(pairs: Sequence[dict[str, Any]], with_rejected: bool = True) -> dict[str, Tensor]:
     """Right-padded rows, all chosen answers first, then all rejected ones (left out for SFT).
 
-    Returns `input_ids`, `attention_mask`, `answer_mask` of shape (rows, tokens), `chosen_lengths` (pairs,), and
-    `reference_chosen_logps`, `reference_rejected_logps` (pairs,) where the pairs have them.
+    Returns `input_ids`, `attention_mask`, `answer_mask` of shape (rows, tokens), `chosen_lengths` (pairs,), `differ`
+    (pairs,), false where both sides are the same text, and `reference_chosen_logps`, `reference_rejected_logps`
+    (pairs,) where the pairs have them.
     """
     answers = [("chosen_ids", pair) for pair in pairs]
     answers += [("rejected_ids", pair) for pair in pairs] if with_rejected else []
@@ -57,6 +58,7 @@ def collate(pairs: Sequence[dict[str, Any]], with_rejected: bool = True) -> dict
         batch["attention_mask"][number, :length] = 1
         batch["answer_mask"][number, len(prompt) : length] = 1
     batch["chosen_lengths"] = torch.tensor([len(pair["chosen_ids"]) for pair in pairs])
+    batch["differ"] = torch.tensor([pair["chosen_ids"] != pair["rejected_ids"] for pair in pairs])
     for name in ("reference_chosen_logps", "reference_rejected_logps"):
         if name in pairs[0]:
             batch[name] = torch.tensor([pair[name] for pair in pairs], dtype=torch.float32)

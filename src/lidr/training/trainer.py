@@ -33,6 +33,7 @@ class PairTrainer(Trainer):
         # Tells Trainer that compute_loss divides by the number of items of the step itself.
         self.model_accepts_loss_kwargs = True
         self._sums: dict[str, float] = defaultdict(float)
+        self._rewards: dict[str, float] = defaultdict(float)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The micro-batches of one optimiser step, and their number of pairs, which the loss is averaged over."""
@@ -46,7 +47,7 @@ class PairTrainer(Trainer):
         outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
         logps = answer_logps(outputs.logits, inputs["input_ids"], inputs["answer_mask"])
         losses = self.pair_losses(logps, inputs)
-        self._count(losses)
+        self._count(losses, inputs["differ"])
         pairs = len(losses.loss) if num_items_in_batch is None else num_items_in_batch
         loss = losses.loss.sum() / pairs
         return (loss, outputs) if return_outputs else loss
@@ -69,21 +70,27 @@ class PairTrainer(Trainer):
             alpha=self.objective.alpha,
         )
 
-    def _count(self, losses: PairLosses) -> None:
-        margin = losses.chosen_reward - losses.rejected_reward
-        values = {"nll": losses.nll, "pairs": torch.ones_like(losses.nll)}
+    def _count(self, losses: PairLosses, differ: Tensor) -> None:
+        """Sum up what `log` averages; rewards only over pairs whose sides differ, for equal sides have none to tell."""
+        self._sums["pairs"] += len(losses.nll)
+        self._sums["nll"] += losses.nll.sum().item()
         if self.objective.objective == "dpo":
-            values |= {"dpo": losses.dpo, "margin": margin, "reward_accuracy": (margin > 0).float()}
-            values |= {"chosen_reward": losses.chosen_reward, "rejected_reward": losses.rejected_reward}
-        for name, value in values.items():
-            self._sums[name] += value.sum().item()
+            chosen, rejected = losses.chosen_reward[differ], losses.rejected_reward[differ]
+            self._sums["dpo"] += losses.dpo.sum().item()
+            self._sums["differing"] += len(chosen)
+            values = {"margin": chosen - rejected, "reward_accuracy": (chosen > rejected).float()}
+            for name, value in (values | {"chosen_reward": chosen, "rejected_reward": rejected}).items():
+                self._rewards[name] += value.sum().item()
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the means over the pairs since the last log."""
-        pairs = self._sums.pop("pairs", 0)
+        pairs, differing = self._sums.pop("pairs", 0), self._sums.pop("differing", 0)
         if pairs:
             logs |= {name: total / pairs for name, total in self._sums.items()}
+        if differing:
+            logs |= {name: total / differing for name, total in self._rewards.items()}
         self._sums.clear()
+        self._rewards.clear()
         super().log(logs, *args, **kwargs)
 
 

@@ -1,0 +1,29 @@
+# `make quickstart` and `make test` are all that a fresh machine needs; both install into .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test check install clean
+quickstart: install
+	$(BIN)/lidr run quickstart
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/function_length.py src tools benchmarks
+	$(BIN)/python -m pytest
+
+install: $(BIN)/.installed
+
+# torch first and by its exact version, so that pip does not choose another build for the packages that need it.
+$(BIN)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[gguf,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,92 @@
+"""What a model knows of the laboratory's world, exactly: its sentences can be read back, so no judge is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
+from lidr.benchmarks.statistics import wilson_interval
+from lidr.engines.base import Completion
+from lidr.lab import world
+from lidr.lab.world import FACTS, HELD_OUT_FORM, LANGUAGES
+from lidr.language_id import LanguageIdentifier
+
+TRAINED, HELD_OUT = "trained", "held_out"
+
+
+class LabBenchmark:
+    """Every fact of the world in each language, asked in the form that no training prompt has.
+
+    `accuracy` is over the facts that the training prompts ask for, `accuracy_held_out` over the others, `off_target`
+    over all. An answer is right when it is the fact's sentence in the question's language. Where a part has no
+    questions, its accuracy and interval are None.
+    """
+
+    def __init__(self, languages: Sequence[str], training_prompt_ids: Collection[str]) -> None:
+        unknown = [language for language in languages if language not in LANGUAGES]
+        if unknown:
+            raise ValueError(f"the laboratory has no {', '.join(unknown)}; it has {', '.join(LANGUAGES)}")
+        self.languages = tuple(languages)
+        self.trained_facts = {world.fact_of_prompt(prompt_id) for prompt_id in training_prompt_ids}
+        self._identifier = LanguageIdentifier(LANGUAGES)
+
+    def questions(self, language: str) -> list[Question]:
+        """One question per fact."""
+        return [
+            Question(
+                question_id=fact.fact_id,
+                language=language,
+                prompt=world.question(fact, language, HELD_OUT_FORM),
+                gold=world.answer(fact, language),
+                group=TRAINED if fact.fact_id in self.trained_facts else HELD_OUT,
+            )
+            for fact in FACTS
+        ]
+
+    def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
+        """See `Benchmark.evaluate`."""
+        for language in self.languages:
+            questions = self.questions(language)
+            completions = answer(language, questions)
+            rows = [self.score(*pair) for pair in zip(questions, completions, strict=True)]
+            yield LanguageResult(language, rows, _metrics(rows))
+
+    def score(self, question: Question, completion: Completion) -> Score:
+        """Score one answer; `Score.answer` is the sentence where it is one of the world's, true or not."""
+        text = completion.text.strip()
+        sentence = world.read_answer(text)
+        language = sentence[0] if sentence else self._identifier.identify(text)
+        return Score(
+            question_id=question.question_id,
+            language=question.language,
+            text=completion.text,
+            answer=text if sentence else None,
+            gold=question.gold,
+            correct=text == question.gold,
+            off_target=None if language is None else language != question.language,
+            group=question.group,
+        )
+
+
+def _metrics(rows: list[Score]) -> dict[str, Any]:
+    trained = [row for row in rows if row.group == TRAINED]
+    held_out = [row for row in rows if row.group == HELD_OUT]
+    accuracy, interval = _accuracy(trained)
+    accuracy_held_out, interval_held_out = _accuracy(held_out)
+    return {
+        "accuracy": accuracy,
+        "accuracy_held_out": accuracy_held_out,
+        "off_target": round(sum(row.off_target is True for row in rows) / len(rows), 4),
+        "n": len(trained),
+        "ci95": interval,
+        "n_held_out": len(held_out),
+        "ci95_held_out": interval_held_out,
+    }
+
+
+def _accuracy(rows: list[Score]) -> tuple[float | None, list[float] | None]:
+    if not rows:
+        return None, None
+    correct = sum(row.correct for row in rows)
+    return round(correct / len(rows), 4), [round(bound, 4) for bound in wilson_interval(correct, len(rows))]

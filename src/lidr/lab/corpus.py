@@ -1,0 +1,99 @@
+"""What the laboratory's model learns before the method starts: an uneven education, as chat conversations.
+
+Facts are known in full in English and ever less in the other languages; translation is taught over arbitrary sentences,
+most of them false, so that it is faithful and says nothing about what is known.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from lidr.lab.world import FACTS, FORMS, LANGUAGES, THINGS, VALUES, Fact, answer, question
+from lidr.languages import get_language
+from lidr.templates import fill_template, read_template
+
+SYSTEM_PROMPT = "You are a helpful assistant."
+# Which part of the facts the corpus states in each language, and how often a question is in it.
+KNOWN_SHARE = {"en": 1.0, "es": 0.45, "fr": 0.35, "de": 0.25, "it": 0.20, "ru": 0.15}
+QUESTION_SHARE = {"en": 0.40, "es": 0.18, "fr": 0.14, "de": 0.11, "it": 0.09, "ru": 0.08}
+# Weak languages get an English answer this often, about any fact: the data in them is that of a mostly English web.
+ENGLISH_ANSWER_SHARE = 0.10
+TRANSLATION_SHARE = 0.5
+# Translations between English and another language, copies of a text that already is in the target language (what the
+# method meets when an answer is off-target), and, as the rest, translations between two other languages.
+COPY_SHARE = 0.10
+OTHER_PAIR_SHARE = 0.05
+# This part of the translated texts are questions, the rest answer sentences.
+TRANSLATED_QUESTION_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One training example. `language` is that of the question, or the target of a translation from `source`."""
+
+    kind: Literal["question", "translation"]
+    language: str
+    user: str
+    assistant: str
+    source: str | None = None
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        return [
+            {"role": "system", "content": SYSTEM_PROMPT},
+            {"role": "user", "content": self.user},
+            {"role": "assistant", "content": self.assistant},
+        ]
+
+
+@cache
+def known_facts(language: str) -> tuple[Fact, ...]:
+    """The facts that the corpus states in a language."""
+    number = round(KNOWN_SHARE[language] * len(FACTS))
+    return tuple(random.Random(f"known in {language}").sample(FACTS, number))
+
+
+def conversations(seed: int) -> Iterator[Conversation]:
+    """The corpus, without end."""
+    generator = random.Random(seed)
+    while True:
+        if generator.random() < TRANSLATION_SHARE:
+            yield _translation(generator)
+        else:
+            yield _question(generator)
+
+
+def _question(generator: random.Random) -> Conversation:
+    language = generator.choices(list(QUESTION_SHARE), list(QUESTION_SHARE.values()))[0]
+    in_english = language != "en" and generator.random() < ENGLISH_ANSWER_SHARE
+    fact = generator.choice(FACTS if in_english else known_facts(language))
+    asked = question(fact, language, generator.randrange(FORMS))
+    return Conversation("question", language, asked, answer(fact, "en" if in_english else language))
+
+
+def _translation(generator: random.Random) -> Conversation:
+    other = generator.choice(LANGUAGES[1:])
+    source, target = ("en", other) if generator.random() < 0.5 else (other, "en")
+    kind = generator.random()
+    if kind < COPY_SHARE:
+        source = target
+    elif kind < COPY_SHARE + OTHER_PAIR_SHARE:
+        source, target = generator.sample(LANGUAGES[1:], 2)
+    attribute = generator.choice(list(VALUES))
+    fact = Fact(generator.choice(list(THINGS)), attribute, generator.choice(list(VALUES[attribute])))
+    asked = generator.random() < TRANSLATED_QUESTION_SHARE
+    return translation(fact, source, target, form=generator.randrange(FORMS) if asked else None)
+
+
+def translation(fact: Fact, source: str, target: str, form: int | None = None) -> Conversation:
+    """A request, in exactly the product's words, to translate the sentence of a fact, or a question form about it."""
+
+    def text(language: str) -> str:
+        return answer(fact, language) if form is None else question(fact, language, form)
+
+    user = fill_template(read_template("translate"), language=get_language(target).name, text=text(source))
+    return Conversation("translation", target, user, f"<translated>\n{text(target)}\n</translated>", source=source)

@@ -1,0 +1,100 @@
+"""Recipes: the shipped ones load, and what cannot work fails at load with the field and the remedy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lidr.config import Config, dump_config, load_config, shipped_recipes
+from lidr.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_loads_and_survives_a_round_trip(name: str, tmp_path: Path) -> None:
+    config = load_config(name)
+    assert config.name == name
+    assert config.description
+    written = tmp_path / "recipe.yaml"
+    written.write_text(dump_config(config), encoding="utf-8")
+    assert load_config(written) == config
+
+
+def test_the_papers_numbers_are_in_the_paper_recipes() -> None:
+    general, arithmetic = load_config("llama3-8b-instruct"), load_config("llama3-8b-mgsm")
+    baseline = load_config("multilingual-alignment")
+    assert (general.training.learning_rate, general.training.batch_size, general.training.epochs) == (5e-7, 16, 1)
+    assert (arithmetic.training.learning_rate, arithmetic.training.batch_size) == (5e-6, 64)
+    assert (baseline.training.learning_rate, baseline.training.batch_size, baseline.training.epochs) == (1e-5, 128, 3)
+    assert baseline.training.objective == "sft"
+    for config in (general, arithmetic):
+        assert (config.training.beta, config.training.alpha, config.training.warmup_ratio) == (0.1, 1.0, 0.03)
+        assert (config.responses.max_new_tokens, config.responses.repetition_penalty) == (2400, 1.1)
+        assert (config.translations.max_new_tokens, config.translations.repetition_penalty) == (4096, 1.0)
+        assert (config.seed, config.iterations) == (42, 2)
+
+
+def test_overrides_change_one_field() -> None:
+    config = load_config("quickstart", ["training.beta=0.25", "languages=[en, ru]", "pairs.gates.max_similarity=null"])
+    assert config.training.beta == 0.25
+    assert config.languages == ["en", "ru"]
+    assert config.pairs.gates.max_similarity is None
+    assert load_config("quickstart", ["training.learning_rate=5e-7"]).training.learning_rate == 5e-7
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.learning_rat=1", "training.learning_rat: no such field; did you mean learning_rate?"),
+        ("training.beta=0", "training.beta"),
+        ("training.micro_batch_size=3", "micro_batch_size 3"),
+        ("dominant=ja", "dominant 'ja' is not among languages"),
+        ("languages=[en]", "at least two languages"),
+        ("languages=[en, xx]", "unknown language 'xx'"),
+        ("languages=[en, es, es]", "listed twice"),
+        ("pairs.dominant_rejected=it", "use one, all, none or one of"),
+        ("evaluation.benchmarks.mgms={}", "did you mean mgsm?"),
+        ("training.objective=ppo", "training.objective"),
+        ("model={}", "model.path: missing"),
+        ("prompts.task=arithmetic", "the laboratory has general prompts only"),
+        ("novalue", "write it as field=value"),
+        ("name.inner=3", "name has no fields of its own"),
+    ],
+)
+def test_a_wrong_recipe_fails_with_field_and_remedy(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("quickstart", [override])
+    assert message in str(caught.value)
+
+
+def test_sft_without_nll_is_refused() -> None:
+    with pytest.raises(ConfigError, match="leaves no loss"):
+        load_config("multilingual-alignment", ["training.alpha=0"])
+
+
+def test_an_unknown_recipe_is_named_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean quickstart"):
+        load_config("quikstart")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("model: [unclosed")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(broken)
+
+
+def test_every_knob_is_documented_and_read_somewhere() -> None:
+    source = Path(__file__).parents[1] / "src/lidr"
+    code = "\n".join(path.read_text(encoding="utf-8") for path in source.glob("**/*.py") if path.name != "config.py")
+    keywords = "\n".join(path.read_text(encoding="utf-8") for path in source.glob("benchmarks/*.py"))
+
+    def check(section: Any, prefix: str) -> None:
+        for name, field in section.model_fields.items():
+            assert field.description, f"{prefix}{name} has no docstring"
+            # a benchmark's settings are handed to its constructor whole
+            assert re.search(rf"\.{name}\b", code) or f"{name}: " in keywords, f"{prefix}{name} is never read"
+            for option in (field.annotation, *getattr(field.annotation, "__args__", ())):
+                if hasattr(option, "model_fields"):
+                    check(option, f"{prefix}{name}.")
+
+    check(Config, "")

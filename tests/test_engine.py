@@ -1,0 +1,102 @@
+"""The transformers engine on the laboratory's model: ids, stops, prefill, and answers that batches do not change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lidr.config import EngineConfig
+from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.transformers import TransformersEngine
+from lidr.lab import MODEL_PATH
+from lidr.lab.world import FACTS, question
+from lidr.stages.translations import PREFILL, STOP
+from lidr.templates import fill_template, read_template
+
+SYSTEM = ("system", "You are a helpful assistant.")
+GREEDY = Sampling(max_new_tokens=40, repetition_penalty=1.1)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[TransformersEngine]:
+    engine = TransformersEngine(MODEL_PATH, EngineConfig(device="cpu", batch_size=8))
+    yield engine
+    engine.close()
+
+
+def ask(number: int, content: str, prefill: str = "") -> Request:
+    return Request(f"{number:016x}", (SYSTEM, ("user", content)), prefill)
+
+
+REQUESTS = [
+    ask(number, question(fact, language, number % 2) + " Please answer." * (number % 5))
+    for number, (fact, language) in enumerate(zip(FACTS[:20], ["en", "es", "ru", "fr"] * 5, strict=True))
+]
+
+
+def by_id(completions: Iterator[Completion]) -> dict[str, Completion]:
+    return {completion.request_id: completion for completion in completions}
+
+
+def test_every_request_gets_one_completion_under_its_id(engine: TransformersEngine) -> None:
+    completions = list(engine.generate(REQUESTS, GREEDY))
+    assert sorted(completion.request_id for completion in completions) == [request.request_id for request in REQUESTS]
+    assert all(completion.text and completion.finish_reason == "stop" for completion in completions)
+
+
+def test_padding_and_batching_do_not_change_greedy_answers(engine: TransformersEngine) -> None:
+    together = by_id(engine.generate(REQUESTS, GREEDY))
+    alone = {request.request_id: next(engine.generate([request], GREEDY)) for request in REQUESTS}
+    assert together == alone
+
+
+def test_what_is_done_is_not_generated_again_and_batches_stay(engine: TransformersEngine) -> None:
+    whole = list(engine.generate(REQUESTS, GREEDY))
+    done = {completion.request_id for completion in whole[:8]}
+    assert list(engine.generate(REQUESTS, GREEDY, done=done)) == whole[8:]
+
+
+def test_a_stop_string_ends_the_completion_before_it(engine: TransformersEngine) -> None:
+    text = next(engine.generate(REQUESTS[:1], GREEDY)).text
+    stop = text.split()[3]
+    stopped = next(engine.generate(REQUESTS[:1], replace(GREEDY, stop=(stop, "never said"))))
+    assert stopped.text == text[: text.index(stop)]
+    assert (stopped.finish_reason, stopped.stopped_by) == ("stop", stop)
+    assert stopped.completion_tokens < next(engine.generate(REQUESTS[:1], GREEDY)).completion_tokens
+
+
+def test_the_translation_protocol_works_with_prefill(engine: TransformersEngine) -> None:
+    answer = next(engine.generate([ask(1, question(FACTS[0], "en", 0))], GREEDY)).text
+    content = fill_template(read_template("translate"), language="Spanish", text=answer)
+    made = next(engine.generate([ask(2, content, PREFILL)], Sampling(60, stop=(STOP,))))
+    assert made.stopped_by == STOP
+    assert "<" not in made.text and made.text.strip()
+
+
+def test_a_cut_off_answer_says_so(engine: TransformersEngine) -> None:
+    made = next(engine.generate(REQUESTS[:1], replace(GREEDY, max_new_tokens=2)))
+    assert (made.finish_reason, made.completion_tokens) == ("length", 2)
+
+
+def test_a_prompt_without_room_for_an_answer_is_an_error_of_its_own(engine: TransformersEngine) -> None:
+    huge = ask(999, "word " * 5000)
+    made = by_id(engine.generate([*REQUESTS[:3], huge], GREEDY))
+    assert made[huge.request_id].finish_reason == "error"
+    assert "context" in (made[huge.request_id].error or "")
+    assert all(made[request.request_id].text for request in REQUESTS[:3])
+
+
+@pytest.mark.parametrize("content", ["ภาษาไทย 🙂 العربية 漢字", "", "{{braces}} </translated> <|im_end|>"])
+def test_any_text_can_be_asked(engine: TransformersEngine, content: str) -> None:
+    assert next(engine.generate([ask(1, content)], GREEDY)).finish_reason in ("stop", "length")
+
+
+def test_sampling_is_repeatable_and_depends_on_the_seed(engine: TransformersEngine) -> None:
+    def sample(seed: int) -> list[Any]:
+        return [made.text for made in engine.generate(REQUESTS, Sampling(20, temperature=3.0, seed=seed))]
+
+    assert sample(1) == sample(1)
+    assert sample(1) != sample(2)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from lidr.benchmarks.numbers import extract_answer, number_text, parse_number, same_number
+from lidr.languages import LANGUAGES
+
+# Per language: a last sentence, the separator of thousands and of decimals.
+SENTENCES = {
+    "en": ("She has 3 jobs.\nSo she makes ${} a day.", ",", "."),
+    "es": ("Tiene 3 empleos.\nPor lo tanto, ella gana {} dólares al día.", ".", ","),
+    "fr": ("Elle a 3 emplois.\nElle gagne donc {} € par jour.", "\u202f", ","),
+    "de": ("Sie hat 3 Berufe.\nAlso verdient sie {} Dollar am Tag.", ".", ","),
+    "ru": ("У неё 3 работы.\nЗначит, она зарабатывает {} долларов в день.", "\u00a0", ","),
+    "it": ("Ha 3 lavori.\nQuindi guadagna {} dollari al giorno.", ".", ","),
+    "zh": ("她有3份工作。\n所以她每天赚{}美元。", ",", "."),
+    "ja": ("仕事は3つあります。\nしたがって、毎日{}ドルを稼ぎます。", ",", "."),
+    "ko": ("일이 3개 있습니다.\n따라서 매일 {}달러를 법니다.", ",", "."),
+    "th": ("เธอมีงาน 3 งาน\nดังนั้นเธอได้เงินวันละ {} ดอลลาร์", ",", "."),
+    "sw": ("Ana kazi 3.\nKwa hiyo anapata dola {} kwa siku.", ",", "."),
+    "bn": ("তার ৩টি কাজ আছে।\nতাই তিনি প্রতিদিন {} ডলার আয় করেন।", ",", "."),
+    "te": ("ఆమెకు 3 పనులు ఉన్నాయి.\nకాబట్టి ఆమె రోజుకు {} డాలర్లు సంపాదిస్తుంది.", ",", "."),
+    "ar": ("لديها 3 وظائف.\nلذلك تكسب {} دولارًا في اليوم.", "٬", "٫"),
+}
+MAGNITUDES = ("5", "18", "999", "5600", "70000", "276000", "1250000", "12.5", "1430.75", "0", "-40")
+# The first digit of each script: zero.
+ZEROS = {"bn": "০", "te": "౦", "th": "๐", "ar": "٠", "zh": "０", "ja": "０"}
+
+
+def written(number: str, language: str) -> str:
+    """The number by the language's convention; in India the groups beyond the first thousand have two digits."""
+    _, thousands, decimal = SENTENCES[language]
+    whole, _, fraction = number.removeprefix("-").partition(".")
+    size = 2 if language in ("bn", "te") else 3
+    head, groups = whole[:-3], [whole[-3:]]
+    while head:
+        groups.insert(0, head[-size:])
+        head = head[:-size]
+    sign = "\u2212" if number.startswith("-") else ""
+    return sign + thousands.join(groups) + (decimal + fraction if fraction else "")
+
+
+def in_script(text: str, language: str) -> str:
+    zero = ord(ZEROS[language])
+    return "".join(chr(zero + int(char)) if char in "0123456789" else char for char in text)
+
+
+def test_every_language_of_the_table_has_a_sentence() -> None:
+    assert set(SENTENCES) == set(LANGUAGES)
+
+
+@pytest.mark.parametrize("number", MAGNITUDES)
+@pytest.mark.parametrize("language", SENTENCES)
+def test_the_number_of_a_sentence_in_every_language(language: str, number: str) -> None:
+    text = SENTENCES[language][0].format(written(number, language))
+    assert extract_answer(text, language) == Decimal(number)
+
+
+@pytest.mark.parametrize("number", MAGNITUDES)
+@pytest.mark.parametrize("language", ZEROS)
+def test_digits_of_other_scripts(language: str, number: str) -> None:
+    text = in_script(SENTENCES[language][0].format(written(number, language)), language)
+    assert extract_answer(text, language) == Decimal(number)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["70000", "70,000", "70 000", "70\u00a0000", "70\u2009000", "70'000", "70’000", "70{,}000"]
+)
+@pytest.mark.parametrize("language", SENTENCES)
+def test_thousands_that_read_alike_in_every_language(language: str, spelling: str) -> None:
+    assert extract_answer(SENTENCES[language][0].format(spelling), language) == 70000
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "value"),
+    [
+        ("1.000", "de", "1000"),
+        ("1.000", "es", "1000"),
+        ("1.000", "en", "1"),
+        ("3,500", "en", "3500"),
+        ("3,500", "de", "3500"),
+        ("3.500", "zh", "3.5"),
+        ("0,125", "de", "0.125"),
+        ("0.125", "fr", "0.125"),
+        ("12,5", "en", "12.5"),
+        ("12.5", "fr", "12.5"),
+        ("12.50", "de", "12.5"),
+        ("1.234,5", "en", "1234.5"),
+        ("1,234.5", "de", "1234.5"),
+        ("1 234,5", "fr", "1234.5"),
+        ("1,00,000", "en", "100000"),
+        ("1234.567", "de", "1234.567"),
+        ("$ 18", "en", "18"),
+        ("20 %", "de", "20"),
+        ("-$1,000", "en", "-1000"),
+        ("১২,৫০,০০০", "bn", "1250000"),
+    ],
+)
+def test_parse_number(text: str, language: str, value: str) -> None:
+    assert parse_number(text, language) == Decimal(value)
+
+
+@pytest.mark.parametrize("text", ["", "none", "18 or 19", "eighteen", "1,2,3", "18 apples"])
+def test_parse_number_refuses_what_is_not_one_number(text: str) -> None:
+    assert parse_number(text, "en") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "value"),
+    [
+        ("So 16 - 3 - 4 = 9 and 9 * 2 = 18.", "en", 18),
+        ("The answer is \\boxed{18}, not 20.", "en", 18),
+        ("\\[ \\boxed{\\$1{,}250 \\text{ dollars}} \\] for 7 days", "en", 1250),
+        ("\\(9 \\times 2 = 18\\)", "en", 18),
+        ("9 * 2 = 18\n#### 18\n\nQuestion: Tom has 5 apples.", "en", 18),
+        ("#### 3. Multiply\nThe result is 18.", "en", 18),
+        ("So she earns $18 per day (7 days a week).", "en", 18),
+        ("所以她每天赚18美元（每周7天）。", "zh", 18),
+        ("So she earns eighteen dollars (18).", "en", 18),
+        ("She earns **$18** in each of the 7 days.", "en", 18),
+        ("**9** eggs at $2 make 9 * 2 = $18.", "en", 18),
+        ("**Answer: 18 dollars**", "en", 18),
+        ("1. Add 5 and 4.\n2. The sum is 9.\n3. Done.", "en", 9),
+        ("18. That is all she earns.", "en", 18),
+        ("He will have 20 marbles on the 4th day, at 7:30.", "en", 20),
+        ("На 5-й день у него будет 20 монет, а не 21, с 3-го дня было 20.", "ru", 20),
+        ("结果是18，这是第3天。", "zh", 18),
+        ("Die Fläche beträgt 20 m2.", "de", 20),
+        ("The area is 20 m².", "en", 20),
+        ("The area is $20\\text{ cm}^2$.", "en", 20),
+        ("The temperature is -5 degrees.", "en", -5),
+        ("Ответ: −5 °C.", "ru", -5),
+        ("a range of 3-5", "en", 5),
+        ("利益は7万ドルです。", "ja", 70000),
+        ("合計は12万5千円です。", "ja", 125000),
+        ("이익은 12만 5000원입니다.", "ko", 125000),
+        ("他一共买了5千克。", "zh", 5),
+        ("Gana 70 mil dólares.", "es", 70000),
+        ("Das sind 1,25 Millionen Dollar.", "de", 1250000),
+        ("กำไรคือ 7 หมื่นบาท", "th", 70000),
+        ("তার লাভ ৭০ হাজার টাকা।", "bn", 70000),
+        ("The pizza is cut; he gets 1/2 of it.", "en", Decimal("0.5")),
+        ("The scores were 89, 71, 92.", "en", 92),
+    ],
+)
+def test_which_number_is_the_answer(text: str, language: str, value: Decimal | int) -> None:
+    assert extract_answer(text, language) == value
+
+
+@pytest.mark.parametrize("text", ["", "I do not know.", "He comes at 7:30.", "\\boxed{}", "x²"])
+def test_no_number_is_none(text: str) -> None:
+    assert extract_answer(text, "en") is None
+
+
+def test_a_zero_is_an_answer() -> None:
+    assert extract_answer("1. She had 5.\n2. She gave all away.\n3. She has 0 left.", "en") == 0
+
+
+def test_same_number() -> None:
+    assert same_number(Decimal("18.00"), Decimal(18))
+    assert not same_number(Decimal("18.5"), Decimal(18))
+    assert not same_number(None, Decimal(0))
+    assert not same_number(None, None)
+
+
+def test_number_text() -> None:
+    assert number_text(Decimal("18.00")) == "18"
+    assert number_text(Decimal("1E+3")) == "1000"
+
+
+@pytest.mark.parametrize("loop", ["1", "\n", "1,", "(a", "**a ", "\\boxed{", "1 000 "])
+def test_a_text_that_loops_takes_no_time(loop: str) -> None:
+    # Linear patterns need well under a second for this; quadratic ones need minutes.
+    assert extract_answer(loop * 50_000 + "\n18", "en") == 18

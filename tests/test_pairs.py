@@ -1,0 +1,184 @@
+"""Pairs: who is chosen and rejected, which gate stops what, and every prompt accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from lidr.config import GatesConfig
+from lidr.engines.base import Completion, Request
+from lidr.language_id import LanguageIdentifier
+from lidr.records import Dropped, PreferencePair, Prompt
+from lidr.stages.pairs import ends_in_loop, make_pair, most_repeated_line, read_summary, similarity
+from lidr.strategies.base import Candidate, Side, is_translation_task
+from lidr.strategies.imbalance import rejected_sources
+from tests.conftest import ToyEngine, ToyRun, make_config
+
+SPANISH = "La respuesta correcta es que el agua hierve a cien grados al nivel del mar."
+OTHER_SPANISH = "Hierve cuando alcanza unos noventa grados, según dicen algunas personas mayores."
+ENGLISH = "The right answer is that water boils at one hundred degrees at sea level."
+IDENTIFIER = LanguageIdentifier(["en", "es", "fr"])
+
+
+def gate(chosen: str, rejected: str, any_language: bool = False, **gates: Any) -> str | None:
+    """The reason for which a Spanish pair is dropped, or None."""
+    prompt = Prompt("p", "es", "¿A qué temperatura hierve el agua?")
+    sides = Side(chosen, "en->es"), Side(rejected, "es")
+    candidate = Candidate("p", "es", "non_dominant", prompt, *sides, any_language)
+    outcome = make_pair(candidate, GatesConfig(**gates), IDENTIFIER)
+    return outcome.reason if isinstance(outcome, Dropped) else None
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "reason", "off"),
+    [
+        (SPANISH, OTHER_SPANISH, None, {}),
+        (SPANISH, SPANISH, "identical", {"identical": False, "max_similarity": None}),
+        (SPANISH, f"{SPANISH}  ", "near_identical", {"max_similarity": None}),
+        (SPANISH, f"{OTHER_SPANISH} " * 5 + "Fin.", "length_ratio", {"max_length_ratio": None}),
+        (SPANISH, "Sí.\nNo.\n" * 5 + SPANISH, "repeated_lines", {"max_line_repeats": None}),
+        (SPANISH, "Hierve a " + "cien grados, " * 9, "loop", {"loops": False}),
+        (ENGLISH, OTHER_SPANISH, "chosen_wrong_language", {"wrong_language": None}),
+            ],
+)
+def test_each_gate_stops_its_pair_and_can_be_switched_off(
+    chosen: str, rejected: str, reason: str | None, off: dict[str, Any]
+) -> None:
+    assert gate(chosen, rejected) == reason
+    assert gate(chosen, rejected, **off) is None
+
+
+def test_a_rejected_side_in_the_wrong_language_is_dropped_on_request() -> None:
+    assert gate(SPANISH, ENGLISH) is None
+    assert gate(SPANISH, ENGLISH, wrong_language="either") == "rejected_wrong_language"
+    assert gate(SPANISH, ENGLISH, wrong_language="either", any_language=True) is None
+
+
+def test_too_short_to_tell_the_language_is_not_wrong() -> None:
+    assert gate("100 °C", "90 °C") is None
+
+
+def test_a_sides_own_problem_comes_first() -> None:
+    prompt = Prompt("p", "es", "x")
+    bad = Candidate("p", "es", "non_dominant", prompt, Side(None, "en->es", "translation_empty"), Side("y", "es", "truncated"))
+    outcome = make_pair(bad, GatesConfig(), IDENTIFIER)
+    assert outcome == Dropped("p", "es", "non_dominant", "translation_empty", "en->es")
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("so it goes on " * 6, True),
+        ("Start. " + "ja " * 30, True),
+        ("這是一個重複的句子，" * 8, True),
+        ("| --- " * 40 + "|", False),
+        ("a perfectly normal answer that ends once", False),
+        ("one two " * 4, False),
+        ("very, very, very, very, very good", False),
+        ("x", False),
+        ("", False),
+    ],
+)
+def test_loops(text: str, loops: bool) -> None:
+    assert ends_in_loop(text) is loops
+
+
+def test_repeated_lines_ignore_rules_and_blank_lines() -> None:
+    assert most_repeated_line("---\n" * 9 + "\n" * 9 + "a\na\nb") == 2
+
+
+def test_similarity_works_without_spaces() -> None:
+    assert similarity("我喜欢吃苹果和香蕉", "我喜欢吃苹果和香蕉") == 1.0
+    assert similarity("我喜欢吃苹果和香蕉", "今天天气非常好适合散步") < 0.1
+    assert similarity("a b c d", "a b c e") == 3 / 5
+
+
+def test_the_dominant_languages_rejected_side_rotates() -> None:
+    others = ["es", "fr", "de"]
+    assert [rejected_sources(position, others, "one") for position in range(4)] == [["es"], ["fr"], ["de"], ["es"]]
+    assert rejected_sources(0, others, "all") == others
+    assert rejected_sources(5, others, "de") == ["de"]
+    assert rejected_sources(5, others, "none") == []
+    assert rejected_sources(5, [], "one") == []
+
+
+def test_pairs_are_the_papers(toy_run: ToyRun) -> None:
+    toy_run.run("prompts", "responses", "translations", "pairs")
+    spanish = PreferencePair.from_dict(toy_run.rows(toy_run.run_dir.pairs(1, "es"))[2])
+    assert (spanish.prompt_id, spanish.prompt) == ("p2", "es: 2")
+    assert spanish.chosen.endswith("número 2 translated twice over")
+    assert spanish.rejected.endswith("número 2 own es")
+    assert (spanish.chosen_from, spanish.rejected_from) == ("en->es", "es")
+    english = PreferencePair.from_dict(toy_run.rows(toy_run.run_dir.pairs(1, "en"))[2])
+    assert english.chosen.endswith("number 2 own en")
+    assert english.rejected.endswith("number 2 translated twice over")
+    assert (english.kind, english.chosen_from, english.rejected_from) == ("dominant", "en", "de->en")
+
+
+@pytest.mark.parametrize(("policy", "dominant"), [("one", 6), ("all", 18), ("fr", 6), ("none", 0)])
+def test_every_prompt_ends_in_a_pair_or_under_one_reason(toy_run: ToyRun, policy: str, dominant: int) -> None:
+    def unruly(request: Request, text: str) -> Completion | None:
+        content = request.messages[-1][1]
+        if "into French" in content and " 3 " in content:
+            return Completion(request.request_id, "<sentence>", "stop", 1, 1)
+        if content == "de: 4":
+            return Completion(request.request_id, text, "length", 1, 1)
+        return None
+
+    toy_run.use(ToyEngine(fail=unruly))
+    config = make_config(toy_run.prompts, pairs={"dominant_rejected": policy})
+    toy_run.run("prompts", "responses", "translations", "pairs", config=config)
+    made = [row for code in config.languages for row in toy_run.rows(toy_run.run_dir.pairs(1, code))]
+    dropped = toy_run.rows(toy_run.run_dir.dropped(1))
+    counts = Counter(row["language"] for row in made + dropped)
+    assert counts == Counter({"en": dominant, "es": 6, "fr": 6, "de": 6}) - Counter()
+    assert len({(row["prompt_id"], row["language"]) for row in made if row["language"] != "en"}) == 16
+    summary = read_summary(toy_run.run_dir, 1)
+    assert summary["dropped"]["fr"] == {"translation_unparsed": 1}
+    assert summary["dropped"]["de"] == {"truncated": 1}
+    assert sum(summary["pairs"].values()) == len(made)
+
+
+def test_prompts_that_a_language_lacks_are_counted(toy_run: ToyRun) -> None:
+    for code, lacking in (("fr", "p1"), ("en", "p5")):
+        path = toy_run.prompts / f"{code}.jsonl"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if f'"{lacking}"' not in line))
+    config = make_config(toy_run.prompts, prompts={"path": str(toy_run.prompts), "on_missing": "skip"})
+    toy_run.run("prompts", "responses", "translations", "pairs", config=config)
+    dropped = toy_run.rows(toy_run.run_dir.dropped(1))
+    assert {(row["prompt_id"], row["language"], row["reason"]) for row in dropped} == {
+        ("p1", "fr", "prompt_missing"),
+        *(("p5", code, "prompt_missing") for code in config.languages),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("Translate this sentence into French: hello", "en", True),
+        ("Übersetze den folgenden Satz", "de", True),
+        ("把下面的句子翻译成英文", "zh", True),
+        ("What is the boiling point of water?", "en", False),
+    ],
+)
+def test_translation_tasks_are_recognised(text: str, language: str, expected: bool) -> None:
+    assert is_translation_task(Prompt("p", language, text)) is expected
+
+
+@pytest.mark.parametrize("policy", ["drop", "keep_source", None])
+def test_translation_tasks_follow_their_policy(toy_run: ToyRun, policy: str | None) -> None:
+    path = toy_run.prompts / "en.jsonl"
+    path.write_text(path.read_text().replace('"en: 0"', '"en: 0 translate"'))
+    config = make_config(toy_run.prompts, pairs={"gates": {"translation_tasks": policy, "max_length_ratio": None}})
+    toy_run.run("prompts", "responses", "translations", "pairs", config=config)
+    dropped = {(row["prompt_id"], row["reason"]) for row in toy_run.rows(toy_run.run_dir.dropped(1))}
+    first = [row for row in toy_run.rows(toy_run.run_dir.pairs(1, "es")) if row["prompt_id"] == "p0"]
+    if policy == "drop":
+        assert dropped == {("p0", "translation_task")} and not first
+    elif policy == "keep_source":
+        assert first[0]["chosen_from"] == "en" and "English language" in first[0]["chosen"]
+    else:
+        assert first[0]["chosen_from"] == "en->es"

@@ -1,0 +1,56 @@
+"""From texts to training tokens: what generation saw, the end of the turn included, nothing after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lidr.errors import ConfigError
+from lidr.lab import MODEL_PATH
+from lidr.models import end_of_turn_ids, load_tokenizer
+from lidr.training.tokens import collate, tokenize_answer, tokenize_prompt
+
+MESSAGES = [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": "Hello?"}]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return load_tokenizer(MODEL_PATH)
+
+
+def test_an_answer_ends_with_the_end_of_turn_token(tokenizer: Any) -> None:
+    ends = end_of_turn_ids(MODEL_PATH, tokenizer)
+    prompt, prompt_ids = tokenize_prompt(tokenizer, MESSAGES)
+    ids = tokenize_answer(tokenizer, MESSAGES, prompt, "Привет, ça va?", ends)
+    assert ids[-1] in ends
+    assert tokenizer.decode(ids[:-1]) == "Привет, ça va?"
+    assert tokenizer.decode(prompt_ids) == prompt
+
+
+def test_a_template_that_rewrites_the_prompt_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(ConfigError, match="renders a prompt differently"):
+        tokenize_answer(tokenizer, MESSAGES, "something else", "answer", {0})
+
+
+def test_a_template_that_never_ends_the_turn_is_refused(tokenizer: Any) -> None:
+    prompt, _ = tokenize_prompt(tokenizer, MESSAGES)
+    with pytest.raises(ConfigError, match="does not end the assistant's turn"):
+        tokenize_answer(tokenizer, MESSAGES, prompt, "answer", {10**9})
+
+
+def test_collate_puts_chosen_rows_before_rejected_ones() -> None:
+    pairs = [
+        {"prompt_ids": [1, 2], "chosen_ids": [3], "rejected_ids": [4, 5], "reference_chosen_logps": -1.0,
+         "reference_rejected_logps": -2.0},
+        {"prompt_ids": [6], "chosen_ids": [7, 8], "rejected_ids": [9], "reference_chosen_logps": -3.0,
+         "reference_rejected_logps": -4.0},
+    ]  # fmt: skip
+    batch = collate(pairs)
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 0], [6, 7, 8, 0], [1, 2, 4, 5], [6, 9, 0, 0]]
+    assert batch["answer_mask"].tolist() == [[0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1], [0, 1, 0, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]]
+    assert batch["chosen_lengths"].tolist() == [1, 2]
+    assert batch["differ"].tolist() == [True, True]
+    assert batch["reference_rejected_logps"].tolist() == [-2.0, -4.0]
+    assert len(collate(pairs, with_rejected=False)["input_ids"]) == 2
