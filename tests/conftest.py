@@ -15,6 +15,8 @@ from lidr.config import Config
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.run_dir import RunDir
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, and before torch is imported
+
 WORDS = {
     "en": "The answer to this question is written in the English language, number",
     "es": "La respuesta a esta pregunta está escrita en el idioma español, número",
@@ -123,12 +125,3 @@ class ToyRun:
 
     def rows(self, path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    """The laboratory's model is so small that threads only get in each other's way, badly on a busy machine."""
-    import torch
-
-    os.environ["OMP_NUM_THREADS"] = "1"  # for child processes
-    torch.set_num_threads(1)

@@ -47,7 +47,9 @@ def outcome(path: Path) -> dict[str, bytes | Any]:
     results = json.loads((path / "results.json").read_text())
     for iteration in results["iterations"]:
         del iteration["seconds"]  # the only thing that may differ
-    files = {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.glob("iteration_*/[1-4]_*/*.json*"))}
+    files = {
+        str(file.relative_to(path)): file.read_bytes() for file in sorted(path.glob("iteration_*/[1-4]_*/*.json*"))
+    }
     return files | {"results": results}
 
 
@@ -74,7 +76,10 @@ def test_one_iteration_lifts_the_weak_languages_and_keeps_english(finished: tupl
 def test_results_have_the_documented_form(finished: tuple[Path, dict[str, Any]]) -> None:
     path, results = finished
     assert results["schema"] == 1
-    assert [(model["name"], model["path"]) for model in results["models"]] == [("M0", "lab"), ("M1", "iteration_1/5_model")]
+    assert [(model["name"], model["path"]) for model in results["models"]] == [
+        ("M0", "lab"),
+        ("M1", "iteration_1/5_model"),
+    ]
     spanish = results["models"][1]["benchmarks"]["lab"]["es"]
     assert {"accuracy", "accuracy_held_out", "off_target", "n", "ci95"} <= set(spanish)
     assert spanish["ci95"][0] <= spanish["accuracy"] <= spanish["ci95"][1]

@@ -41,7 +41,7 @@ def gate(chosen: str, rejected: str, any_language: bool = False, **gates: Any) -
         (SPANISH, "Sí.\nNo.\n" * 5 + SPANISH, "repeated_lines", {"max_line_repeats": None}),
         (SPANISH, "Hierve a " + "cien grados, " * 9, "loop", {"loops": False}),
         (ENGLISH, OTHER_SPANISH, "chosen_wrong_language", {"wrong_language": None}),
-            ],
+    ],
 )
 def test_each_gate_stops_its_pair_and_can_be_switched_off(
     chosen: str, rejected: str, reason: str | None, off: dict[str, Any]
@@ -62,7 +62,9 @@ def test_too_short_to_tell_the_language_is_not_wrong() -> None:
 
 def test_a_sides_own_problem_comes_first() -> None:
     prompt = Prompt("p", "es", "x")
-    bad = Candidate("p", "es", "non_dominant", prompt, Side(None, "en->es", "translation_empty"), Side("y", "es", "truncated"))
+    bad = Candidate(
+        "p", "es", "non_dominant", prompt, Side(None, "en->es", "translation_empty"), Side("y", "es", "truncated")
+    )
     outcome = make_pair(bad, GatesConfig(), IDENTIFIER)
     assert outcome == Dropped("p", "es", "non_dominant", "translation_empty", "en->es")
 

@@ -72,7 +72,10 @@ def test_rows_are_aligned_by_id_in_the_order_of_the_dominant_language(tmp_path: 
 def test_fields_and_numeric_ids_can_be_named(tmp_path: Path) -> None:
     for code in TEXTS:
         write_jsonl(tmp_path / f"{code}.jsonl", [{"n": 7, "question": TEXTS[code][0]}])
-    assert load(tmp_path, fields={"id": "n", "text": "question"}) == [("7", "en", "Hello, you"), ("7", "es", "Hola, tú")]
+    assert load(tmp_path, fields={"id": "n", "text": "question"}) == [
+        ("7", "en", "Hello, you"),
+        ("7", "es", "Hola, tú"),
+    ]
 
 
 def test_arithmetic_prompts_are_wrapped_in_their_language(tmp_path: Path) -> None:
@@ -117,5 +120,5 @@ def test_missing_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file for language es"):
         load(tmp_path)
     (tmp_path / "table.txt").write_text("x")
-    with pytest.raises(DataError, match="not as .txt"):
+    with pytest.raises(DataError, match=r"not as \.txt"):
         load(tmp_path / "table.txt")

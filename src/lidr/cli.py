@@ -5,6 +5,7 @@ Commands are parsed before anything heavy is imported, so `lidr --help` answers 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,6 +147,9 @@ def main() -> None:
     """The entry point: errors that are the user's to mend come as a message."""
     from lidr.errors import LidrError
 
+    # Before torch is imported: waiting threads sleep instead of spinning. With one other busy process on two cores,
+    # generation with a 135M model took 3.3 s instead of 19.2 s.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except LidrError as error:

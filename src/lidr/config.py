@@ -67,8 +67,6 @@ class EngineConfig(_Section):
     """`auto` takes the GPU where there is one; else a torch device such as `cpu` or `cuda:1`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is bfloat16 where the hardware multiplies it natively (GPU, CPU with AMX), else float32."""
-    threads: PositiveInt | None = None
-    """CPU threads of torch; null leaves torch's own choice. One is best for very small models."""
     batch_size: PositiveInt = 16
     """Requests answered together; similar lengths are put in one batch."""
 

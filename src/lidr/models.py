@@ -64,7 +64,7 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
         raise ConfigError(f"model.path {folder}: its tokenizer has no chat template; use an instruct model")
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def end_of_turn_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> set[int]:

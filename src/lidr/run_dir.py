@@ -41,7 +41,7 @@ def _seal_path(path: Path) -> Path:
 def read_seal(path: Path) -> dict[str, Any] | None:
     """The seal of a complete file or folder (`inputs`, `rows`, `sha256`), or None while it is not complete."""
     try:
-        return json.loads(_seal_path(path).read_text(encoding="utf-8")) if path.exists() else None  # type: ignore[no-any-return]
+        return json.loads(_seal_path(path).read_text(encoding="utf-8")) if path.exists() else None
     except (OSError, json.JSONDecodeError):
         return None
 

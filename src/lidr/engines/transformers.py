@@ -29,7 +29,7 @@ class TransformersEngine:
     """
 
     def __init__(self, folder: Path, config: EngineConfig, trust_remote_code: bool = False) -> None:
-        self.device = pick_device(config)
+        self.device = pick_device(config.device)
         self.tokenizer = load_tokenizer(folder, trust_remote_code)
         self.batch_size = config.batch_size
         self.model: Any = AutoModelForCausalLM.from_pretrained(
@@ -132,12 +132,10 @@ def _decoding(sampling: Sampling) -> dict[str, Any]:
     return options | {"temperature": None, "top_p": None, "top_k": None}
 
 
-def pick_device(config: EngineConfig) -> torch.device:
-    """The recipe's device, `auto` being the first GPU where there is one, else the CPU; sets torch's threads as well."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    if config.device != "auto":
-        return torch.device(config.device)
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first GPU where there is one, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -27,9 +27,14 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     path = Path(config.prompts.path)
     files = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
     stamps = {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()}
-    settings = config.prompts.model_dump()
-    return {"format": _LOADER_VERSION, "prompts": settings, "languages": config.languages, "files": stamps,
-            "dominant": config.dominant}  # fmt: skip
+    return {
+        "format": _LOADER_VERSION,
+        "prompts": config.prompts.model_dump(),
+        "languages": config.languages,
+        "dominant": config.dominant,
+        "files": stamps,
+        "seed": config.seed if config.prompts.path == "lab" else None,  # the laboratory draws its facts
+    }
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
@@ -58,7 +63,7 @@ def load_prompts(config: Config) -> Iterator[Prompt]:
     if config.prompts.path == "lab":
         from lidr.lab.world import training_prompts
 
-        yield from islice(training_prompts(config.languages), _rows_in_limit(config))
+        yield from islice(training_prompts(config.languages, seed=config.seed), _rows_in_limit(config))
         return
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "align.db")) as table:
         table.execute("CREATE TABLE prompt (language, id, text, place, number INTEGER, PRIMARY KEY (language, id))")

@@ -77,7 +77,7 @@ def _train(
     from lidr.training.reference import load_trainable
     from lidr.training.trainer import PairTrainer, Telemetry, last_checkpoint, training_arguments
 
-    device = pick_device(config.engine)
+    device = pick_device(config.engine.device)
     model = load_trainable(config, start, device)
     checkpoints = run_dir.training(iteration) / "checkpoints"
     arguments = training_arguments(config, checkpoints, len(dataset), device)
@@ -142,7 +142,8 @@ def _tokenize(
     first = next(rows(), None)
     if first is None:
         raise RunError(
-            f"iteration {iteration}: no pair left to train on ({sum(too_long.values())} longer than training.max_length); "
+            f"iteration {iteration}: no pair left to train on "
+            f"({sum(too_long.values())} are longer than training.max_length); "
             f"`lidr pair {run_dir.path} --iteration {iteration}` prints the reasons"
         )
     too_long.clear()
@@ -193,6 +194,6 @@ def _write_card(config: Config, folder: Path, iteration: int, pairs: int) -> Non
         f"---\nlibrary_name: transformers\nlanguage:\n{languages}tags:\n- lidr\n---\n\n"
         f"# {config.name}, iteration {iteration}\n\n"
         f"Made from `{config.model.path}` by Language Imbalance Driven Rewarding (arXiv 2410.08964): {objective} on "
-        f"{pairs} preference pairs that the model made of its own answers; the dominant language is {config.dominant}.\n"
+        f"{pairs} pairs that the model made of its own answers. The dominant language is {config.dominant}.\n"
     )
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -24,7 +24,7 @@ def add_reference_logps(dataset: Any, config: Config, reference: Model, file: Ro
     owed = [number for number, pair_id in enumerate(dataset["id"]) if pair_id not in file]
     with track(title, len(dataset), kept=len(file)) as progress:
         if owed:
-            device = pick_device(config.engine)
+            device = pick_device(config.engine.device)
             model = load_trainable(config, reference, device).eval()
             step = config.training.micro_batch_size
             for start in range(0, len(owed), step):

@@ -23,7 +23,7 @@ COMPLETE = "complete"  # marks a checkpoint whose last file has been written
 
 
 class PairTrainer(Trainer):
-    """Trains on preference pairs; the loss is the mean over the pairs of an optimiser step, however they are batched."""
+    """Trains on preference pairs; the loss is the mean over the pairs of an optimiser step, whatever the batches."""
 
     def __init__(self, config: Config, **arguments: Any) -> None:
         with_rejected = config.training.objective == "dpo"
