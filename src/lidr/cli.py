@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-lab = typer.Typer(help="The laboratory: a small world in six languages and a small model that knows it unevenly.")
+lab = typer.Typer(help="The laboratory: a small world and a small model.")
 app.add_typer(lab, name="lab")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -38,7 +38,10 @@ def run(
     run_dir: Annotated[Path | None, typer.Option(help="Where the run lives. Default: runs/RECIPE.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
 ) -> None:
-    """All iterations with evaluation and report; the same command continues an interrupted run."""
+    """All steps and iterations, then the report.
+
+    The same command continues an interrupted run; everything that was finished is kept.
+    """
     from lidr import loop
     from lidr.config import load_config
     from lidr.run_dir import RunDir
@@ -52,19 +55,22 @@ def run(
 
 @app.command()
 def respond(run: RunArgument, iteration: IterationOption = None) -> None:
-    """Step 2: the model answers every prompt in every language (reads the prompts first, step 1)."""
+    """Step 2: answer every prompt in every language.
+
+    Reads and aligns the prompts first, step 1, where that is owed.
+    """
     _stages(run, iteration, "prompts", "responses")
 
 
 @app.command()
 def translate(run: RunArgument, iteration: IterationOption = None) -> None:
-    """Step 3: the model translates its own answers."""
+    """Step 3: translate the model's own answers."""
     _stages(run, iteration, "translations")
 
 
 @app.command()
 def pair(run: RunArgument, iteration: IterationOption = None) -> None:
-    """Step 4: preference pairs; prints the drop reasons by language."""
+    """Step 4: make pairs and print the drop reasons."""
     config, run_dir, done = _stages(run, iteration, "pairs")
     from lidr.stages.pairs import read_summary
     from lidr.tables import print_drops
@@ -80,7 +86,10 @@ def train(run: RunArgument, iteration: IterationOption = None) -> None:
 
 @app.command()
 def evaluate(run: RunArgument, iteration: IterationOption = None) -> None:
-    """Step 6: measure a model on the recipe's benchmarks (iteration 0 is the model as it came)."""
+    """Step 6: measure a model on the recipe's benchmarks.
+
+    Iteration 0 is the model as it came.
+    """
     config, run_dir, _ = _stages(run, iteration, "evaluation")
     from lidr.results import write_results
 
@@ -89,7 +98,7 @@ def evaluate(run: RunArgument, iteration: IterationOption = None) -> None:
 
 @app.command()
 def report(run: RunArgument) -> None:
-    """Write results.json, report.html and report.md anew."""
+    """Write results.json and the report anew."""
     from lidr.results import write_results
     from lidr.run_dir import RunDir
     from lidr.stages import report as report_stage
@@ -125,7 +134,10 @@ def import_gguf(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A GGUF file of an instruct model.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new Hugging Face folder.")],
 ) -> None:
-    """Turn a GGUF file into a plain Hugging Face folder (bfloat16 safetensors) that can be trained."""
+    """Turn a GGUF file into a Hugging Face folder.
+
+    The weights become bfloat16 safetensors, so that the model can be trained and saved.
+    """
     from lidr import models
 
     models.import_gguf(file, out)
@@ -137,7 +149,10 @@ def pretrain(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new model folder.")],
     seed: Annotated[int, typer.Option(help="Seed of the weights and the order of the corpus.")] = 0,
 ) -> None:
-    """Pre-train the laboratory's model from nothing, as the one in the package was made."""
+    """Pre-train the laboratory's model from nothing.
+
+    This is how the one in the package was made.
+    """
     from lidr.lab.pretrain import pretrain as pretrain_model
 
     pretrain_model(out, seed=seed, log=_say)

@@ -104,7 +104,7 @@ def _train(model: LlamaForCausalLM, batches: Iterator[list[Example]], steps: int
         batch.sort(key=lambda example: len(example[0]))
         for half in (batch[: BATCH_SIZE // 2], batch[BATCH_SIZE // 2 :]):
             loss = _summed_loss(model, half) / total
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             running += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -1,0 +1,76 @@
+"""Writes docs/recipes.md and docs/commands.md from the code: `python tools/make_docs.py [--check]`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from lidr.config import Config, load_config, shipped_recipes
+
+DOCS = Path(__file__).parents[1] / "docs"
+COMMANDS = ("", "run", "respond", "translate", "pair", "train", "evaluate", "report", "status", "recipes",
+            "import-gguf", "lab pretrain")  # fmt: skip
+
+
+def recipes_page() -> str:
+    """Every field of a recipe with its default and docstring, and the shipped recipes."""
+    lines = ["# Recipes", "", "A recipe is a YAML file with these fields. Unknown fields are errors; `--set a.b=c` "
+             "overrides one.", "This page is made by `tools/make_docs.py` from `src/lidr/config.py`.", "",
+             "## Shipped recipes", ""]  # fmt: skip
+    lines += [f"- `{name}`: {load_config(name).description}" for name in shipped_recipes()]
+    lines += ["", "## Fields", ""]
+    for name, field in fields(Config, ""):
+        lines.append(f"- **`{name}`** ({default_of(field)}): {' '.join((field.description or '').split())}")
+    return "\n".join(lines) + "\n"
+
+
+def fields(section: type[BaseModel], prefix: str) -> list[tuple[str, Any]]:
+    """(dotted name, field) of everything that can be set below a section."""
+    found: list[tuple[str, Any]] = []
+    for name, field in section.model_fields.items():
+        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        inner = next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
+        found += fields(inner, f"{prefix}{name}.") if inner else [(f"{prefix}{name}", field)]
+    return found
+
+
+def default_of(field: Any) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    value = field.default
+    return "default: null" if value is None else f"default: `{value}`" if value != "" else "default: empty"
+
+
+def commands_page() -> str:
+    """The help of every command, as the terminal shows it."""
+    lines = ["# Commands", "", "This page is made by `tools/make_docs.py` from the commands' own help.", ""]
+    environment = os.environ | {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+    for command in COMMANDS:
+        arguments = [sys.executable, "-m", "lidr", *command.split(), "--help"]
+        text = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment).stdout
+        text = text.replace("python -m lidr", "lidr")
+        body = "\n".join(line.rstrip() for line in text.strip().splitlines())
+        lines += [f"## lidr {command}".rstrip(), "", "```", body, "```", ""]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    pages = {"recipes.md": recipes_page(), "commands.md": commands_page()}
+    stale = [name for name, text in pages.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != text]
+    if "--check" in sys.argv:
+        for name in stale:
+            print(f"docs/{name} is out of date; run python tools/make_docs.py")
+        return bool(stale)
+    for name, text in pages.items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
