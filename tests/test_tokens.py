@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -37,6 +38,13 @@ def test_a_template_that_never_ends_the_turn_is_refused(tokenizer: Any) -> None:
     prompt, _ = tokenize_prompt(tokenizer, MESSAGES)
     with pytest.raises(ConfigError, match="does not end the assistant's turn"):
         tokenize_answer(tokenizer, MESSAGES, prompt, "answer", {10**9})
+
+
+def test_a_template_without_system_turn_is_named_with_the_remedy(tokenizer: Any) -> None:
+    strict = copy.deepcopy(tokenizer)
+    strict.chat_template = "{{ raise_exception('no system role') if messages[0]['role'] == 'system' }}"
+    with pytest.raises(ConfigError, match="no system role; set system_prompt to null"):
+        tokenize_prompt(strict, MESSAGES)
 
 
 def test_collate_puts_chosen_rows_before_rejected_ones() -> None:

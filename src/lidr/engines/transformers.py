@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, StoppingCriteria, StoppingCriteri
 
 from lidr.config import EngineConfig
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.models import end_of_turn_ids, load_tokenizer
+from lidr.models import end_of_turn_ids, load_tokenizer, render_chat
 from lidr.records import content_id
 
 # Requests are sorted by length within windows of this many batches, so that memory stays flat in their number.
@@ -68,9 +68,9 @@ class TransformersEngine:
 
     def _encode(self, request: Request) -> list[int]:
         messages = [{"role": role, "content": content} for role, content in request.messages]
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = render_chat(self.tokenizer, messages, add_generation_prompt=True)
         # The template writes the special tokens, so the tokenizer must not add a second beginning of text.
-        return self.tokenizer(str(text) + request.prefill, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
+        return self.tokenizer(text + request.prefill, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def _complete(self, batch: list[tuple[Request, list[int]]], sampling: Sampling) -> Iterator[Completion]:
@@ -124,7 +124,7 @@ class _StopStrings(StoppingCriteria):
 
 
 def _decoding(sampling: Sampling) -> dict[str, Any]:
-    """Every decoding option is set here, so that a model's own generation_config cannot change them unseen."""
+    """All that models' own generation_config commonly sets, said here, so that it cannot change the recipe unseen."""
     options: dict[str, Any] = {"do_sample": sampling.temperature > 0, "num_beams": 1}
     options["repetition_penalty"] = sampling.repetition_penalty
     if sampling.temperature > 0:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from lidr.errors import ConfigError
+from lidr.models import render_chat
 
 
 def tokenize_prompt(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[str, list[int]]:
     """The rendered prompt, up to where the assistant's answer begins, as text and as token ids."""
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    text = render_chat(tokenizer, messages, add_generation_prompt=True)
     return text, tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -26,7 +27,7 @@ def tokenize_answer(
     rewrites the prompt once an answer follows (templates for thinking models do) or never ends the turn.
     """
     turn = [*messages, {"role": "assistant", "content": answer}]
-    whole = str(tokenizer.apply_chat_template(turn, tokenize=False))
+    whole = render_chat(tokenizer, turn, add_generation_prompt=False)
     if not whole.startswith(prompt):
         raise ConfigError(
             "the chat template renders a prompt differently once an answer follows it, so the model would be trained "
