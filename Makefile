@@ -13,7 +13,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python tools/function_length.py src tools benchmarks
+	$(BIN)/python tools/function_length.py src tools
 	$(BIN)/python -m pytest
 
 install: $(BIN)/.installed

@@ -14,9 +14,13 @@ from typing import Any
 import pytest
 
 from lidr.config import Config, dump_config
+from lidr.reporting import markdown
+from lidr.reporting.contents import reservoir
+from lidr.reporting.log import digest_log
+from lidr.reporting.measures import Cell, Change, read_measures
+from lidr.reporting.plots import line_plot
 from lidr.run_dir import RunDir, write_text
 from lidr.stages import report
-from lidr.stages.report import Cell, Change, digest_log, markdown_block, markdown_text, read_measures, reservoir
 
 HOSTILE = (
     "<script>alert(1)</script></details></div> ``` ```` {{ 7 * 7 }} {% raw %} <img src=http://x.test/a> \x00\x1b\ud800"
@@ -279,6 +283,34 @@ def test_gaps_in_the_metrics(tmp_path: Path, missing: dict[str, None]) -> None:
     assert "0.912" in page
 
 
+@pytest.mark.parametrize("failed", [[0], [2], [1, 2], [0, 1, 2]])
+def test_a_benchmark_whose_every_answer_failed(tmp_path: Path, failed: list[int]) -> None:
+    results = make_results()
+    gaps = dict.fromkeys(("accuracy", "ci95", "off_target", "accuracy_held_out", "ci95_held_out"))
+    for number in failed:
+        for metrics in results["models"][number]["benchmarks"]["lab"].values():
+            metrics |= gaps | {"n": 0, "n_held_out": 0}
+    config = make_config()
+    page, source = read_report(config, make_run(tmp_path / "run", config, results))
+    names = {1: "M{}", 2: "M{} and M{}", 3: "M{}, M{} and M{}"}[len(failed)].format(*failed)
+    for text in (Page(page).text, source):
+        assert f"lab gave no figures for {names}." in text
+        assert "None" not in text
+        assert ("0.853" in text) == (1 not in failed)
+
+
+def test_all_that_was_measured_failed(tmp_path: Path) -> None:
+    results = make_results()
+    for model in results["models"]:
+        failed = {"accuracy": None, "ci95": None, "off_target": None, "undecided": 0, "n": 0}
+        model["benchmarks"] = {"mgsm": {"es": failed}}
+    config = make_config()
+    page, source = read_report(config, make_run(tmp_path / "run", config, results))
+    for text in (Page(page).text, source):
+        assert "mgsm gave no figures for M0, M1 and M2. Nothing was measured" in text
+        assert "None" not in text
+
+
 def test_change_is_noise_where_intervals_overlap() -> None:
     before, after = Cell(0.5, (0.4, 0.6)), Cell(0.65, (0.55, 0.75))
     assert Change(before, after).is_clear is False
@@ -313,13 +345,13 @@ def test_a_resumed_training_replaces_the_steps_it_repeats(tmp_path: Path) -> Non
 
 def test_values_that_are_not_finite_are_gaps() -> None:
     curve = {1: {"loss": 1.0}, 2: {"loss": math.nan}, 3: {"loss": 0.5}}
-    assert "<svg" in report.line_plot(curve, ["loss"], "loss")
+    assert "<svg" in line_plot(curve, ["loss"], "loss")
 
 
 def test_long_trainings_are_thinned() -> None:
     draw = random.Random(0)
     curve = {step: {"loss": draw.random()} for step in range(1, 20001)}
-    assert len(report.line_plot(curve, ["loss"], "loss")) < 30_000
+    assert len(line_plot(curve, ["loss"], "loss")) < 30_000
 
 
 def test_reservoir_is_uniform_and_keeps_the_order() -> None:
@@ -334,6 +366,6 @@ def test_reservoir_is_uniform_and_keeps_the_order() -> None:
 
 
 def test_markdown_is_escaped() -> None:
-    assert markdown_text("a|b\n<i>_x_ `c`") == r"a\|b \<i\>\_x\_ \`c\`"
-    assert markdown_block("a\n````\nb").startswith("`````text\n")
-    assert "[… 7 more characters]" in markdown_block("0123456789", limit=3)
+    assert markdown.one_line("a|b\n<i>_x_ `c`") == r"a\|b \<i\>\_x\_ \`c\`"
+    assert markdown.block("a\n````\nb").startswith("`````text\n")
+    assert "[… 7 more characters]" in markdown.block("0123456789", limit=3)

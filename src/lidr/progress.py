@@ -43,14 +43,14 @@ class Progress:
         if self.tokens:
             parts.append(f"{self.tokens / seconds:.0f} tokens/s")
         if rate > 0 and self.rows < self.total:
-            parts.append(f"{_duration((self.total - self.rows) / rate)} left")
+            parts.append(f"{duration((self.total - self.rows) / rate)} left")
         if self.dropped:
             parts.append(f"{self.dropped} dropped")
         return ", ".join(parts)
 
     def summary(self) -> str:
         again = f", {self.kept} kept from before" if self.kept else ""
-        return f"{self.title}  {self.rows} in {_duration(self.seconds)} ({self._detail()}{again})"
+        return f"{self.title}  {self.rows} in {duration(self.seconds)} ({self._detail()}{again})"
 
 
 @contextmanager
@@ -78,7 +78,10 @@ def track(title: str, total: int, kept: int = 0) -> Iterator[Progress]:
     print(progress.summary(), file=sys.stderr, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them; a dash where they are not known."""
+    if seconds is None:
+        return "–"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

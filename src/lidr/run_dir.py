@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
+
 from lidr.config import Config, changes, dump_config, load_config
 from lidr.errors import ConfigError, RunError
 from lidr.records import Row, canonical_json
@@ -307,8 +309,9 @@ class RunDir:
             raise RunError(f"{path} is not empty and holds no run; give another --run-dir or empty it")
         path.mkdir(parents=True, exist_ok=True)
         if run.recipe.exists():
-            old = load_config(run.recipe)
-            for change in changes(old.model_dump(mode="json"), config.model_dump(mode="json")):
+            # As it was written, not as a Config: an older version of the package may have had other fields.
+            old = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
+            for change in changes(old, config.model_dump(mode="json")):
                 say(f"recipe changed since the last start: {change}")
         write_text(run.recipe, dump_config(config))
         write_text(path / "environment.json", json.dumps(environment(config), indent=1) + "\n")

@@ -1,0 +1,151 @@
+"""What became of the candidates, and some of the pairs to read."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lidr.config import Config
+from lidr.reporting.words import language_name, printable
+
+REASONS = {
+    "prompt_missing": "The prompt does not exist in this language (or in the dominant one).",
+    "translation_task": "The prompt itself asks for a translation; translating its answer would destroy it.",
+    "response_empty": "The model gave an empty answer.",
+    "response_error": "The engine returned an error instead of an answer.",
+    "truncated": "An answer was cut off by the length limit.",
+    "translation_missing": "The answer that this pair needs was not translated.",
+    "translation_error": "The engine returned an error instead of a translation.",
+    "translation_empty": "The translation was empty.",
+    "translation_cut_off": "The translation was cut off by the length limit, paragraph by paragraph as well.",
+    "translation_unparsed": "The translation did not keep to the requested format.",
+    "identical": "Both sides are the same text, so there is nothing to prefer.",
+    "near_identical": "Both sides share nearly all of their words.",
+    "length_ratio": "One side is many times longer than the other.",
+    "repeated_lines": "A side repeats the same line over and over.",
+    "loop": "A side ends in a loop, the same phrase over and over.",
+    "chosen_wrong_language": "The chosen side is not in the prompt's language.",
+    "rejected_wrong_language": "The rejected side is not in the prompt's language.",
+    "too_long": "Prompt and answer together exceed the training length.",
+}
+# Reasons whose detail is a number of its own for each row, which says nothing when counted.
+_NUMBERED = {"length_ratio", "near_identical"}
+
+
+@dataclass(frozen=True, slots=True)
+class DropRow:
+    """One reason: its counts by language, in the order of the table's languages, and in all."""
+
+    reason: str
+    meaning: str
+    examples: str
+    counts: list[int]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairTable:
+    """What became of the candidates of one iteration."""
+
+    iteration: int
+    codes: list[str]
+    kept: list[int]
+    rows: list[DropRow]
+
+    @property
+    def total(self) -> int:
+        return sum(self.kept)
+
+    @property
+    def dropped(self) -> int:
+        return sum(row.total for row in self.rows)
+
+    def share_kept(self, column: int) -> float | None:
+        candidates = self.kept[column] + sum(row.counts[column] for row in self.rows)
+        return self.kept[column] / candidates if candidates else None
+
+
+def pair_table(iteration: dict[str, Any], details: dict[str, Counter[str]], config: Config) -> PairTable:
+    """One entry of `results["iterations"]` as a table; the most frequent reason first."""
+    pairs: dict[str, int] = iteration.get("pairs", {})
+    by_language: dict[str, dict[str, int]] = iteration.get("dropped_by_language", {})
+    found = {**pairs, **by_language}
+    codes = [code for code in config.languages if code in found] + [c for c in found if c not in config.languages]
+    totals = Counter(iteration.get("dropped", {}))
+    for reason in {reason for reasons in by_language.values() for reason in reasons}:
+        totals[reason] = max(totals[reason], sum(reasons.get(reason, 0) for reasons in by_language.values()))
+    rows = []
+    for reason, total in sorted(totals.items(), key=lambda item: (-item[1], item[0])):
+        counts = [by_language.get(code, {}).get(reason, 0) for code in codes]
+        common = [] if reason in _NUMBERED else details.get(reason, Counter()).most_common(3)
+        examples = ", ".join(f"{detail.replace('->', ' → ')} ({count:,})" for detail, count in common if detail)
+        rows.append(DropRow(reason, REASONS.get(reason, "No description."), examples, counts, total))
+    return PairTable(iteration.get("iteration", 0), codes, [pairs.get(code, 0) for code in codes], rows)
+
+
+def drop_details(rows: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:
+    """Reason -> how often each detail (an origin, a language, a side) was given for it."""
+    details: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        reason = str(row.get("reason", ""))
+        if reason not in _NUMBERED:
+            details[reason][str(row.get("detail", ""))] += 1
+    return details
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text of the model or a prompt, with its language and, for an answer, where it comes from."""
+
+    text: str
+    code: str
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A pair to read."""
+
+    prompt_id: str
+    prompt: Text
+    chosen: Text
+    rejected: Text
+
+
+def reservoir(rows: Iterable[dict[str, Any]], size: int, seed: str) -> list[dict[str, Any]]:
+    """`size` rows at random, in their order, with memory for no more than these (Vitter 1985, algorithm R)."""
+    draw = random.Random(seed)
+    kept: list[tuple[int, dict[str, Any]]] = []
+    for position, row in enumerate(rows):
+        if len(kept) < size:
+            kept.append((position, row))
+        elif (slot := draw.randrange(position + 1)) < size:
+            kept[slot] = (position, row)
+    return [row for _, row in sorted(kept, key=lambda item: item[0])]
+
+
+def sample(row: dict[str, Any]) -> Sample:
+    """A pair's row made fit to be shown."""
+    code = str(row["language"])
+    chosen, rejected = (
+        Text(printable(row[side]), _target(row[f"{side}_from"]) or code, _origin_in_words(row[f"{side}_from"]))
+        for side in ("chosen", "rejected")
+    )
+    return Sample(printable(row["prompt_id"]), Text(printable(row["prompt"]), code), chosen, rejected)
+
+
+def _target(origin: str) -> str:
+    code = origin.rpartition("->")[2]
+    return code if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]+)*", code) else ""
+
+
+def _origin_in_words(origin: str) -> str:
+    """`en->es` and `es` as people say it."""
+    source, arrow, target = origin.partition("->")
+    if arrow:
+        return f"{language_name(source)} answer, translated into {language_name(target)} by the model"
+    return f"direct answer to the {language_name(origin)} prompt"

@@ -1,0 +1,99 @@
+"""What a run logged of its training and its times."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+STAGES = {
+    "responses": "Answering",
+    "translations": "Translating",
+    "pairs": "Pairing",
+    "training": "Training",
+    "evaluation": "Evaluating",
+}
+
+
+@dataclass(slots=True)
+class Work:
+    """What a stage did in one iteration, all attempts together."""
+
+    seconds: float = 0.0
+    rows: int = 0
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class Log:
+    """metrics.jsonl: training curves as iteration -> step -> values, and work as (iteration, stage) -> sums."""
+
+    curves: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    work: dict[tuple[int, str], Work] = field(default_factory=lambda: defaultdict(Work))
+
+
+def digest_log(events: Iterable[dict[str, Any]]) -> Log:
+    """Sum up the log. Steps and stages that were done again replace what was logged of them before."""
+    log = Log()
+    for event in events:
+        key = (int(event.get("iteration", 0)), str(event.get("stage", "")))
+        if event.get("event") == "train":
+            curve = log.curves[key[0]]
+            step = int(event["step"])
+            if curve and step <= next(reversed(curve)):  # resumed from a checkpoint: what came after it is void
+                for later in [known for known in curve if known >= step]:
+                    del curve[later]
+            curve[step] = event
+        elif event.get("event") == "stage":
+            work = log.work[key]
+            work.seconds += event.get("seconds") or 0
+            work.rows += event.get("rows") or 0
+            work.tokens += event.get("tokens") or 0
+        elif event.get("event") == "recompute":
+            log.work.pop(key, None)
+            if key[1] == "training":
+                log.curves.pop(key[0], None)
+    return log
+
+
+@dataclass(frozen=True, slots=True)
+class TimeTable:
+    """Seconds by stage (rows) and iteration (columns, M0's evaluation first); None where a stage has not run."""
+
+    columns: list[str]
+    rows: list[tuple[str, list[float | None], str]]  # name, seconds, throughput
+
+    @property
+    def totals(self) -> list[float]:
+        return [sum(row[1][column] or 0 for row in self.rows) for column in range(len(self.columns))]
+
+    @property
+    def total(self) -> float:
+        return sum(self.totals)
+
+
+def time_table(results: dict[str, Any], log: Log) -> TimeTable:
+    """Times from results.json; what it does not cover (M0, an unfinished iteration) from the log."""
+    seconds: dict[int, dict[str, float]] = defaultdict(dict)
+    for (iteration, stage), work in log.work.items():
+        seconds[iteration][stage] = work.seconds
+    for entry in results.get("iterations", []):
+        seconds[entry.get("iteration", 0)] |= entry.get("seconds", {})
+    iterations = sorted(seconds)
+    names = [*STAGES, *dict.fromkeys(stage for stages in seconds.values() for stage in stages if stage not in STAGES)]
+    rows = [
+        (STAGES.get(name, name), [seconds[i].get(name) for i in iterations], _throughput(name, log))
+        for name in names
+        if any(name in stages for stages in seconds.values())
+    ]
+    return TimeTable([f"Iteration {i}" if i else "M0" for i in iterations], rows)
+
+
+def _throughput(stage: str, log: Log) -> str:
+    works = [work for (_, name), work in log.work.items() if name == stage]
+    seconds = sum(work.seconds for work in works)
+    tokens, rows = sum(work.tokens for work in works), sum(work.rows for work in works)
+    if not seconds or not (tokens or rows):
+        return ""
+    return f"{tokens / seconds:,.0f} tokens/s" if tokens else f"{rows / seconds:,.1f} rows/s"

@@ -1,0 +1,88 @@
+"""The report's Markdown: escaped texts, fenced blocks and tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lidr.progress import duration
+from lidr.reporting.contents import PairTable
+from lidr.reporting.log import TimeTable
+from lidr.reporting.measures import Measure, with_interval
+from lidr.reporting.words import finite, language_name, number, printable, signed
+
+
+class SafeMarkdown(str):
+    """Text that is Markdown already; all other values are escaped."""
+
+    __slots__ = ()
+
+
+def one_line(value: Any) -> SafeMarkdown:
+    """A value as one line of Markdown without meaning of its own, in a table's cell as well."""
+    if isinstance(value, SafeMarkdown):
+        return value
+    line = " ".join(printable(str(value)).split())
+    # An underscore inside a word is one: it needs no escape.
+    escaped = re.sub(r"([\\`*\[\]<>|$~#]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", line)
+    return SafeMarkdown(escaped.replace("&", "&amp;"))
+
+
+def block(text: str, kind: str = "text", limit: int | None = None) -> SafeMarkdown:
+    """A text between fences that are longer than any row of backticks in it; clipped to `limit` characters."""
+    text = printable(text).rstrip("\n")
+    if limit is not None and len(text) > limit:
+        text = f"{text[:limit]}\n[… {len(text) - limit:,} more characters]"
+    fence = "`" * max(3, 1 + max((len(row) for row in re.findall(r"`+", text)), default=0))
+    return SafeMarkdown(f"{fence}{kind}\n{text}\n{fence}")
+
+
+def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> SafeMarkdown:
+    """A table whose first column is words and the rest figures."""
+    lines = [header, [SafeMarkdown("---"), *[SafeMarkdown("---:")] * (len(header) - 1)], *rows]
+    return SafeMarkdown("\n".join(f"| {' | '.join(one_line(value) for value in line)} |" for line in lines))
+
+
+def measure_table(measure: Measure) -> SafeMarkdown:
+    compared = len(measure.models) > 1
+    rows = list(measure.rows)
+    if mean := measure.mean_row:
+        rows.append(mean)
+    lines = []
+    for row in rows:
+        name = {"trained": row.name, "mean": f"Mean of {row.name}"}.get(row.role, f"{row.name} ({row.role})")
+        change = f"{signed(row.change.delta)}, {row.change.verdict}" if row.change else "–"
+        lines.append([name, *map(with_interval, row.cells), *([change] if compared else [])])
+    arrow = [f"{measure.models[0]} → {measure.models[-1]}"] if compared else []
+    return table(["Language", *measure.models, *arrow], lines)
+
+
+def pair_table(pairs: PairTable) -> SafeMarkdown:
+    lines = [("pairs", [*pairs.kept, pairs.total], "What the model was trained on.")]
+    lines += [(row.reason, [*row.counts, row.total], row.meaning) for row in pairs.rows]
+    rows = [[name, *(f"{count:,}" for count in counts), meaning] for name, counts, meaning in lines]
+    return table(["", *map(language_name, pairs.codes), "All", "Meaning"], rows)
+
+
+def time_table(times: TimeTable) -> SafeMarkdown:
+    rows = [[name, *map(duration, seconds), throughput] for name, seconds, throughput in times.rows]
+    return table(["Stage", *times.columns, "Throughput"], [*rows, ["Sum", *map(duration, times.totals), ""]])
+
+
+def step_table(steps: Sequence[tuple[int, int, dict[str, Any]]]) -> SafeMarkdown:
+    """(iteration, number of steps, values of the last step) of every training."""
+    names = ["loss", "nll", "dpo", "reward_accuracy", "margin"]
+    names = [name for name in names if any(name in last for _, _, last in steps)]
+    rows = [[iteration, count, *(number(finite(last.get(name))) for name in names)] for iteration, count, last in steps]
+    return table(["Iteration", "steps", *(name.replace("_", " ") for name in names)], rows)
+
+
+def environment_table(environment: dict[str, Any]) -> SafeMarkdown:
+    if not environment:
+        return SafeMarkdown("Not recorded.")
+    return table(["What", "Value"], [[name, listed(value)] for name, value in environment.items()])
+
+
+def listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

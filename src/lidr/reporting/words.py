@@ -1,0 +1,51 @@
+"""How the report writes numbers, languages and lists, and makes texts of unknown intent printable."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lidr.languages import LANGUAGES
+
+Interval = tuple[float, float]
+
+
+def language_name(code: str) -> str:
+    """English name of a language, or its code where the table lacks it."""
+    return LANGUAGES[code].name if code in LANGUAGES else code
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """With its sign, and a true minus."""
+    text = f"{value:+.3f}".replace("-", "−")
+    return "±0.000" if text[1:] == "0.000" else text
+
+
+def interval(bounds: Interval) -> str:
+    return f"{bounds[0]:.2f}–{bounds[1]:.2f}"
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def join_names(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def printable(text: str) -> str:
+    """Text that every reader of UTF-8 accepts: lone surrogates and control characters become U+FFFD."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text.replace("\r\n", "\n"))
+
+
+def finite(value: Any) -> float | None:
+    """The value if it is a number to show; None for everything else, which is a gap."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None
