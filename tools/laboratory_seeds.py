@@ -19,7 +19,6 @@ from typing import Any
 WEAK = ("es", "fr", "de", "ru")
 SETTINGS: dict[str, list[str]] = {
     "quickstart": [],
-    "three iterations": ["iterations=3"],
     "six iterations": ["iterations=6"],
     "equal sides dropped, 3 epochs": ["pairs.gates.identical=true", "training.epochs=3"],
     "rejected must be in the language, too": ["pairs.gates.wrong_language=either"],

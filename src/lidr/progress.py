@@ -26,10 +26,11 @@ class Progress:
         return time.monotonic() - self.started
 
     def advance(self, rows: int = 1, tokens: int = 0, dropped: int = 0) -> None:
-        # Rows come in batches: the line is written before the first of a batch is counted, when the rates are whole.
-        if self._bar is None and self.rows > self.kept and time.monotonic() - self._last_plain >= PLAIN_INTERVAL_S:
+        if self._bar is None and time.monotonic() - self._last_plain >= PLAIN_INTERVAL_S:
             self._last_plain = time.monotonic()
-            print(f"{self.title}  {self.rows}/{self.total}  {self._detail()}", file=sys.stderr, flush=True)
+            # Rows come in batches: the line is written before a batch's first row is counted, when the rates are whole.
+            if self.rows > self.kept:
+                print(f"{self.title}  {self.rows}/{self.total}  {self._detail()}", file=sys.stderr, flush=True)
         self.rows += rows
         self.tokens += tokens
         self.dropped += dropped
