@@ -72,7 +72,9 @@ def test_micro_batches_do_not_change_the_step(pairs: list[dict[str, Any]], tmp_p
 
 def test_the_first_loss_is_the_formula(pairs: list[dict[str, Any]], tmp_path: Path) -> None:
     _, logs = train(pairs[:8], tmp_path, "training.micro_batch_size=4", "training.epochs=1", "training.alpha=0.5")
-    chosen, rejected = (torch.tensor([pair[f"reference_{side}_logps"] for pair in pairs[:8]]) for side in ("chosen", "rejected"))
+    chosen, rejected = (
+        torch.tensor([pair[f"reference_{side}_logps"] for pair in pairs[:8]]) for side in ("chosen", "rejected")
+    )
     lengths = torch.tensor([len(pair["chosen_ids"]) for pair in pairs[:8]])
     expected = dpo_nll_loss(chosen, rejected, chosen, rejected, lengths, beta=0.1, alpha=0.5)
     assert logs[0]["loss"] == pytest.approx(expected.loss.mean().item(), abs=1e-4)

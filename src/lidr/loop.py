@@ -66,18 +66,18 @@ def step(stage: str, config: Config, run_dir: RunDir, iteration: int, lock: int)
     outputs = STAGES[stage].outputs(config, run_dir, iteration)
     if all(is_sealed(path, inputs) for path, inputs in outputs):
         return False
-    reasons = sorted({reason for path, inputs in outputs for reason in stale_because(path, inputs)})
-    if reasons:
-        print(f"iteration {iteration}  {stage}: made anew because {'; '.join(reasons)}", file=sys.stderr)
-        run_dir.log("recompute", iteration=iteration, stage=stage, reasons=reasons)
     if stage in COMMANDS and in_process(config):
         command = [sys.executable, "-m", "lidr", COMMANDS[stage], str(run_dir.path), "--iteration", str(iteration)]
         environment = os.environ | {LOCK_OWNER: str(run_dir.path.resolve())}
         code = subprocess.run(command, env=environment, pass_fds=[lock] if lock >= 0 else []).returncode
         if code:
             raise RunError(f"stage {stage} of iteration {iteration} ended with exit code {code}; its message is above")
-    else:
-        STAGES[stage].run(config, run_dir, iteration)
+        return True
+    reasons = sorted({reason for path, inputs in outputs for reason in stale_because(path, inputs)})
+    if reasons:
+        print(f"iteration {iteration}  {stage}: made anew because {'; '.join(reasons)}", file=sys.stderr)
+        run_dir.log("recompute", iteration=iteration, stage=stage, reasons=reasons)
+    STAGES[stage].run(config, run_dir, iteration)
     return True
 
 

@@ -74,7 +74,9 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
     except TemplateError as error:
-        hint = "; set system_prompt to null for models that have no system turn" if messages[0]["role"] == "system" else ""
+        hint = (
+            "; set system_prompt to null for models that have no system turn" if messages[0]["role"] == "system" else ""
+        )
         raise ConfigError(f"the model's chat template refuses this conversation: {error}{hint}") from None
     return str(text)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lidr.config import Config
-from lidr.run_dir import RunDir, write_text
+from lidr.errors import RunError
+from lidr.run_dir import Outputs, RunDir, is_sealed, write_text
+from lidr.stages import evaluation, pairs, training
 from lidr.stages.evaluation import benchmarks_of, read_metrics
 from lidr.stages.pairs import read_summary
 
@@ -17,7 +21,7 @@ SCHEMA = 1
 def collect_results(config: Config, run: RunDir) -> dict[str, Any]:
     """What is known so far: metrics of every model that was measured, and counts of every iteration."""
     models = [_model(config, run, iteration) for iteration in range(config.iterations + 1)]
-    iterations = [_iteration(run, iteration) for iteration in range(1, config.iterations + 1)]
+    iterations = [_iteration(config, run, iteration) for iteration in range(1, config.iterations + 1)]
     return {
         "schema": SCHEMA,
         "models": [model for model in models if model],
@@ -33,26 +37,35 @@ def write_results(config: Config, run: RunDir) -> dict[str, Any]:
 
 
 def _model(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None:
-    found = {name: read_metrics(run, iteration, name) for name in benchmarks_of(config)}
-    if iteration and not run.model_folder(iteration).exists():
+    if iteration and not _is_current(training.outputs, config, run, iteration):
         return None
     path = str(run.model_folder(iteration).relative_to(run.path)) if iteration else config.model.path
-    return {
-        "name": f"M{iteration}",
-        "path": path,
-        "benchmarks": {name: value for name, value in found.items() if value},
+    measured = {
+        name: read_metrics(run, iteration, name)
+        for name in benchmarks_of(config)
+        if _is_current(partial(evaluation.output, benchmark=name), config, run, iteration)
     }
+    return {"name": f"M{iteration}", "path": path, "benchmarks": measured}
 
 
-def _iteration(run: RunDir, iteration: int) -> dict[str, Any] | None:
-    if not run.pair_summary(iteration).exists():
+def _is_current(outputs: Callable[..., Outputs], config: Config, run: RunDir, iteration: int) -> bool:
+    """Whether a stage's output is complete for the recipe as it is now; what an older recipe left does not count."""
+    try:
+        return all(is_sealed(path, inputs) for path, inputs in outputs(config, run, iteration))
+    except RunError:  # a step before it is not complete
+        return False
+
+
+def _iteration(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None:
+    if not _is_current(pairs.outputs, config, run, iteration):
         return None
     summary = read_summary(run, iteration)
     dropped: Counter[str] = Counter()
     for reasons in summary["dropped"].values():
         dropped.update(reasons)
-    training = run.training(iteration) / "summary.json"
-    too_long = json.loads(training.read_text(encoding="utf-8"))["too_long"] if training.exists() else {}
+    summary_file = run.training(iteration) / "summary.json"
+    trained = _is_current(training.outputs, config, run, iteration)
+    too_long = json.loads(summary_file.read_text(encoding="utf-8"))["too_long"] if trained else {}
     if too_long:
         dropped["too_long"] = sum(too_long.values())
     return {

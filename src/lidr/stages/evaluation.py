@@ -40,10 +40,12 @@ def benchmarks_of(config: Config) -> dict[str, Any]:
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
-    return [
-        (run.evaluation(iteration, name) / "metrics.json", inputs(config, run, iteration, name))
-        for name in benchmarks_of(config)
-    ]
+    return [pair for name in benchmarks_of(config) for pair in output(config, run, iteration, name)]
+
+
+def output(config: Config, run: RunDir, iteration: int, benchmark: str) -> Outputs:
+    """The metrics of one benchmark, which are written last."""
+    return [(run.evaluation(iteration, benchmark) / "metrics.json", inputs(config, run, iteration, benchmark))]
 
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
@@ -65,10 +67,10 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
             write_sealed(folder / "metrics.json", made_from, [json.dumps(metrics, indent=1)])
 
 
-def read_metrics(run: RunDir, iteration: int, benchmark: str) -> dict[str, Any] | None:
-    """The metrics of a benchmark by language, or None while it is not complete."""
+def read_metrics(run: RunDir, iteration: int, benchmark: str) -> dict[str, Any]:
+    """The metrics of a complete benchmark by language."""
     path = run.evaluation(iteration, benchmark) / "metrics.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 def _decoding(config: Config) -> dict[str, Any]:
