@@ -32,23 +32,24 @@ SETTINGS: dict[str, list[str]] = {
 
 
 def run(out: Path, setting: str, seed: int) -> list[dict[str, Any]]:
-    """The models of results.json of one run; a run that is already there is not repeated."""
+    """The models of results.json of one run, as far as it came; a run that is already there is not repeated."""
     folder = out / f"{setting.replace(' ', '_').replace('/', '-')}_{seed}"
     options = [part for change in [*SETTINGS[setting], f"seed={seed}"] for part in ("--set", change)]
     command = [sys.executable, "-m", "lidr", "run", "quickstart", "--run-dir", str(folder), *options]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     if done.returncode:
-        sys.exit(f"{setting}, seed {seed}:\n{done.stderr[-2000:]}")
+        print(f"{setting}, seed {seed}: {done.stderr.splitlines()[-1]}", file=sys.stderr)
     return json.loads((folder / "results.json").read_text())["models"]  # type: ignore[no-any-return]
 
 
 def rows(setting: str, runs: list[list[dict[str, Any]]]) -> list[str]:
-    """One table row per model, M0 only once for all settings."""
+    """One table row per model, over the runs that came to it; M0 only once for all settings."""
     lines = []
-    for number, name in enumerate(model["name"] for model in runs[0]):
-        if name == "M0" and setting != "quickstart":
+    for number in range(max(len(models) for models in runs)):
+        name = f"M{number}"
+        if number == 0 and setting != "quickstart":
             continue
-        found = [models[number]["benchmarks"]["lab"] for models in runs]
+        found = [models[number]["benchmarks"]["lab"] for models in runs if len(models) > number]
 
         def average(metric: str, *codes: str, found: list[Any] = found) -> list[float]:
             return [mean(metrics[code][metric] for code in codes) for metrics in found]
@@ -58,7 +59,8 @@ def rows(setting: str, runs: list[list[dict[str, Any]]]) -> list[str]:
         cells = [f"{mean(average('accuracy', code)):.2f}" for code in ("en", *WEAK, "it")]
         held_out = [f"{mean(average('accuracy_held_out', *codes)):.3f}" for codes in (("en",), WEAK)]
         off = f"{mean(average('off_target', *WEAK)):.3f}"
-        label = "the model as it came" if name == "M0" else setting
+        label = "the model as it came" if number == 0 else setting
+        label += f" ({len(found)} of {len(runs)} runs)" if len(found) < len(runs) else ""
         lines.append(
             f"| {label} | {name} | {' | '.join(cells)} | {mean(weak):.3f}{spread} | {' | '.join(held_out)} | {off} |"
         )

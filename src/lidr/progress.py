@@ -76,7 +76,8 @@ def track(title: str, total: int, kept: int = 0) -> Iterator[Progress]:
         progress._bar = None
     else:
         yield progress
-    print(progress.summary(), file=sys.stderr, flush=True)
+    if total:
+        print(progress.summary(), file=sys.stderr, flush=True)
 
 
 def duration(seconds: float | None) -> str:
