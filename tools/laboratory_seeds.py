@@ -20,8 +20,9 @@ WEAK = ("es", "fr", "de", "ru")
 SETTINGS: dict[str, list[str]] = {
     "quickstart": [],
     "six iterations": ["iterations=6"],
-    "equal sides dropped, 3 epochs": ["pairs.gates.identical=true", "training.epochs=3"],
-    "rejected must be in the language, too": ["pairs.gates.wrong_language=either"],
+    "3 epochs": ["training.epochs=3"],
+    "equal sides kept, 1 epoch": ["pairs.gates.identical=false", "training.epochs=1"],
+    "rejected in the language, too": ["pairs.gates.wrong_language=either"],
     "alpha 0": ["training.alpha=0"],
     "LR 1e-3, 3 epochs": ["training.learning_rate=1e-3", "training.epochs=3"],
     "LR 1e-3, 3 epochs, alpha 0": ["training.learning_rate=1e-3", "training.epochs=3", "training.alpha=0"],
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("settings", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     settings = options.settings or list(SETTINGS)
     print(
         "| setting | model | en | es | fr | de | ru | it | weak mean | en held out | weak held out | weak off-target |"
