@@ -114,7 +114,8 @@ def costs(tables: list[PairTable], times: TimeTable) -> list[tuple[str, str]]:
     if tables:
         pairs = join_names([f"{table.total:,} in iteration {table.iteration}" for table in tables])
         dropped = sum(table.dropped for table in tables)
-        sentences.append(("Pairs", f"{pairs}; {dropped:,} candidates were dropped, each under a reason given below."))
+        lost = f"{dropped:,} candidates were dropped, each under a reason given below" if dropped else "none dropped"
+        sentences.append(("Pairs", f"{pairs}; {lost}."))
     if times.total:
         parts = [f"{name.lower()} {duration(sum(s or 0 for s in seconds))}" for name, seconds, _ in times.rows]
         sentences.append(("Time", f"{duration(times.total)} in the stages: {', '.join(parts)}."))
