@@ -19,6 +19,7 @@ import pytest
 
 from lidr import loop
 from lidr.config import Config, load_config
+from lidr.errors import RunError
 from lidr.run_dir import RunDir
 from lidr.strategies import STRATEGIES, imbalance
 from lidr.strategies.base import Answers, Candidate
@@ -134,6 +135,26 @@ def test_swapped_pairs_make_it_worse(copy: Path, finished: tuple[Path, Any], mon
     results = run(copy, "iterations=1", "pairs.gates.wrong_language=null")
     assert measure(results, "M1", "accuracy", WEAK) < measure(results, "M0", "accuracy", WEAK)
     assert measure(results, "M1", "accuracy", WEAK) < measure(finished[1], "M1", "accuracy", WEAK) - 0.2
+
+
+def equal(answers: Answers, config: Config) -> Iterator[Candidate]:
+    for candidate in imbalance.candidates(answers, config):
+        yield replace(candidate, chosen=candidate.rejected)
+
+
+def test_a_run_ends_where_no_pair_is_left(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alike = SimpleNamespace(translations=imbalance.translations, candidates=equal)
+    monkeypatch.setitem(STRATEGIES, "imbalance", alike)
+    results = run(copy, "iterations=2")  # the first iteration's pairs are there already
+    assert [model["name"] for model in results["models"]] == ["M0", "M1"]
+    assert results["iterations"][1]["dropped"] == {"identical": 600}
+    assert "identical" in (copy / "report.md").read_text()
+
+    shutil.rmtree(copy / "iteration_1" / "4_pairs")
+    (copy / "report.html").unlink()
+    with pytest.raises(RunError, match=r"iteration 1 made no pair to train on; .*report\.html counts the reasons"):
+        run(copy, "iterations=1")
+    assert (copy / "report.html").exists()
 
 
 def test_without_nll_english_suffers_more(copy: Path, tmp_path: Path) -> None:

@@ -21,7 +21,11 @@ SETTINGS: dict[str, list[str]] = {
     "quickstart": [],
     "six iterations": ["iterations=6"],
     "3 epochs": ["training.epochs=3"],
-    "equal sides kept, 1 epoch": ["pairs.gates.identical=false", "training.epochs=1"],
+    "equal sides kept, 1 epoch": [
+        "pairs.gates.identical=false",
+        "pairs.gates.max_similarity=null",
+        "training.epochs=1",
+    ],
     "rejected in the language, too": ["pairs.gates.wrong_language=either"],
     "alpha 0": ["training.alpha=0"],
     "LR 1e-3, 3 epochs": ["training.learning_rate=1e-3", "training.epochs=3"],

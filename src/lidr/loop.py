@@ -45,7 +45,11 @@ COMMANDS = {"responses": "respond", "translations": "translate", "training": "tr
 
 
 def run(config: Config, run_dir: RunDir) -> None:
-    """All iterations, from wherever an earlier attempt stopped; at the end the report."""
+    """All iterations, from wherever an earlier attempt stopped; at the end the report.
+
+    Where an iteration makes no pair there is nothing left to learn, and the run ends before it. Raises RunError where
+    that is the first one.
+    """
     with run_dir.lock() as lock:
         for iteration in range(1, config.iterations + 1):
             step("prompts", config, run_dir, iteration, lock)
@@ -54,11 +58,17 @@ def run(config: Config, run_dir: RunDir) -> None:
             step("responses", config, run_dir, iteration, lock)
             step("translations", config, run_dir, iteration, lock)
             step("pairs", config, run_dir, iteration, lock)
+            if not pairs.count(run_dir, iteration):
+                print_iteration(config, run_dir, write_results(config, run_dir), iteration)
+                print(f"iteration {iteration}  made no pair; the run ends with M{iteration - 1}", file=sys.stderr)
+                break
             step("training", config, run_dir, iteration, lock)
             step("evaluation", config, run_dir, iteration, lock)
             print_iteration(config, run_dir, write_results(config, run_dir), iteration)
         if report.is_outdated(run_dir):
             report.run(config, run_dir)
+        if not pairs.count(run_dir, 1):
+            raise RunError(f"iteration 1 made no pair to train on; {run_dir.path / 'report.html'} counts the reasons")
 
 
 def step(stage: str, config: Config, run_dir: RunDir, iteration: int, lock: int) -> bool:

@@ -174,3 +174,8 @@ def _units(text: str) -> set[str]:
 def read_summary(run_dir: RunDir, iteration: int) -> dict[str, Any]:
     """Counts of an iteration: `pairs` by language, `dropped` by language and reason."""
     return json.loads(run_dir.pair_summary(iteration).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def count(run_dir: RunDir, iteration: int) -> int:
+    """How many pairs an iteration made, in all languages."""
+    return sum(read_summary(run_dir, iteration)["pairs"].values())
