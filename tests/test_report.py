@@ -63,7 +63,16 @@ def make_results(models: int = 3, iterations: int = 2) -> dict[str, Any]:
                 "path": "lab",
                 "benchmarks": {
                     "lab": {code: lab(x, off_target[t] if code == "ru" else 0.0) for code, x in gains[t].items()},
-                    "mgsm": {"es": {"accuracy": 0.05 * t, "off_target": 0.1, "undecided": 3, "n": 20, "new": {"a": 1}}},
+                    "mgsm": {
+                        "es": {
+                            "accuracy": 0.05 * t,
+                            "off_target": 0.1,
+                            "undecided": 3,
+                            "n": 20,
+                            "fluency": 0.4,
+                            "new": {},
+                        }
+                    },
                 },
             }
             for t in range(models)
@@ -184,7 +193,8 @@ def test_shows_the_numbers(tmp_path: Path) -> None:
         assert "12.3 s" in text
         assert "1 min 15 s" in text
         assert "transfer" in text
-        assert "undecided" in text  # a metric unknown here is still shown
+        assert "language not told, counted as on target: 3 (M0), 3 (M1), 3 (M2)" in text
+        assert "fluency" in text  # a metric unknown here is still shown
     assert "Mean of Spanish and Russian: 0.443 (0.36–0.52) to 0.937 (0.86–1.00), +0.494, intervals apart." in markdown
     assert "en → ru (13)" in page
 

@@ -73,9 +73,20 @@ class MeasureKind:
     interval_key: str = ""
     count_keys: tuple[str, ...] = ()
     lower_is_better: bool = False
+    aside_key: str = ""
+    aside: str = ""  # what the answers counted under `aside_key` are
 
 
-ACCURACY = MeasureKind("accuracy", "Accuracy", "accuracy", "share of right answers", "ci95", ("n",))
+ACCURACY = MeasureKind(
+    "accuracy",
+    "Accuracy",
+    "accuracy",
+    "share of right answers",
+    "ci95",
+    ("n",),
+    aside_key="failed",
+    aside="questions without an answer, left out",
+)
 HELD_OUT = MeasureKind(
     "accuracy_held_out",
     "Accuracy on held-out items",
@@ -92,9 +103,11 @@ OFF_TARGET = MeasureKind(
     "ci95_off_target",
     ("n", "n_held_out"),
     lower_is_better=True,
+    aside_key="undecided",
+    aside="language not told, counted as on target",
 )
 KINDS = (ACCURACY, HELD_OUT, OFF_TARGET)
-_KNOWN_KEYS = {key for kind in KINDS for key in (kind.key, kind.interval_key, *kind.count_keys)}
+_KNOWN_KEYS = {key for kind in KINDS for key in (kind.key, kind.interval_key, kind.aside_key, *kind.count_keys)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,7 @@ class Measure:
     models: list[str]
     rows: list[MeasureRow]
     counts: list[int]  # questions per language, as far as they are known
+    asides: list[int]  # per model, all languages together: see MeasureKind.aside
 
     def mean(self, role: str) -> MeasureRow | None:
         """The mean over the languages of a role that every model was measured in."""
@@ -122,10 +136,15 @@ class Measure:
 
     @property
     def counts_note(self) -> str:
-        if not self.counts:
-            return ""
-        low, high = min(self.counts), max(self.counts)
-        return f"{low:,} questions per language" if low == high else f"{low:,} to {high:,} questions per language"
+        """How many questions were asked, and how many answers say nothing here."""
+        notes = []
+        if self.counts:
+            low, high = min(self.counts), max(self.counts)
+            notes.append(f"{low:,} questions per language" if low == high else f"{low:,} to {high:,} per language")
+        if any(self.asides):
+            by_model = ", ".join(f"{count:,} ({name})" for name, count in zip(self.models, self.asides, strict=True))
+            notes.append(f"{self.kind.aside}: {by_model}")
+        return "; ".join(notes)
 
 
 def _mean_cell(cells: Sequence[Cell | None]) -> Cell:
@@ -175,7 +194,8 @@ def _measure(benchmark: str, kind: MeasureKind, by_model: dict[str, Any], config
         for code in codes
     ]
     counts = [count for metrics in by_model[next(iter(table))].values() if (count := _count(metrics, kind))]
-    return Measure(benchmark, kind, list(table), rows, counts)
+    asides = [int(sum(finite(m.get(kind.aside_key)) or 0 for m in by_model[model].values())) for model in table]
+    return Measure(benchmark, kind, list(table), rows, counts, asides)
 
 
 def _role(code: str, config: Config) -> str:
