@@ -35,8 +35,10 @@ def test_help_loads_nothing_heavy() -> None:
         (["run", "quickstart", "--set", "training.bet=1"], "did you mean beta"),
         (["run", "quickstart", "--set", "model.path=./nowhere"], "no such folder"),
         (["run", "quickstart", "--set", "prompts.path=./nowhere"], "no such file or folder"),
+        (["run", "quickstart", "--set", "prompts.path=prompts"], "not a hub id"),
         (["status", "nowhere"], "holds no run"),
         (["import-gguf", "nowhere.gguf", "out"], "no such GGUF file"),
+        (["import-gguf", __file__, "out"], "not a GGUF file"),
     ],
 )
 def test_errors_are_messages_without_traceback(arguments: list[str], message: str, tmp_path: Path) -> None:

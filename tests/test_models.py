@@ -119,6 +119,10 @@ def test_gguf_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     write_gguf(tmp_path / "base.gguf", None)
     with pytest.raises(ConfigError, match="no chat template"):
         import_gguf(tmp_path / "base.gguf", tmp_path / "out")
+    whole = (tmp_path / "base.gguf").read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(whole[: len(whole) - 200])
+    with pytest.raises(ConfigError, match=r"cut\.gguf: damaged"):
+        import_gguf(tmp_path / "cut.gguf", tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("precious")
     with pytest.raises(ConfigError, match="not empty"):

@@ -98,21 +98,31 @@ def import_gguf(file: Path, out: Path) -> None:
     """Turn a GGUF file into a plain Hugging Face folder with bfloat16 safetensors weights.
 
     transformers dequantises the file while loading, but keeps the quantizer's state, with which it refuses to save and
-    to train; so the weights go into a fresh model of the same configuration. Raises ConfigError for a missing file, an
-    existing `out` or a file without a chat template.
+    to train; so the weights go into a fresh model of the same configuration. Raises ConfigError for a missing file, a
+    file that is not GGUF, a file without a chat template, or an existing `out`.
     """
     if not file.is_file():
         raise ConfigError(f"{file}: no such GGUF file")
+    with file.open("rb") as handle:
+        if handle.read(4) != b"GGUF":
+            raise ConfigError(f"{file}: not a GGUF file (such a file begins with the letters GGUF)")
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty; name a new folder")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source, name = str(file.parent), file.name
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+        loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+    except ImportError as error:
+        raise ConfigError(f"{file}: reading GGUF files takes `pip install lidr[gguf]` ({error})") from error
+    except (ValueError, IndexError, KeyError, OSError) as error:
+        raise ConfigError(
+            f"{file}: damaged (fetch it again), or of an architecture that transformers does not read: {error}"
+        ) from error
     if not tokenizer.chat_template:
         raise ConfigError(f"{file}: carries no chat template, so it is a base model; lidr needs an instruct model")
-    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
     weights = {key: value.to(torch.bfloat16) for key, value in loaded.state_dict().items()}
     config = loaded.config
     if hasattr(config, "quantization_config"):

@@ -196,9 +196,12 @@ def _read_dataset(config: Config) -> Iterator[tuple[str, str, Any]]:
     """A Hugging Face data set: one configuration per language, or one table with a language column."""
     path, split = config.prompts.path, config.prompts.split
     if not Path(path).exists() and (
-        path.startswith((".", "/", "~")) or path.count("/") > 1 or Path(path).suffix in _SUFFIXES
+        path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).suffix in _SUFFIXES
     ):
-        raise DataError(f"prompts.path {path}: no such file or folder")
+        raise DataError(
+            f"prompts.path {path}: no such file or folder, and not a hub id such as org/name; "
+            "--set prompts.path=... names the prompts"
+        )
     import datasets
 
     try:
