@@ -17,6 +17,11 @@ from lidr.errors import ConfigError
 from lidr.languages import get_language
 
 
+def may_be_hub_id(path: str) -> bool:
+    """Whether a recipe's path that is not on disk has the form of a hub id, `org/name`."""
+    return path.count("/") == 1 and not path.startswith((".", "/", "~"))
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lidr.config import ModelConfig
+from lidr.config import ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError
 from lidr.run_dir import hash_file, write_text
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # What a run needs of a hub model: safetensors and small text files, no pickles, no other formats.
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py"]
@@ -99,7 +99,8 @@ def import_gguf(file: Path, out: Path) -> None:
 
     transformers dequantises the file while loading, but keeps the quantizer's state, with which it refuses to save and
     to train; so the weights go into a fresh model of the same configuration. Raises ConfigError for a missing file, a
-    file that is not GGUF, a file without a chat template, or an existing `out`.
+    file that is not GGUF or damaged, a file without a chat template, an `out` that is not empty, or where the package
+    that reads such files is missing.
     """
     if not file.is_file():
         raise ConfigError(f"{file}: no such GGUF file")
@@ -109,20 +110,8 @@ def import_gguf(file: Path, out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty; name a new folder")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source, name = str(file.parent), file.name
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
-        loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
-    except ImportError as error:
-        raise ConfigError(f"{file}: reading GGUF files takes `pip install lidr[gguf]` ({error})") from error
-    except (ValueError, IndexError, KeyError, OSError) as error:
-        raise ConfigError(
-            f"{file}: damaged (fetch it again), or of an architecture that transformers does not read: {error}"
-        ) from error
-    if not tokenizer.chat_template:
-        raise ConfigError(f"{file}: carries no chat template, so it is a base model; lidr needs an instruct model")
+    tokenizer, loaded = _load_gguf(file)
     weights = {key: value.to(torch.bfloat16) for key, value in loaded.state_dict().items()}
     config = loaded.config
     if hasattr(config, "quantization_config"):
@@ -139,6 +128,25 @@ def import_gguf(file: Path, out: Path) -> None:
     partial.rename(out)
 
 
+def _load_gguf(file: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Tokenizer and dequantised float32 model; a base model is refused before its weights are loaded."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source, name = str(file.parent), file.name
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+        if not tokenizer.chat_template:
+            raise ConfigError(f"{file}: carries no chat template, so it is a base model; lidr needs an instruct model")
+        return tokenizer, AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+    except ImportError as error:
+        raise ConfigError(f"{file}: reading GGUF files takes `pip install lidr[gguf]` ({error})") from error
+    except (ValueError, IndexError, KeyError, OSError) as error:
+        raise ConfigError(
+            f"{file}: damaged (fetch it again), or of an architecture that transformers does not read: {error}"
+        ) from error
+
+
 def _local_folder(model: ModelConfig, known: dict[str, str] | None) -> Path:
     if model.path == "lab":
         from lidr.lab import MODEL_PATH
@@ -148,7 +156,7 @@ def _local_folder(model: ModelConfig, known: dict[str, str] | None) -> Path:
         return Path(model.path)
     if known and Path(known["folder"]).is_dir():
         return Path(known["folder"])
-    if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
+    if not may_be_hub_id(model.path):
         raise ConfigError(f"model.path {model.path}: no such folder, and not a hub id such as org/name")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

@@ -11,6 +11,7 @@ from typing import Any
 from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
 from lidr.benchmarks.numbers import extract_answer, number_text, parse_number, same_number
 from lidr.benchmarks.statistics import wilson_interval
+from lidr.config import may_be_hub_id
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.language_id import LanguageIdentifier
@@ -116,7 +117,7 @@ def _read(path: str, language: str) -> Iterator[tuple[str, dict[str, Any]]]:
             f"{folder}: no file for language {language!r} (wanted {language}.jsonl or {language}.tsv; it has "
             f"{', '.join(files)}); add it, or take {language} out of evaluation.benchmarks.mgsm.languages"
         )
-    elif not folder.exists() and (path.startswith((".", "/", "~")) or path.count("/") != 1):
+    elif not folder.exists() and not may_be_hub_id(path):
         raise DataError(f"{path}: no such folder; {_WAY_OUT}")
     else:
         yield from _read_dataset(str(folder) if folder.exists() else path, language)

@@ -12,7 +12,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from lidr.config import Config, PromptsConfig
+from lidr.config import Config, PromptsConfig, may_be_hub_id
 from lidr.errors import DataError
 from lidr.languages import get_language
 from lidr.records import Prompt
@@ -195,9 +195,7 @@ def _parse_json(text: str, place: str) -> Any:
 def _read_dataset(config: Config) -> Iterator[tuple[str, str, Any]]:
     """A Hugging Face data set: one configuration per language, or one table with a language column."""
     path, split = config.prompts.path, config.prompts.split
-    if not Path(path).exists() and (
-        path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).suffix in _SUFFIXES
-    ):
+    if not Path(path).exists() and (not may_be_hub_id(path) or Path(path).suffix in _SUFFIXES):
         raise DataError(
             f"prompts.path {path}: no such file or folder, and not a hub id such as org/name; "
             "--set prompts.path=... names the prompts"
