@@ -49,7 +49,9 @@ def test_overrides_change_one_field() -> None:
     [
         ("training.learning_rat=1", "training.learning_rat: no such field; did you mean learning_rate?"),
         ("training.beta=0", "training.beta"),
-        ("training.micro_batch_size=3", "micro_batch_size 3"),
+        ("training.micro_batch_size=3", "training.micro_batch_size: no such field"),
+        ("training.lora={rank: 0}", "training.lora.rank"),
+        ("training.report_to=[comet]", "training.report_to"),
         ("dominant=ja", "dominant 'ja' is not among languages"),
         ("languages=[en]", "at least two languages"),
         ("languages=[en, xx]", "unknown language 'xx'"),

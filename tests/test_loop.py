@@ -26,7 +26,7 @@ from lidr.strategies.base import Answers, Candidate
 
 WEAK = ["es", "fr", "de", "ru"]
 # A run small enough to be killed and resumed several times.
-SMALL = ["languages=[en, es, ru]", "prompts.limit=36", "training.save_steps=4", "training.micro_batch_size=8",
+SMALL = ["languages=[en, es, ru]", "prompts.limit=36", "training.save_steps=4",
          "evaluation.benchmarks.lab.languages=[en, es, ru]"]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
 from lidr.models import end_of_turn_ids, load_tokenizer
-from lidr.training.tokens import collate, tokenize_answer, tokenize_prompt
+from lidr.training.tokens import tokenize_answer, tokenize_prompt
 
 MESSAGES = [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": "Hello?"}]
 
@@ -45,20 +45,3 @@ def test_a_template_without_system_turn_is_named_with_the_remedy(tokenizer: Any)
     strict.chat_template = "{{ raise_exception('no system role') if messages[0]['role'] == 'system' }}"
     with pytest.raises(ConfigError, match="no system role; set system_prompt to null"):
         tokenize_prompt(strict, MESSAGES)
-
-
-def test_collate_puts_chosen_rows_before_rejected_ones() -> None:
-    pairs = [
-        {"prompt_ids": [1, 2], "chosen_ids": [3], "rejected_ids": [4, 5], "reference_chosen_logps": -1.0,
-         "reference_rejected_logps": -2.0},
-        {"prompt_ids": [6], "chosen_ids": [7, 8], "rejected_ids": [9], "reference_chosen_logps": -3.0,
-         "reference_rejected_logps": -4.0},
-    ]  # fmt: skip
-    batch = collate(pairs)
-    assert batch["input_ids"].tolist() == [[1, 2, 3, 0], [6, 7, 8, 0], [1, 2, 4, 5], [6, 9, 0, 0]]
-    assert batch["answer_mask"].tolist() == [[0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1], [0, 1, 0, 0]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]]
-    assert batch["chosen_lengths"].tolist() == [1, 2]
-    assert batch["differ"].tolist() == [True, True]
-    assert batch["reference_rejected_logps"].tolist() == [-2.0, -4.0]
-    assert len(collate(pairs, with_rejected=False)["input_ids"]) == 2

@@ -128,13 +128,29 @@ class PairsConfig(_Section):
     """What a pair must pass; every drop is counted under one reason."""
 
 
+class LoraSection(_Section):
+    rank: PositiveInt = 16
+    """Rank of the adapter's matrices."""
+    alpha: PositiveInt = 32
+    """The adapter's output is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout before the adapter."""
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+    """Modules that get an adapter: every linear layer but the output, or a list of names such as `q_proj`."""
+    quantize: Literal["nf4"] | None = None
+    """`nf4` keeps the frozen weights in 4 bits (QLoRA; needs a GPU and `lidr[qlora]`)."""
+
+
 class TrainingConfig(_Section):
     objective: Literal["dpo", "sft"] = "dpo"
     """`dpo` is DPO + alpha NLL; `sft` is the NLL alone, on the chosen side (the Multilingual Alignment baseline)."""
     beta: PositiveFloat = 0.1
     """Strength of the pull towards the reference policy in DPO."""
     alpha: NonNegativeFloat = 1.0
-    """Weight of the per-sequence NLL of the chosen side."""
+    """Weight of the NLL of the chosen side."""
+    nll_normalization: Literal["sequence", "batch_token"] = "sequence"
+    """Divide each answer's NLL by its own length (Pang et al. 2024), or by the mean length of the batch (TRL), so that
+    long answers weigh more."""
     learning_rate: PositiveFloat = 5e-7
     """Peak learning rate of AdamW."""
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
@@ -148,23 +164,39 @@ class TrainingConfig(_Section):
     epochs: PositiveInt = 1
     """Passes over the pairs."""
     batch_size: PositiveInt = 16
-    """Pairs per optimiser step."""
-    micro_batch_size: PositiveInt = 4
-    """Pairs per forward pass; must divide `batch_size`."""
+    """Pairs per optimiser step, over all processes and forward passes together."""
+    token_budget: PositiveInt = 4096
+    """Tokens of one forward pass on one device: pairs are packed into it without padding. Bounds the memory; changes
+    nothing else. A pair that is longer goes alone."""
     max_length: PositiveInt = 4096
     """Longest prompt + answer in tokens; longer pairs are left out and counted as `too_long`."""
+    lora: LoraSection | None = None
+    """Train a low-rank adapter (LoRA), merged into the weights at the end of the iteration; null trains all weights."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Matrix products in training; trained weights are float32 always. `auto` is bfloat16 on GPUs that support it."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    held_out: Annotated[int, Field(ge=0)] = 0
+    """Prompts whose pairs, in all languages, are not trained on but measured: loss, margin, accuracy."""
+    eval_steps: PositiveInt = 50
+    """Optimiser steps between measurements on held-out pairs; before the first step and at the end too."""
     save_steps: PositiveInt = 100
     """Optimiser steps between checkpoints; a killed training continues from the last one."""
+    report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = []
+    """Experiment trackers that get the training's values too; each is a package of its own to install."""
+    num_processes: PositiveInt | None = None
+    """Training processes on this machine, one per GPU; null takes every visible GPU, or one process without any."""
+    distributed: str = "ddp"
+    """How several processes share the work: `ddp` (each holds the model), `fsdp2` or `zero3` (each holds a share), or
+    the path of an accelerate configuration."""
+    launch: str | None = None
+    """A command line of your own that starts the training processes, for several machines: `srun torchrun ...`, see
+    docs/training.md. What is to be run is appended."""
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:
-        if self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"batch_size {self.batch_size} is no multiple of micro_batch_size {self.micro_batch_size}; "
-                "choose a micro_batch_size that divides it"
-            )
+        if self.lora and self.distributed != "ddp" and self.lora.quantize:
+            raise ValueError("lora.quantize works with distributed: ddp only; 4-bit weights are not sharded")
         if self.objective == "sft" and self.alpha == 0:
             raise ValueError("objective sft with alpha 0 leaves no loss at all; set alpha to 1")
         return self

@@ -78,8 +78,8 @@ def step(stage: str, config: Config, run_dir: RunDir, iteration: int, lock: int)
         return False
     if stage in COMMANDS and in_process(config):
         command = [sys.executable, "-m", "lidr", COMMANDS[stage], str(run_dir.path), "--iteration", str(iteration)]
-        environment = os.environ | {LOCK_OWNER: str(run_dir.path.resolve())}
-        code = subprocess.run(command, env=environment, pass_fds=[lock] if lock >= 0 else []).returncode
+        environment = os.environ | {LOCK_OWNER: f"{lock}:{run_dir.path.resolve()}"}
+        code = subprocess.run(command, env=environment, pass_fds=[lock]).returncode
         if code:
             raise RunError(f"stage {stage} of iteration {iteration} ended with exit code {code}; its message is above")
         return True

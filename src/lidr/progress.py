@@ -37,6 +37,13 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=self.rows, detail=self._detail())
 
+    def say(self, line: str) -> None:
+        """Print a line of its own, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
     def _detail(self) -> str:
         seconds = max(self.seconds, 1e-6)
         rate = (self.rows - self.kept) / seconds

@@ -30,7 +30,7 @@ from lidr.records import Row, canonical_json
 
 Inputs = dict[str, Any]
 Outputs = list[tuple[Path, Inputs]]  # what a stage makes, each with the inputs it has to be made from
-LOCK_OWNER = "LIDR_LOCK_OWNER"  # tells a stage's child process that its parent already holds this run's lock
+LOCK_OWNER = "LIDR_LOCK_OWNER"  # tells a stage's child process which run's lock it was given, and as which descriptor
 
 
 # --- sealed files -----------------------------------------------------------------------------------------------------
@@ -241,6 +241,7 @@ class RunDir:
         self.path = path
         self.recipe = path / "recipe.yaml"
         self.metrics = path / "metrics.jsonl"
+        self.lock_descriptor: int | None = None  # for child processes to inherit
         self.results = path / "results.json"
 
     def iteration(self, iteration: int) -> Path:
@@ -263,6 +264,9 @@ class RunDir:
 
     def pair_summary(self, iteration: int) -> Path:
         return self.iteration(iteration) / "4_pairs" / "summary.json"
+
+    def reference_logps(self, iteration: int) -> Path:
+        return self.iteration(iteration) / "4_pairs" / "reference_logps.jsonl"
 
     def training(self, iteration: int) -> Path:
         return self.iteration(iteration) / "5_training"
@@ -335,9 +339,10 @@ class RunDir:
         The lock is held until the last process that has the descriptor ends, so a stage that outlives a killed parent
         still keeps others out. Raises RunError that names the holder.
         """
-        inherited = os.environ.get(LOCK_OWNER, "")
-        if inherited == str(self.path.resolve()):
-            yield -1
+        inherited, _, owned = os.environ.get(LOCK_OWNER, "").partition(":")
+        if owned == str(self.path.resolve()):
+            self.lock_descriptor = int(inherited)
+            yield self.lock_descriptor
             return
         descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -348,8 +353,10 @@ class RunDir:
                 raise RunError(f"{self.path} is in use by {holder}. Wait for it, or stop it.") from None
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            self.lock_descriptor = descriptor
             yield descriptor
         finally:
+            self.lock_descriptor = None
             os.close(descriptor)
 
 

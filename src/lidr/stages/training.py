@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lidr.config import Config
 from lidr.errors import RunError
 from lidr.progress import track
 from lidr.records import canonical_json
-from lidr.run_dir import Inputs, Model, Outputs, RowFile, RunDir, digest, partial_path, read_rows, seal, write_text
+from lidr.run_dir import Inputs, Model, Outputs, RunDir, digest, partial_path, read_rows, seal, write_text
 
 # A changed value of these does not change what is trained, up to rounding.
-_NOT_DEFINING = {"save_steps", "gradient_checkpointing"}
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "README.md", ".*")
+_NOT_DEFINING = {
+    "save_steps",
+    "eval_steps",
+    "gradient_checkpointing",
+    "token_budget",
+    "report_to",
+    "num_processes",
+    "distributed",
+    "launch",
+}
+
+
+_LABELS = ("id", "prompt_id", "language", "kind")
+_TOKENS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
@@ -44,103 +58,65 @@ def reference_model(config: Config, run: RunDir, iteration: int) -> Model:
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Tokenise, compute the reference, train (continuing from a checkpoint), and seal the model's folder."""
     made_from = inputs(config, run_dir, iteration)
-    folder = run_dir.training(iteration)
+    folder, partial = run_dir.training(iteration), partial_path(run_dir.model_folder(iteration))
     _forget_other_training(folder, made_from)
     start = run_dir.model(config, iteration - 1)
     with track(f"iteration {iteration}  tokenise", sum(_counts(run_dir, iteration).values())) as tokenising:
         dataset, too_long = _tokenize(config, run_dir, iteration, start, tokenising)
-    if config.training.objective == "dpo":
-        from lidr.training.reference import add_reference_logps
+    from lidr.training.launch import run_workers
 
-        file = RowFile(folder / "reference_logps.jsonl", {})
-        title = f"iteration {iteration}  reference"
-        dataset = add_reference_logps(dataset, config, reference_model(config, run_dir, iteration), file, title)
-    partial = partial_path(run_dir.model_folder(iteration))
-    with track(f"iteration {iteration}  train", len(dataset) * config.training.epochs) as progress:
-        steps = _train(config, run_dir, iteration, start, dataset, partial, progress)
-    summary = {"pairs": len(dataset), "too_long": too_long, "steps": steps}
+    began = time.monotonic()
+    if _owes_reference(config, run_dir, iteration, dataset):
+        run_workers("reference", config, run_dir, iteration)
+    run_workers("train", config, run_dir, iteration)
+    seconds = round(time.monotonic() - began, 3)
+    summary = {"pairs": len(dataset), "too_long": too_long}
     write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-    run_dir.log("stage", iteration=iteration, stage="training", seconds=round(progress.seconds, 3), rows=len(dataset))
+    run_dir.log("stage", iteration=iteration, stage="training", seconds=seconds, rows=len(dataset))
     _write_card(config, partial, iteration, len(dataset))
     from lidr.models import fingerprint
 
     seal(partial, run_dir.model_folder(iteration), made_from, len(dataset), fingerprint(partial))
     for leftover in ("checkpoints", "tokens"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
-    (folder / "reference_logps.partial.jsonl").unlink(missing_ok=True)
 
 
-def _train(
-    config: Config, run_dir: RunDir, iteration: int, start: Model, dataset: Any, out: Path, progress: Any
-) -> int:
-    from lidr.engines.transformers import pick_device
-    from lidr.training.reference import load_trainable
-    from lidr.training.trainer import PairTrainer, Telemetry, last_checkpoint, training_arguments
+def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: Any) -> bool:
+    """Whether the reference pass has to run: for log pi_ref, or to try out packing, which a sharded model cannot."""
+    from lidr.training.reference import is_complete
 
-    device = pick_device(config.engine.device)
-    model = load_trainable(config, start, device)
-    checkpoints = run_dir.training(iteration) / "checkpoints"
-    arguments = training_arguments(config, checkpoints, len(dataset), device)
-
-    def log(**values: Any) -> None:
-        run_dir.log("train", iteration=iteration, **values)
-
-    telemetry = Telemetry(progress, log, config.training.batch_size)
-    trainer = PairTrainer(config, model=model, args=arguments, train_dataset=dataset, callbacks=[telemetry])
-    checkpoint = last_checkpoint(checkpoints)
-    if checkpoint:
-        progress.kept = progress.rows = min(
-            int(checkpoint.name.rpartition("-")[2]) * config.training.batch_size, progress.total
-        )
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    _save(model, start.folder, out)
-    return int(trainer.state.global_step)
-
-
-def _save(model: Any, source: Path, out: Path) -> None:
-    """A plain Hugging Face folder, in the number format of the model it came from, with that model's tokenizer."""
-    from transformers import AutoConfig
-
-    shutil.rmtree(out, ignore_errors=True)
-    dtype = getattr(AutoConfig.from_pretrained(source), "dtype", None)
-    if dtype is not None:
-        model.to(dtype)
-    model.save_pretrained(out)
-    for file in source.iterdir():
-        if file.is_file() and not any(file.match(pattern) for pattern in _WEIGHTS):
-            shutil.copy(file, out / file.name)
+    if config.training.distributed != "ddp" and not (run_dir.training(iteration) / "packing.json").exists():
+        return True
+    policy = reference_model(config, run_dir, iteration)
+    file = run_dir.reference_logps(iteration)
+    return config.training.objective == "dpo" and not is_complete(dataset, policy.fingerprint, file)
 
 
 def _tokenize(
     config: Config, run_dir: RunDir, iteration: int, start: Model, progress: Any
 ) -> tuple[Any, dict[str, int]]:
     """The pairs as a memory-mapped data set of token ids, and how many were too long, by language."""
-    from datasets import Dataset, Features, Sequence, Value
+    from datasets import Dataset, Features, Sequence, Value, load_from_disk
 
     from lidr.models import end_of_turn_ids, load_tokenizer
 
     tokenizer = load_tokenizer(start.folder, config.model.trust_remote_code)
     end_ids = end_of_turn_ids(start.folder, tokenizer)
     too_long: Counter[str] = Counter()
-    ids = Sequence(Value("int32"))
-    features = Features({"id": Value("string"), "prompt_ids": ids, "chosen_ids": ids, "rejected_ids": ids})
+    ids, text = Sequence(Value("int32")), Value("string")
+    features = Features(dict.fromkeys(_LABELS, text) | dict.fromkeys(_TOKENS, ids))
 
     def rows() -> Iterator[dict[str, Any]]:
         for pair in _read_pairs(config, run_dir, iteration):
             row = _tokenize_pair(config, tokenizer, end_ids, pair)
             progress.advance()
-            if (
-                len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
-                > config.training.max_length
-            ):
+            longest = len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+            if longest > config.training.max_length:
                 too_long[pair["language"]] += 1
             else:
                 yield row
 
-    folder = run_dir.training(iteration) / "tokens"
-    shutil.rmtree(folder, ignore_errors=True)
-    first = next(rows(), None)
-    if first is None:
+    if next(rows(), None) is None:
         raise RunError(
             f"iteration {iteration}: no pair left to train on "
             f"({sum(too_long.values())} are longer than training.max_length); "
@@ -148,8 +124,12 @@ def _tokenize(
         )
     too_long.clear()
     progress.rows = 0
-    dataset = Dataset.from_generator(rows, features=features, cache_dir=str(folder), fingerprint="pairs")
-    return dataset, dict(too_long)
+    folder = run_dir.training(iteration) / "tokens"
+    shutil.rmtree(folder, ignore_errors=True)
+    with TemporaryDirectory(dir=run_dir.training(iteration)) as cache:
+        dataset = Dataset.from_generator(rows, features=features, cache_dir=cache, fingerprint="pairs")
+        dataset.save_to_disk(folder)
+    return load_from_disk(str(folder)), dict(too_long)
 
 
 def _tokenize_pair(config: Config, tokenizer: Any, end_ids: set[int], pair: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +142,7 @@ def _tokenize_pair(config: Config, tokenizer: Any, end_ids: set[int], pair: dict
         f"{side}_ids": tokenize_answer(tokenizer, messages, prompt, pair[side], end_ids)
         for side in ("chosen", "rejected")
     }
-    return {"id": pair["id"], "prompt_ids": prompt_ids, **sides}
+    return {name: pair[name] for name in _LABELS} | {"prompt_ids": prompt_ids, **sides}
 
 
 def _read_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
@@ -181,7 +161,6 @@ def _forget_other_training(folder: Path, made_from: Inputs) -> None:
     note = folder / "inputs.json"
     if not note.exists() or note.read_text(encoding="utf-8") != canonical_json(made_from):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        (folder / "reference_logps.partial.jsonl").unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(note, canonical_json(made_from))
 

@@ -1,12 +1,16 @@
-"""The loss of METHOD.md, equation of section 1: pure functions on log-probabilities, no model in sight."""
+"""The loss of METHOD.md, equation of section 1: pure functions on log-probabilities and lengths, no model in sight."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+LOGITS_PER_CHUNK = 2**25  # elements of the (tokens, vocabulary) matrix that exist at once: 128 MiB in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ def dpo_nll_loss(
     rejected_logps: Tensor,
     reference_chosen_logps: Tensor,
     reference_rejected_logps: Tensor,
-    chosen_lengths: Tensor,
+    nll_lengths: Tensor,
     beta: float,
     alpha: float,
 ) -> PairLosses:
@@ -34,28 +38,54 @@ def dpo_nll_loss(
         loss = -log sigmoid(beta * ((log pi(y_w|x) - log ref(y_w|x)) - (log pi(y_l|x) - log ref(y_l|x))))
                + alpha * (-log pi(y_w|x) / |y_w|)
 
-    All arguments are of shape (pairs,): log-probabilities summed over the answer's tokens, the end-of-turn token
-    included, and `chosen_lengths` counting those tokens. The NLL is normalised per sequence; average `loss` over the
-    pairs of an optimiser step.
+    All arguments are of shape (pairs,): log-probabilities in nats summed over the answer's tokens, the end-of-turn
+    token included, and what the NLL is divided by (`nll_lengths`). Average `loss` over the pairs of an optimiser step.
     """
     chosen_reward = beta * (chosen_logps - reference_chosen_logps)
     rejected_reward = beta * (rejected_logps - reference_rejected_logps)
     dpo = -F.logsigmoid(chosen_reward - rejected_reward)
-    nll = nll_loss(chosen_logps, chosen_lengths)
+    nll = nll_loss(chosen_logps, nll_lengths)
     return PairLosses(dpo + alpha * nll, dpo.detach(), nll.detach(), chosen_reward.detach(), rejected_reward.detach())
 
 
-def nll_loss(chosen_logps: Tensor, chosen_lengths: Tensor) -> Tensor:
+def nll_loss(chosen_logps: Tensor, nll_lengths: Tensor) -> Tensor:
     """-log pi(y_w|x) / |y_w| of each pair, shape (pairs,): the SFT objective."""
-    return -chosen_logps / chosen_lengths
+    return -chosen_logps / nll_lengths
 
 
-def answer_logps(logits: Tensor, input_ids: Tensor, answer_mask: Tensor) -> Tensor:
-    """Sum of the log-probabilities of the answer's tokens, shape (rows,), in float32.
+def nll_lengths(chosen_lengths: Tensor, step_mean: Tensor | float, normalization: str) -> Tensor:
+    """What each pair's NLL is divided by, shape (pairs,), so that the mean over a step's pairs is the NLL term.
 
-    `logits` (rows, tokens, vocabulary), `input_ids` and `answer_mask` (rows, tokens); the mask is 1 on the tokens of
-    the answer, which position t - 1 predicts.
+    `sequence`: the pair's own |y_w|, so every answer weighs the same (Pang et al. 2024, equation 1).
+    `batch_token`: `step_mean`, the mean |y_w| of the optimiser step, so every token weighs the same (TRL's `sft` term).
     """
-    targets = input_ids[:, 1:]
-    token_logps = -F.cross_entropy(logits[:, :-1].float().transpose(1, 2), targets, reduction="none")
-    return torch.sum(token_logps * answer_mask[:, 1:], dim=1)
+    if normalization == "sequence":
+        return chosen_lengths
+    return torch.ones_like(chosen_lengths) * step_mean
+
+
+def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
+    """log softmax(logits)[target], shape (tokens,), float32; `logits` (tokens, vocabulary), `targets` (tokens,)."""
+    return -F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def chunked_logps(
+    to_logits: Callable[[Tensor], Tensor],
+    hidden: Tensor,
+    targets: Tensor,
+    vocabulary: int,
+    logits_per_chunk: int = LOGITS_PER_CHUNK,
+) -> Tensor:
+    """`token_logps(to_logits(hidden), targets)` without the whole (tokens, vocabulary) matrix; shape (tokens,).
+
+    `hidden` (tokens, width), `targets` (tokens,). The logits are made chunk by chunk and made again in the backward
+    pass, so that one chunk exists at a time. The last chunk is not made again: its backward pass is the next to come.
+    """
+    step = max(1, logits_per_chunk // vocabulary)
+
+    def logps(part: Tensor, wanted: Tensor) -> Tensor:
+        return token_logps(to_logits(part), wanted)
+
+    parts = list(zip(hidden.split(step), targets.split(step), strict=True))
+    done = [checkpoint(logps, *part, use_reentrant=False, preserve_rng_state=False) for part in parts[:-1]]
+    return torch.cat([*done, logps(*parts[-1])])

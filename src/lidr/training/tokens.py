@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from lidr.errors import ConfigError
 from lidr.models import render_chat
@@ -38,29 +34,3 @@ def tokenize_answer(
     if not ends:
         raise ConfigError("the chat template does not end the assistant's turn with one of the model's end tokens")
     return ids[: ends[-1] + 1]  # some templates write a line break after the end of the turn; it is no part of y
-
-
-def collate(pairs: Sequence[dict[str, Any]], with_rejected: bool = True) -> dict[str, Tensor]:
-    """Right-padded rows, all chosen answers first, then all rejected ones (left out for SFT).
-
-    Returns `input_ids`, `attention_mask`, `answer_mask` of shape (rows, tokens), `chosen_lengths` (pairs,), `differ`
-    (pairs,), false where both sides are the same text, and `reference_chosen_logps`, `reference_rejected_logps`
-    (pairs,) where the pairs have them.
-    """
-    answers = [("chosen_ids", pair) for pair in pairs]
-    answers += [("rejected_ids", pair) for pair in pairs] if with_rejected else []
-    rows = [(pair["prompt_ids"], pair[side]) for side, pair in answers]
-    width = max(len(prompt) + len(answer) for prompt, answer in rows)
-    shape = (len(rows), width)
-    batch = {name: torch.zeros(shape, dtype=torch.long) for name in ("input_ids", "attention_mask", "answer_mask")}
-    for number, (prompt, answer) in enumerate(rows):
-        length = len(prompt) + len(answer)
-        batch["input_ids"][number, :length] = torch.tensor([*prompt, *answer])
-        batch["attention_mask"][number, :length] = 1
-        batch["answer_mask"][number, len(prompt) : length] = 1
-    batch["chosen_lengths"] = torch.tensor([len(pair["chosen_ids"]) for pair in pairs])
-    batch["differ"] = torch.tensor([pair["chosen_ids"] != pair["rejected_ids"] for pair in pairs])
-    for name in ("reference_chosen_logps", "reference_rejected_logps"):
-        if name in pairs[0]:
-            batch[name] = torch.tensor([pair[name] for pair in pairs], dtype=torch.float32)
-    return batch

@@ -3,112 +3,213 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from lidr.config import Config
+from lidr.config import Config, TrainingConfig
+from lidr.errors import RunError
 from lidr.progress import Progress
-from lidr.training.loss import PairLosses, answer_logps, dpo_nll_loss, nll_loss
-from lidr.training.reference import uses_bf16
-from lidr.training.tokens import collate
+from lidr.training.forward import PairForward, to_device
+from lidr.training.loss import PairLosses, dpo_nll_loss, nll_lengths, nll_loss
+from lidr.training.packing import plan_rows
+from lidr.training.telemetry import Alarms, GroupMeans, nested
 
 COMPLETE = "complete"  # marks a checkpoint whose last file has been written
 
+Row = dict[str, Any]  # the tensors of one forward pass
+
+
+class Rows(Dataset[list[Row]]):
+    """One item per optimiser step: the rows that this process computes of it. All epochs follow one another.
+
+    Which pairs make a step depends on the seed alone: neither on the packing nor on the number of processes.
+    """
+
+    def __init__(
+        self,
+        pairs: Any,
+        forward: PairForward,
+        training: TrainingConfig,
+        process: int = 0,
+        processes: int = 1,
+        shuffle_seed: int | None = None,
+    ) -> None:
+        self.pairs, self.forward, self.training, self.seed = pairs, forward, training, shuffle_seed
+        self.process, self.processes = process, processes
+        self.epochs = 1 if shuffle_seed is None else training.epochs
+        self.steps_per_epoch = math.ceil(len(pairs) / training.batch_size)
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch * self.epochs
+
+    def __getitem__(self, step: int) -> list[Row]:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = torch.arange(len(self.pairs))
+        if self.seed is not None:
+            order = torch.randperm(len(self.pairs), generator=torch.Generator().manual_seed(self.seed + epoch))
+        size = self.training.batch_size
+        pairs = self.pairs.select(order[place * size : (place + 1) * size].tolist()).to_list()
+        return step_rows(pairs, self.forward, self.training, self.process, self.processes)
+
+
+def step_rows(
+    pairs: list[dict[str, Any]], forward: PairForward, training: TrainingConfig, process: int = 0, processes: int = 1
+) -> list[Row]:
+    """The rows of one process for a step on these pairs; every process has as many, so that sharded models can meet."""
+    with_rejected = training.objective == "dpo"
+    costs = [forward.cost(pair, with_rejected) for pair in pairs]
+    shortest = pairs[costs.index(min(costs))]
+    step = {"step_pairs": len(pairs), "step_length": sum(len(pair["chosen_ids"]) for pair in pairs) / len(pairs)}
+    rows = []
+    for items in plan_rows(costs, training.token_budget, processes)[process]:
+        chosen = [pairs[item] for item in items] or [shortest]  # a row without pairs of its own computes, for nothing
+        row = forward.collate(chosen, with_rejected) | step | {"weight": float(bool(items))}
+        for side in ("chosen", "rejected"):
+            row[f"{side}_lengths"] = torch.tensor([len(pair[f"{side}_ids"]) for pair in chosen])
+            if with_rejected:
+                row[f"reference_{side}_logps"] = torch.tensor([pair[f"reference_{side}_logps"] for pair in chosen])
+        row["differ"] = torch.tensor([pair["chosen_ids"] != pair["rejected_ids"] for pair in chosen])
+        row |= {name: [pair[name] for pair in chosen] for name in ("language", "kind")}
+        rows.append(row)
+    return rows
+
 
 class PairTrainer(Trainer):
-    """Trains on preference pairs; the loss is the mean over the pairs of an optimiser step, whatever the batches."""
+    """Trains on preference pairs; the loss is the mean over the pairs of an optimiser step, whatever the packing.
 
-    def __init__(self, config: Config, **arguments: Any) -> None:
-        with_rejected = config.training.objective == "dpo"
-        super().__init__(data_collator=partial(collate, with_rejected=with_rejected), **arguments)
+    The data sets' columns: `prompt_ids`, `chosen_ids`, `rejected_ids`, `language`, `kind` and, for DPO,
+    `reference_chosen_logps` and `reference_rejected_logps`.
+    """
+
+    def __init__(self, config: Config, forward: PairForward, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.remove_callback(PrinterCallback)
-        self.objective = config.training
-        # Tells Trainer that compute_loss divides by the number of items of the step itself.
-        self.model_accepts_loss_kwargs = True
-        self._sums: dict[str, float] = defaultdict(float)
-        self._rewards: dict[str, float] = defaultdict(float)
+        self.objective, self.pair_forward, self.seed = config.training, forward, config.seed
+        languages = sorted(set(self.train_dataset["language"]))
+        self.means = GroupMeans(languages, self.args.device)
 
-    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
-        """The micro-batches of one optimiser step, and their number of pairs, which the loss is averaged over."""
-        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return samples, sum(len(sample["chosen_lengths"]) for sample in samples)
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The rows of this process, one optimiser step at a time. Not sharded again: each process plans alike."""
+        return DataLoader(self._rows(self.train_dataset, self.seed), batch_size=1, collate_fn=lambda items: items[0])
+
+    def _rows(self, pairs: Any, shuffle_seed: int | None) -> Rows:
+        world = self.args.world_size
+        return Rows(pairs, self.pair_forward, self.objective, self.args.process_index, world, shuffle_seed)
+
+    def training_step(self, model: Any, inputs: list[Row], num_items_in_batch: Any = None) -> Tensor:
+        """Forward and backward of every row of a step; gradients meet those of other processes after the last."""
+        model.train()
+        state, sharded = self.accelerator.gradient_state, self.is_deepspeed_enabled
+        total = torch.zeros((), device=self.args.device)
+        for number, row in enumerate(inputs, 1):
+            last = number == len(inputs)
+            state._set_sync_gradients(last)
+            with nullcontext() if last or sharded else self.accelerator.no_sync(model):
+                loss = self.compute_loss(model, row)
+                self.accelerator.backward(loss, **({"scale_wrt_gas": False} if sharded else {}))
+            total += loss.detach()
+        return total
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: Any, inputs: Row, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Sum of the micro-batch's pair losses over the number of pairs in the optimiser step."""
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        logps = answer_logps(outputs.logits, inputs["input_ids"], inputs["answer_mask"])
-        losses = self.pair_losses(logps, inputs)
-        self._count(losses, inputs["differ"])
-        pairs = len(losses.loss) if num_items_in_batch is None else num_items_in_batch
-        loss = losses.loss.sum() / pairs
-        return (loss, outputs) if return_outputs else loss
+        """Sum of a row's pair losses over the pairs of the step, times the processes that will be averaged over."""
+        row = to_device(inputs, self.args.device)
+        logps = model(**row)
+        losses = self.pair_losses(logps, row)
+        if row["weight"]:
+            self.means.add(losses, logps.detach(), row)
+        loss = losses.loss.sum() * (row["weight"] * self.args.world_size / row["step_pairs"])
+        return (loss, logps) if return_outputs else loss
 
-    def pair_losses(self, logps: Tensor, inputs: dict[str, Tensor]) -> PairLosses:
+    def pair_losses(self, logps: Tensor, row: Row) -> PairLosses:
         """The losses of each pair; `logps` is (2 * pairs,), chosen first, or (pairs,) for SFT."""
-        lengths = inputs["chosen_lengths"]
-        if self.objective.objective == "sft":
+        training = self.objective
+        lengths = nll_lengths(row["chosen_lengths"], row["step_length"], training.nll_normalization)
+        if training.objective == "sft":
             nll = nll_loss(logps, lengths)
             zero = torch.zeros_like(nll)
-            return PairLosses(self.objective.alpha * nll, zero, nll.detach(), zero, zero)
+            return PairLosses(training.alpha * nll, zero, nll.detach(), zero, zero)
+        references = (row["reference_chosen_logps"], row["reference_rejected_logps"])
         chosen, rejected = logps.chunk(2)
-        return dpo_nll_loss(
-            chosen,
-            rejected,
-            inputs["reference_chosen_logps"],
-            inputs["reference_rejected_logps"],
-            lengths,
-            beta=self.objective.beta,
-            alpha=self.objective.alpha,
-        )
-
-    def _count(self, losses: PairLosses, differ: Tensor) -> None:
-        """Sum up what `log` averages; rewards only over pairs whose sides differ, for equal sides have none to tell."""
-        self._sums["pairs"] += len(losses.nll)
-        self._sums["nll"] += losses.nll.sum().item()
-        if self.objective.objective == "dpo":
-            chosen, rejected = losses.chosen_reward[differ], losses.rejected_reward[differ]
-            self._sums["dpo"] += losses.dpo.sum().item()
-            self._sums["differing"] += len(chosen)
-            values = {"margin": chosen - rejected, "reward_accuracy": (chosen > rejected).float()}
-            for name, value in (values | {"chosen_reward": chosen, "rejected_reward": rejected}).items():
-                self._rewards[name] += value.sum().item()
+        return dpo_nll_loss(chosen, rejected, *references, lengths, beta=training.beta, alpha=training.alpha)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the means over the pairs since the last log."""
-        pairs, differing = self._sums.pop("pairs", 0), self._sums.pop("differing", 0)
-        if pairs:
-            logs |= {name: total / pairs for name, total in self._sums.items()}
-        if differing:
-            logs |= {name: total / differing for name, total in self._rewards.items()}
-        self._sums.clear()
-        self._rewards.clear()
+        """Add the means over the pairs since the last log. Raises RunError where the loss is finite no more."""
+        if "loss" in logs:
+            logs |= self._take_means()
+            if not all(math.isfinite(float(logs.get(name, 0))) for name in ("loss", "grad_norm")):
+                kept = last_checkpoint(Path(self.args.output_dir))
+                raise RunError(
+                    f"step {self.state.global_step}: the loss or its gradient is not finite. Nothing of this step is "
+                    f"kept; the last good checkpoint is {kept or 'the model that training started from'}. Lower "
+                    "training.learning_rate, or set training.precision to float32"
+                )
         super().log(logs, *args, **kwargs)
+
+    def _take_means(self) -> dict[str, float]:
+        sums = self.accelerator.reduce(self.means.sums.clone(), "sum") if self.args.world_size > 1 else self.means.sums
+        return self.means.take(sums.clone(), self.objective.objective)
+
+    @torch.no_grad()
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Loss and means on the held-out pairs, logged as `eval_loss`, `eval_nll`, ..."""
+        self.model.eval()
+        self.means.sums.zero_()
+        total = torch.zeros((), device=self.args.device)
+        rows = self._rows(self.eval_dataset, None)
+        for step in range(len(rows)):
+            for row in rows[step]:
+                loss = self.compute_loss(self.model_wrapped, row)
+                total += loss * row["step_pairs"] / len(self.eval_dataset)
+        loss = self.accelerator.reduce(total, "mean").item() if self.args.world_size > 1 else total.item()
+        metrics = {f"eval_{name}": value for name, value in ({"loss": loss} | self._take_means()).items()}
+        self.log(metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: Trainer's estimate is made for padded batches."""
+        return 0
 
 
 class Telemetry(TrainerCallback):
-    """Passes Trainer's logs on, shows progress, and marks checkpoints as complete."""
+    """Passes Trainer's logs on to metrics.jsonl, shows progress and raises alarms."""
 
-    def __init__(self, progress: Progress, log: Callable[..., None], pairs_per_step: int) -> None:
-        self.progress, self.write, self.pairs_per_step = progress, log, pairs_per_step
+    def __init__(self, progress: Progress, log: Callable[..., None], training: TrainingConfig) -> None:
+        self.progress, self.write, self.training = progress, log, training
+        self.alarms: Alarms | None = None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if logs and "loss" in logs:
-            self.write(step=state.global_step, **{name: round(float(value), 6) for name, value in logs.items()})
+        if not logs or not state.is_world_process_zero:
+            return
+        values = {name: round(float(value), 6) for name, value in logs.items()}
+        if "loss" in values:
+            values["epoch"] = round(values["epoch"] * self.training.epochs, 6)  # Trainer sees all epochs as one
+            self.write("train", step=state.global_step, **nested(values))
+            self.alarms = self.alarms or Alarms(state.max_steps)
+            for name, message in self.alarms.observe(state.global_step, values):
+                self.write("alarm", step=state.global_step, alarm=name, message=message)
+                self.progress.say(f"step {state.global_step}: {message}")
+        elif "eval_loss" in values:
+            held_out = {name.removeprefix("eval_"): value for name, value in values.items() if name != "epoch"}
+            self.write("held_out", step=state.global_step, **nested(held_out))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.progress.advance(min(self.pairs_per_step, self.progress.total - self.progress.rows))
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        self.progress.advance(min(self.training.batch_size, self.progress.total - self.progress.rows))
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -118,30 +219,43 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def training_arguments(config: Config, folder: Path, num_pairs: int, device: torch.device) -> TrainingArguments:
-    """The recipe's training section in Trainer's words."""
+    """The recipe's training section in Trainer's words. One item of its data loader is one optimiser step."""
     training = config.training
     steps = math.ceil(num_pairs / training.batch_size) * training.epochs
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         learning_rate=training.learning_rate,
         lr_scheduler_type=training.schedule,
         warmup_steps=math.ceil(training.warmup_ratio * steps),
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
-        num_train_epochs=training.epochs,
-        per_device_train_batch_size=training.micro_batch_size,
-        gradient_accumulation_steps=training.batch_size // training.micro_batch_size,
-        bf16=uses_bf16(device),
+        max_steps=steps,
+        per_device_train_batch_size=1,
+        bf16=uses_bf16(training, device),
         use_cpu=device.type == "cpu",
         seed=config.seed,
-        data_seed=config.seed,
         save_strategy="steps",
         save_steps=training.save_steps,
         save_total_limit=2,  # the one before stays until the newest is complete
+        eval_strategy="steps" if training.held_out else "no",
+        eval_steps=training.eval_steps,
+        eval_on_start=training.held_out > 0,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to="none",
+        report_to=training.report_to or "none",
+        run_name=config.name,
         disable_tqdm=True,
         remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
         **({"gradient_checkpointing": True} if training.gradient_checkpointing else {}),
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are several processes, never DataParallel
+    return arguments
+
+
+def uses_bf16(training: TrainingConfig, device: torch.device) -> bool:
+    """Whether matrix products run in bfloat16: where the recipe says so, or by itself on GPUs that support it."""
+    if training.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return training.precision == "bfloat16"

@@ -1,0 +1,69 @@
+"""Start the training processes: this one alone, torchrun, accelerate with a configuration, or a command of your own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from lidr.config import Config, TrainingConfig
+from lidr.errors import ConfigError, RunError
+from lidr.run_dir import RunDir
+
+
+def run_workers(task: str, config: Config, run_dir: RunDir, iteration: int) -> None:
+    """Run a task of `lidr.training.worker` in this process, or in as many as the recipe says. Raises RunError."""
+    command = command_line(task, config.training, _visible_gpus(config))
+    if command is None:
+        from lidr.training import worker
+
+        getattr(worker, task)(config, run_dir, iteration)
+        return
+    command += ["-m", "lidr.training.worker", task, str(run_dir.path.resolve()), str(iteration)]
+    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", _threads(config))}
+    descriptors = [run_dir.lock_descriptor] if run_dir.lock_descriptor is not None else []
+    code = subprocess.run(command, env=environment, pass_fds=descriptors).returncode
+    if code:
+        raise RunError(f"the training processes ended with exit code {code}; their message is above")
+
+
+def command_line(task: str, training: TrainingConfig, gpus: int) -> list[str] | None:
+    """What starts the processes, up to Python's own arguments; None where this process is all.
+
+    The reference pass holds the whole model in every process, so it runs on this machine, never sharded.
+    """
+    processes = training.num_processes or max(1, gpus)
+    if training.launch and task == "train":
+        return shlex.split(os.path.expandvars(training.launch))
+    if training.distributed != "ddp" and task == "train":
+        configuration = accelerate_configuration(training.distributed)
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(configuration)]
+        return [*launch, "--num_processes", str(processes)]
+    if processes == 1:
+        return None
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+
+
+def accelerate_configuration(name: str) -> Path:
+    """A shipped accelerate configuration by its name, or the file at that path. Raises ConfigError where neither is."""
+    shipped = {path.stem: path for path in (Path(str(files("lidr"))) / "recipes" / "accelerate").glob("*.yaml")}
+    path = shipped.get(name, Path(name))
+    if not path.is_file():
+        raise ConfigError(f"training.distributed {name}: neither ddp, {', '.join(sorted(shipped))} nor a file")
+    return path
+
+
+def _visible_gpus(config: Config) -> int:
+    if config.engine.device == "cpu" or config.training.num_processes:
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _threads(config: Config) -> str:
+    """CPU threads of each process, so that together they use the machine once."""
+    return str(max(1, len(os.sched_getaffinity(0)) // (config.training.num_processes or 1)))

@@ -1,0 +1,265 @@
+"""No token is computed twice and none is padding: pairs packed into rows, both answers sharing their prompt.
+
+A pair is one segment [prompt | chosen | rejected]. The rejected answer's positions restart after the prompt, and it
+sees the prompt and itself. Segments of several pairs stand one after another in a row of at most a budget of tokens.
+
+Attention needs no mask for that: it is variable-length attention over two sequences per pair, [prompt | chosen] on
+itself, and the queries of `rejected` on the keys of [prompt | rejected]. So it costs what the two answers cost, not
+the square of the row, and sliding windows, soft-capping and attention sinks come out right on every layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+
+ATTENTION = "lidr_pairs"  # the name of our attention among those of transformers
+
+# --- which pairs go together ------------------------------------------------------------------------------------------
+
+
+def plan_rows(costs: Sequence[int], budget: int, processes: int = 1) -> list[list[list[int]]]:
+    """Pack items into rows of at most `budget` tokens, the same number of rows for every process.
+
+    Returns, per process, its rows as lists of indices into `costs`. An item above the budget gets a row of its own.
+    First fit, longest first; then rows are split, or left empty, until each process has as many as the others.
+    """
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for item in sorted(range(len(costs)), key=lambda number: -costs[number]):
+        place = next((number for number, left in enumerate(room) if costs[item] <= left), None)
+        if place is None:
+            rows.append([])
+            room.append(budget)
+            place = len(rows) - 1
+        rows[place].append(item)
+        room[place] -= costs[item]
+    while len(rows) % processes:
+        longest = max(rows, key=len)
+        rows.append([longest.pop() for _ in range(len(longest) // 2)])
+    rows.sort(key=lambda row: -sum(costs[item] for item in row))
+    rounds = [rows[first : first + processes] for first in range(0, len(rows), processes)]
+    turns = [dealt[:: -1 if number % 2 else 1] for number, dealt in enumerate(rounds)]  # so that none gets all the long
+    return [list(process) for process in zip(*turns, strict=True)]
+
+
+def segment_length(pair: dict[str, Any], with_rejected: bool) -> int:
+    """Tokens of a pair in a packed row."""
+    return len(pair["prompt_ids"]) + len(pair["chosen_ids"]) + (len(pair["rejected_ids"]) if with_rejected else 0)
+
+
+def padded_length(pair: dict[str, Any], with_rejected: bool) -> int:
+    """Tokens of a pair where it is padded to its own longer answer."""
+    longer = max(len(pair["chosen_ids"]), len(pair["rejected_ids"]) if with_rejected else 0)
+    return (len(pair["prompt_ids"]) + longer) * (2 if with_rejected else 1)
+
+
+# --- a row's tensors --------------------------------------------------------------------------------------------------
+
+
+def pack(pairs: Sequence[dict[str, Any]], with_rejected: bool) -> dict[str, Any]:
+    """One row of segments, its `Layout`, and which hidden states predict which tokens of which answer.
+
+    `input_ids`, `position_ids` (1, tokens); `predictors`, `targets`, `answers` (answer tokens,): the place in the row
+    whose output predicts the token, the token, and the number of its answer: i for the chosen one of pair i,
+    pairs + i for its rejected one.
+    """
+    ids: list[int] = []
+    positions: list[int] = []
+    columns: list[tuple[list[int], list[int], list[int]]] = []
+    sequences: list[tuple[int, int, int, int]] = []  # prompt start, prompt length, start and length of the answer
+    for number, pair in enumerate(pairs):
+        start, prompt = len(ids), len(pair["prompt_ids"])
+        ids += pair["prompt_ids"]
+        positions += range(prompt)
+        for side, answer in enumerate([pair["chosen_ids"], pair["rejected_ids"]][: 1 + with_rejected]):
+            begin = len(ids)
+            sequences.append((start, prompt, begin, len(answer)))
+            before = [start + prompt - 1, *range(begin, begin + len(answer) - 1)]
+            columns.append((before, answer, [number + side * len(pairs)] * len(answer)))
+            ids += answer
+            positions += range(prompt, prompt + len(answer))
+    predictors, targets, owners = (torch.tensor([x for column in columns for x in column[i]]) for i in range(3))
+    return {
+        "input_ids": torch.tensor([ids]),
+        "position_ids": torch.tensor([positions]),
+        "layout": Layout.of(sequences),
+        "predictors": predictors,
+        "targets": targets,
+        "answers": owners,
+        "num_answers": len(sequences),
+    }
+
+
+def pad(pairs: Sequence[dict[str, Any]], with_rejected: bool) -> dict[str, Any]:
+    """The same for a model that cannot be packed: right-padded rows, all chosen answers first, then all rejected.
+
+    `input_ids`, `attention_mask` (rows, tokens); `predictors` count through the rows one after another.
+    """
+    rows = [(pair["prompt_ids"], pair["chosen_ids"]) for pair in pairs]
+    rows += [(pair["prompt_ids"], pair["rejected_ids"]) for pair in pairs] if with_rejected else []
+    width = max(len(prompt) + len(answer) for prompt, answer in rows)
+    batch = {name: torch.zeros((len(rows), width), dtype=torch.long) for name in ("input_ids", "attention_mask")}
+    predictors: list[int] = []
+    for number, (prompt, answer) in enumerate(rows):
+        length = len(prompt) + len(answer)
+        batch["input_ids"][number, :length] = torch.tensor([*prompt, *answer])
+        batch["attention_mask"][number, :length] = 1
+        predictors += range(number * width + len(prompt) - 1, number * width + length - 1)
+    return batch | {
+        "predictors": torch.tensor(predictors),
+        "targets": torch.tensor([token for _, answer in rows for token in answer]),
+        "answers": torch.tensor([number for number, (_, answer) in enumerate(rows) for _ in answer]),
+        "num_answers": len(rows),
+    }
+
+
+@dataclass
+class Layout:
+    """The sequences of a packed row: whose queries see which keys.
+
+    Sequence i has the queries `queries[i]:queries[i + 1]` of the row, which follow one another without gaps, and the
+    keys at `keys[key_starts[i]:key_starts[i + 1]]`; its queries are the last of its keys, and causal among them.
+    """
+
+    queries: list[int]
+    keys: Tensor
+    key_starts: list[int]
+    on_device: dict[str, Tensor] = field(default_factory=dict)
+    masks: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sequences: Sequence[tuple[int, int, int, int]]) -> Layout:
+        """From (prompt start, prompt length, answer start, answer length) of every answer, in the row's order."""
+        queries, key_starts, keys = [0], [0], []
+        for start, prompt, begin, length in sequences:
+            keys += [*range(start, start + prompt), *range(begin, begin + length)]
+            queries.append(begin + length)
+            key_starts.append(len(keys))
+        return cls(queries, torch.tensor(keys), key_starts)
+
+    def to(self, device: torch.device) -> Layout:
+        """Itself, with what kernels need on that device."""
+        self.keys = self.keys.to(device)
+        for name, starts in (("queries", self.queries), ("keys", self.key_starts)):
+            self.on_device[name] = torch.tensor(starts, dtype=torch.int32).to(device)
+        return self
+
+    @cached_property
+    def lengths(self) -> tuple[list[int], list[int]]:
+        """The number of queries, and of keys, of each sequence."""
+        return tuple([last - first for first, last in pairwise(starts)] for starts in (self.queries, self.key_starts))  # type: ignore[return-value]
+
+    def mask(self, queries: int, keys: int, window: int | None, like: Tensor) -> Tensor:
+        """0 where a query may look, else -inf, (queries, keys); made once per row, not once per layer."""
+        key = (queries, keys, window)
+        if key not in self.masks:
+            distance = torch.arange(keys - queries, keys)[:, None] - torch.arange(keys)[None, :]
+            hidden = (distance < 0) | (distance >= (window or keys + 1))
+            mask = torch.zeros(queries, keys).masked_fill(hidden, -torch.inf)
+            self.masks[key] = mask.to(like.device, like.dtype)
+        return self.masks[key]
+
+
+# --- attention over a packed row --------------------------------------------------------------------------------------
+
+
+def pair_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    layout: Layout | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one packed row, in the form that transformers' layers call (`AttentionInterface`).
+
+    `query` (1, heads, tokens, width), `key` and `value` with as many or fewer heads; returns (1, tokens, heads, width).
+    Raises TypeError where the architecture does not pass `layout` on to its layers.
+    """
+    if layout is None:
+        raise TypeError("this architecture does not hand keyword arguments on to its attention layers")
+    queries, keys = layout.lengths
+    window = sliding_window if sliding_window and sliding_window < max(keys) else None
+    key, value = key.index_select(2, layout.keys), value.index_select(2, layout.keys)
+    flash = query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and softcap is None and s_aux is None
+    if flash:
+        return _flash(query, key, value, layout, scaling, window), None
+    if softcap is None and s_aux is None:
+        attend = partial(_sdpa, scaling=scaling, window=window, layout=layout)
+    else:
+        attend = partial(_eager, scaling=scaling, window=window, layout=layout, softcap=softcap, sinks=s_aux)
+    parts = zip(query.split(queries, 2), key.split(keys, 2), value.split(keys, 2), strict=True)
+    return torch.cat([attend(*part) for part in parts], dim=2).transpose(1, 2), None
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None, window: int | None) -> Any:
+    """One kernel for all sequences: torch's variable-length flash attention, causal from the bottom right."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    queries, keys = layout.lengths
+    output: Any = varlen_attn(
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1),
+        value[0].transpose(0, 1),
+        layout.on_device["queries"],
+        layout.on_device["keys"],
+        max(queries),
+        max(keys),
+        scale=scaling,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return output[None]
+
+
+def _sdpa(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None, layout: Layout
+) -> Tensor:
+    shared: Any = {"scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
+    queries, keys = query.shape[2], key.shape[2]
+    if queries == keys and window is None:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, **shared)
+    mask = layout.mask(queries, keys, window, query)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, **shared)
+
+
+def _eager(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float | None,
+    window: int | None,
+    layout: Layout,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """With soft-capped scores (Gemma 2) or an attention sink per head (GPT-OSS), which fused kernels do not have."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = query @ key.transpose(2, 3) * (scaling or query.shape[-1] ** -0.5)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores + layout.mask(query.shape[2], key.shape[2], window, query)
+    if sinks is not None:
+        column = sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, column], dim=-1)
+    weights = torch.softmax(scores.float(), dim=-1).to(query.dtype)[..., : key.shape[2]]
+    return weights @ value
+
+
+AttentionInterface.register(ATTENTION, pair_attention)
+AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)  # the layout says it all

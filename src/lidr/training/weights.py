@@ -1,0 +1,108 @@
+"""A model's weights before and after training: loaded to be trained, saved as a plain Hugging Face folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from lidr.config import Config, LoraSection
+from lidr.errors import ConfigError
+from lidr.models import quiet
+from lidr.run_dir import Model
+from lidr.training.trainer import uses_bf16
+
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "README.md", ".*")
+
+
+def load_base(config: Config, model: Model, device: torch.device) -> Any:
+    """M_t without dropout, in float32: updates of the size of the paper's learning rates vanish in bfloat16 weights.
+
+    Under LoRA the weights are frozen, so they are kept in 16 bits where products run in 16 bits, or in 4 (QLoRA).
+    """
+    quiet()
+    lora = config.training.lora
+    bf16 = uses_bf16(config.training, device)
+    settings: dict[str, Any] = {"dtype": torch.bfloat16 if lora and bf16 else torch.float32}
+    if lora and lora.quantize:
+        settings |= {"quantization_config": _nf4(device), "device_map": {"": device}}
+    loaded = AutoModelForCausalLM.from_pretrained(
+        model.folder, trust_remote_code=config.model.trust_remote_code, **settings
+    )
+    for module in loaded.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return loaded if lora and lora.quantize else loaded.to(device)
+
+
+def _nf4(device: torch.device) -> Any:
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if device.type != "cuda" or find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "training.lora.quantize: 4-bit weights need a GPU and bitsandbytes (`pip install lidr[qlora]`); "
+            "set it to null to train the adapter on unquantised weights"
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_use_double_quant=True,
+    )
+
+
+def add_adapter(model: Any, lora: LoraSection, checkpointing: bool) -> Any:
+    """The model frozen, with a fresh float32 adapter that changes nothing yet (Hu et al. 2021, arXiv 2106.09685)."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    if lora.quantize:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, settings)
+    except ValueError as error:
+        raise ConfigError(f"training.lora.targets {lora.targets}: {error}") from None
+
+
+def save_full(trainer: Any, source: Path, out: Path) -> None:
+    """The trained weights as a plain Hugging Face folder; every process takes part, the first one writes."""
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if trainer.args.should_save:
+        _write(trainer.accelerator.unwrap_model(trainer.model), weights, source, out)
+
+
+def merge_adapter(config: Config, source: Model, adapter: Path, out: Path) -> None:
+    """M_{t+1} = M_t + adapter as a plain Hugging Face folder; added up in float32, whatever M_t was trained in."""
+    from peft import PeftModel
+
+    base = AutoModelForCausalLM.from_pretrained(
+        source.folder, dtype=torch.float32, trust_remote_code=config.model.trust_remote_code
+    )
+    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    _write(merged, merged.state_dict(), source.folder, out)
+
+
+def _write(model: Any, weights: dict[str, torch.Tensor], source: Path, out: Path) -> None:
+    """In the number format of the model it came from, with that model's tokenizer."""
+    shutil.rmtree(out, ignore_errors=True)
+    dtype = getattr(AutoConfig.from_pretrained(source), "dtype", None) or torch.float32
+    weights = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
+    model.save_pretrained(out, state_dict=weights)
+    saved = AutoConfig.from_pretrained(out)
+    saved.dtype = dtype
+    saved.save_pretrained(out)
+    for file in source.iterdir():
+        if file.is_file() and not any(file.match(pattern) for pattern in _WEIGHTS):
+            shutil.copy(file, out / file.name)

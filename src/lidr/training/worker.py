@@ -1,0 +1,159 @@
+"""What every training process does: the reference pass, then training. `launch` starts as many as there are GPUs.
+
+python -m lidr.training.worker reference|train RUN ITERATION
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, load_from_disk
+
+from lidr.config import Config
+from lidr.errors import LidrError
+from lidr.progress import Progress, track
+from lidr.run_dir import Model, RunDir, partial_path, write_text
+from lidr.training.forward import PairForward, why_not_packed
+from lidr.training.reference import add_columns, autocast, write_reference
+from lidr.training.trainer import PairTrainer, Telemetry, last_checkpoint, training_arguments
+from lidr.training.weights import add_adapter, load_base, merge_adapter, save_full
+
+
+def reference(config: Config, run_dir: RunDir, iteration: int) -> None:
+    """Find out whether the model can be packed, and compute log pi_ref of all pairs that it is owed for."""
+    from lidr.stages.training import reference_model
+
+    dataset = _dataset(run_dir, iteration)
+    arguments = training_arguments(config, run_dir.training(iteration), len(dataset), _device(config))
+    policy = reference_model(config, run_dir, iteration)
+    model = load_base(config, policy, arguments.device).eval()
+    forward = _forward(config, run_dir, iteration, model, sharded=False, write=arguments.should_save)
+    if config.training.objective == "dpo":
+        with _progress(f"iteration {iteration}  reference", len(dataset), arguments) as progress:
+            file = run_dir.reference_logps(iteration)
+            write_reference(config, dataset, model, forward, policy.fingerprint, file, progress)
+
+
+def train(config: Config, run_dir: RunDir, iteration: int) -> None:
+    """Train from the last complete checkpoint, or from M_t; leaves M_{t+1} in the model folder's partial path."""
+    from lidr.stages.training import reference_model
+
+    start, folder = run_dir.model(config, iteration - 1), run_dir.training(iteration)
+    dataset = _dataset(run_dir, iteration)
+    if config.training.objective == "dpo":
+        policy = reference_model(config, run_dir, iteration)
+        dataset = add_columns(dataset, policy.fingerprint, run_dir.reference_logps(iteration))
+    trained_on, held_out = split(dataset, config)
+    arguments = training_arguments(config, folder / "checkpoints", len(trained_on), _device(config))
+    sharded = config.training.distributed != "ddp"
+    model = load_base(config, start, arguments.device)
+    forward = _forward(config, run_dir, iteration, model, sharded, write=arguments.should_save)
+    if config.training.lora:
+        model = add_adapter(model, config.training.lora, config.training.gradient_checkpointing)
+    total = len(trained_on) * config.training.epochs
+    with _progress(f"iteration {iteration}  train", total, arguments) as progress:
+        telemetry = Telemetry(
+            progress, lambda event, **values: run_dir.log(event, iteration=iteration, **values), config.training
+        )
+        trainer = PairTrainer(
+            config,
+            forward,
+            model=model,
+            args=arguments,
+            train_dataset=trained_on,
+            eval_dataset=held_out,
+            callbacks=[telemetry],
+        )
+        _fit(trainer, progress)
+    _save(config, trainer, start, folder / "adapter", partial_path(run_dir.model_folder(iteration)))
+
+
+def split(dataset: Any, config: Config) -> tuple[Any, Any]:
+    """(pairs to train on, held-out pairs or None): whole prompts are held out, in all languages alike."""
+    count = config.training.held_out
+    if not count:
+        return dataset, None
+    prompts = sorted(set(dataset["prompt_id"]))
+    order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(config.seed)).tolist()
+    out = {prompts[number] for number in order[:count]}
+    places = {
+        inside: [n for n, prompt in enumerate(dataset["prompt_id"]) if (prompt in out) == inside]
+        for inside in (True, False)
+    }
+    if not places[False]:
+        raise LidrError(f"training.held_out {count}: there are only {len(prompts)} prompts with pairs; hold out fewer")
+    return dataset.select(places[False]), dataset.select(places[True])
+
+
+def _fit(trainer: PairTrainer, progress: Progress) -> None:
+    checkpoint = last_checkpoint(Path(trainer.args.output_dir))
+    if checkpoint:
+        done = int(checkpoint.name.rpartition("-")[2]) * trainer.objective.batch_size
+        progress.kept = progress.rows = min(done, progress.total)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _save(config: Config, trainer: PairTrainer, start: Model, adapter: Path, out: Path) -> None:
+    if config.training.lora is None:
+        save_full(trainer, start.folder, out)
+    else:
+        trainer.save_model(str(adapter))
+        trainer.accelerator.wait_for_everyone()
+        if trainer.args.should_save:
+            merge_adapter(config, start, adapter, out)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _forward(config: Config, run_dir: RunDir, iteration: int, model: Any, sharded: bool, write: bool) -> PairForward:
+    """Packed or padded; tried out on the model, which a sharded one cannot be: then as the reference pass found."""
+    verdict = run_dir.training(iteration) / "packing.json"
+    if sharded:
+        reason = json.loads(verdict.read_text(encoding="utf-8"))["why_not"]
+    else:
+        precision = autocast(config.training, model.device)
+        reason = why_not_packed(model, precision)
+        if write:
+            write_text(verdict, json.dumps({"packed": reason is None, "why_not": reason}) + "\n")
+    if reason and write:
+        name = type(model).__name__
+        print(f"{name} cannot be packed ({reason}); pairs are padded instead, which is slower", file=sys.stderr)
+    return PairForward(model, packed=reason is None)
+
+
+def _dataset(run_dir: RunDir, iteration: int) -> Dataset:
+    return load_from_disk(str(run_dir.training(iteration) / "tokens"))
+
+
+def _device(config: Config) -> torch.device:
+    from lidr.engines.transformers import pick_device
+
+    return pick_device(config.engine.device)
+
+
+def _progress(title: str, total: int, arguments: Any) -> Any:
+    """Shown by the first process only."""
+    from contextlib import nullcontext
+
+    return track(title, total) if arguments.should_save else nullcontext(Progress(title, total))
+
+
+def main() -> None:
+    """See the module's docstring."""
+    task, path, iteration = sys.argv[1:]
+    run_dir, config = RunDir.load(Path(path))
+    try:
+        {"reference": reference, "train": train}[task](config, run_dir, int(iteration))
+    except LidrError as error:
+        print(f"lidr: {error}", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
