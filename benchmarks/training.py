@@ -60,10 +60,9 @@ def measure_lidr(settings: argparse.Namespace, pairs: list[dict[str, Any]], fold
     from lidr.training.trainer import PairTrainer, training_arguments
     from lidr.training.weights import load_base
 
-    checkpointing = f"training.gradient_checkpointing={str(settings.gradient_checkpointing).lower()}"
     budget = f"training.token_budget={settings.token_budget}"
     sizes = [f"training.batch_size={settings.batch}", "training.epochs=1", f"training.max_length={MAX_LENGTH}"]
-    config = load_config("quickstart", [*sizes, budget, checkpointing, f"engine.device={settings.device}"])
+    config = load_config("quickstart", [*sizes, budget, f"engine.device={settings.device}"])
     dataset = Dataset.from_list(pairs)
     arguments = training_arguments(config, folder, len(pairs), torch.device(settings.device))
     arguments.save_strategy = "no"
@@ -71,7 +70,7 @@ def measure_lidr(settings: argparse.Namespace, pairs: list[dict[str, Any]], fold
     base = load_base(config, model, arguments.device)
     why_not = why_not_packed(base, autocast(config.training, arguments.device))
     assert why_not is None, why_not
-    forward = PairForward(base, packed=True)
+    forward = PairForward(base, packed=True, recompute_above=settings.token_budget)
     file = folder / "reference.jsonl"
     started = clock(settings)
     write_reference(config, dataset, base.eval(), forward, "M0", file, Progress("", len(pairs)))
@@ -243,7 +242,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--token-budget", type=int, default=1024, help="lidr: tokens of one forward pass")
-    parser.add_argument("--gradient-checkpointing", action="store_true", help="lidr: recompute activations")
     parser.add_argument("--trl-best-batch", type=int, default=1, help="TRL's best: pairs of one forward pass")
     parser.add_argument("--out", type=Path, help="write everything measured as JSON")
     parser.add_argument("--system", help=argparse.SUPPRESS)

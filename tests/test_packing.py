@@ -102,7 +102,9 @@ def assert_exact(model: Any, packed: bool) -> None:
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_packed_is_one_at_a_time(name: str) -> None:
+@pytest.mark.parametrize("block", [4, 256])
+def test_packed_is_one_at_a_time(name: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lidr.training.packing.QUERIES_PER_BLOCK", block)
     model = build(*PACKED[name])
     assert why_not_packed(model) is None
     assert_exact(model, packed=True)
@@ -123,14 +125,18 @@ def test_a_wrong_mask_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "differ by" in (why_not_packed(build(*PACKED["Llama"])) or "")
 
 
-def test_gradient_checkpointing_changes_nothing() -> None:
+@pytest.mark.parametrize(("recompute_above", "recomputed"), [(0, 3), (41, 2), (82, 1), (1000, 0)])
+def test_recomputing_activations_changes_nothing(recompute_above: int, recomputed: int) -> None:
     model, pairs = build(*PACKED["Gemma 3, alternating windows"]), random_pairs()
     other = copy.deepcopy(model)
-    other.gradient_checkpointing_enable()
-    for each in (model, other):
-        loss_of(each(**PairForward(each, packed=True).collate(pairs, with_rejected=True)), pairs).backward()
+    forward = PairForward(model, packed=True, recompute_above=recompute_above)
+    batch = forward.collate(pairs, with_rejected=True)
+    assert batch["input_ids"].numel() == 122
+    loss_of(model(**batch), pairs).backward()
+    loss_of(other(**PairForward(other, packed=True).collate(pairs, with_rejected=True)), pairs).backward()
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
         assert a.grad is not None and b.grad is not None and torch.equal(a.grad, b.grad)
+    assert sum(layer.gradient_checkpointing for layer in model.base_model.layers) == recomputed
 
 
 def test_without_rejected_answers_only_the_chosen_ones_are_computed() -> None:

@@ -167,15 +167,16 @@ class TrainingConfig(_Section):
     """Pairs per optimiser step, over all processes and forward passes together."""
     token_budget: PositiveInt = 4096
     """Tokens of one forward pass on one device: pairs are packed into it without padding. Bounds the memory; changes
-    nothing else. A pair that is longer goes alone."""
+    nothing else. A pair that is longer goes alone, see `gradient_checkpointing`."""
     max_length: PositiveInt = 4096
     """Longest prompt + answer in tokens; longer pairs are left out and counted as `too_long`."""
     lora: LoraSection | None = None
     """Train a low-rank adapter (LoRA), merged into the weights at the end of the iteration; null trains all weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Matrix products in training; trained weights are float32 always. `auto` is bfloat16 on GPUs that support it."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    """Recompute activations in the backward pass: less memory, up to a third more time. `auto` does so where a pair is
+    longer than the token budget, for as many layers as it takes to stay within the memory of that many tokens."""
     held_out: Annotated[int, Field(ge=0)] = 0
     """Prompts whose pairs, in all languages, are not trained on but measured: loss, margin, accuracy."""
     eval_steps: PositiveInt = 50

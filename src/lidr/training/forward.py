@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lidr.training.loss import chunked_logps, token_logps
 from lidr.training.packing import ATTENTION, Layout, pack, pad, padded_length, segment_length
@@ -21,16 +22,21 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 class PairForward:
     """How one model computes the log-probabilities of answers; replaces the model's `forward`.
 
-    Wrappers (DDP, FSDP, DeepSpeed, PEFT) and gradient checkpointing then work on it as on any other model. A model
-    that is not `packed` computes its own logits of right-padded rows.
+    Wrappers (DDP, FSDP, DeepSpeed, PEFT) then work on it as on any other model. A model that is not `packed` computes
+    its own logits of right-padded rows. With `recompute_above`, rows of more tokens than that keep the activations of
+    so many layers only that the memory stays what a row of that many tokens takes, and recompute the others in the
+    backward pass; 0 recomputes all (gradient checkpointing), None nothing.
     """
 
-    def __init__(self, model: Any, packed: bool) -> None:
-        self.packed = packed
+    def __init__(self, model: Any, packed: bool, recompute_above: int | None = None) -> None:
+        self.packed, self.recompute_above = packed, recompute_above
         self._own_forward = model.forward
         if packed:
             model.set_attn_implementation(ATTENTION)
-        model.forward = MethodType(packed_logps if packed else self._padded_logps, model)
+        model.forward = MethodType(self._logps, model)
+        self._layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+        if recompute_above == 0 or (recompute_above and self._layers):
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def cost(self, pair: dict[str, Any], with_rejected: bool) -> int:
         """Tokens that a pair takes of the budget."""
@@ -40,8 +46,13 @@ class PairForward:
         """The arguments of `forward` for these pairs; it returns the answers' log-probabilities, chosen first."""
         return (pack if self.packed else pad)(pairs, with_rejected)
 
-    def _padded_logps(self, model: Any, **batch: Any) -> Tensor:
-        return padded_logps(self._own_forward, **batch)
+    def _logps(self, model: Any, **batch: Any) -> Tensor:
+        if self.recompute_above is not None:
+            tokens = batch["input_ids"].numel()
+            kept = len(self._layers) * self.recompute_above // max(tokens, 1)
+            for number, layer in enumerate(reversed(self._layers)):
+                layer.gradient_checkpointing = number >= kept
+        return packed_logps(model, **batch) if self.packed else padded_logps(self._own_forward, **batch)
 
 
 def packed_logps(

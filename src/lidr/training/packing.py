@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
 ATTENTION = "lidr_pairs"  # the name of our attention among those of transformers
+QUERIES_PER_BLOCK = 256  # where a kernel does not skip what its mask hides, blocks do
 
 # --- which pairs go together ------------------------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ class Layout:
     keys: Tensor
     key_starts: list[int]
     on_device: dict[str, Tensor] = field(default_factory=dict)
-    masks: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)
+    _blocks: dict[tuple[int, int, int | None], list[Block]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sequences: Sequence[tuple[int, int, int, int]]) -> Layout:
@@ -158,15 +159,33 @@ class Layout:
         """The number of queries, and of keys, of each sequence."""
         return tuple([last - first for first, last in pairwise(starts)] for starts in (self.queries, self.key_starts))  # type: ignore[return-value]
 
-    def mask(self, queries: int, keys: int, window: int | None, like: Tensor) -> Tensor:
-        """0 where a query may look, else -inf, (queries, keys); made once per row, not once per layer."""
+    def blocks(self, queries: int, keys: int, window: int | None, like: Tensor) -> list[Block]:
+        """Blocks of a sequence's queries, each with the keys that some query of it may see; made once per row."""
         key = (queries, keys, window)
-        if key not in self.masks:
-            distance = torch.arange(keys - queries, keys)[:, None] - torch.arange(keys)[None, :]
-            hidden = (distance < 0) | (distance >= (window or keys + 1))
-            mask = torch.zeros(queries, keys).masked_fill(hidden, -torch.inf)
-            self.masks[key] = mask.to(like.device, like.dtype)
-        return self.masks[key]
+        if key not in self._blocks:
+            self._blocks[key] = [
+                Block.of(first, min(first + QUERIES_PER_BLOCK, queries), keys - queries, window, like)
+                for first in range(0, queries, QUERIES_PER_BLOCK)
+            ]
+        return self._blocks[key]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some queries of a sequence, the keys they see together, and the mask between them (0 or -inf)."""
+
+    queries: slice
+    keys: slice
+    mask: Tensor
+
+    @classmethod
+    def of(cls, first: int, last: int, offset: int, window: int | None, like: Tensor) -> Block:
+        """Queries `first` to `last`, whose positions among the keys begin at `offset`."""
+        start = max(0, offset + first + 1 - window) if window else 0
+        distance = torch.arange(offset + first, offset + last)[:, None] - torch.arange(start, offset + last)[None, :]
+        hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
+        mask = torch.zeros(distance.shape).masked_fill(hidden, -torch.inf)
+        return cls(slice(first, last), slice(start, offset + last), mask.to(like.device, like.dtype))
 
 
 # --- attention over a packed row --------------------------------------------------------------------------------------
@@ -233,8 +252,13 @@ def _sdpa(
     queries, keys = query.shape[2], key.shape[2]
     if queries == keys and window is None:
         return F.scaled_dot_product_attention(query, key, value, is_causal=True, **shared)
-    mask = layout.mask(queries, keys, window, query)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, **shared)
+    parts = [
+        F.scaled_dot_product_attention(
+            query[:, :, block.queries], key[:, :, block.keys], value[:, :, block.keys], attn_mask=block.mask, **shared
+        )
+        for block in layout.blocks(queries, keys, window, query)
+    ]
+    return torch.cat(parts, dim=2)
 
 
 def _eager(
@@ -250,15 +274,19 @@ def _eager(
     """With soft-capped scores (Gemma 2) or an attention sink per head (GPT-OSS), which fused kernels do not have."""
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    scores = query @ key.transpose(2, 3) * (scaling or query.shape[-1] ** -0.5)
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    scores = scores + layout.mask(query.shape[2], key.shape[2], window, query)
-    if sinks is not None:
-        column = sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
-        scores = torch.cat([scores, column], dim=-1)
-    weights = torch.softmax(scores.float(), dim=-1).to(query.dtype)[..., : key.shape[2]]
-    return weights @ value
+    parts = []
+    for block in layout.blocks(query.shape[2], key.shape[2], window, query):
+        scores = query[:, :, block.queries] @ key[:, :, block.keys].transpose(2, 3)
+        scores = scores * (scaling or query.shape[-1] ** -0.5)
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        scores = scores + block.mask
+        if sinks is not None:
+            column = sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+            scores = torch.cat([scores, column], dim=-1)
+        weights = torch.softmax(scores.float(), dim=-1).to(query.dtype)
+        parts.append(weights[..., : block.mask.shape[1]] @ value[:, :, block.keys])
+    return torch.cat(parts, dim=2)
 
 
 AttentionInterface.register(ATTENTION, pair_attention)

@@ -248,7 +248,6 @@ def training_arguments(config: Config, folder: Path, num_pairs: int, device: tor
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
-        **({"gradient_checkpointing": True} if training.gradient_checkpointing else {}),
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are several processes, never DataParallel
     return arguments

@@ -57,12 +57,12 @@ def _nf4(device: torch.device) -> Any:
     )
 
 
-def add_adapter(model: Any, lora: LoraSection, checkpointing: bool) -> Any:
+def add_adapter(model: Any, lora: LoraSection) -> Any:
     """The model frozen, with a fresh float32 adapter that changes nothing yet (Hu et al. 2021, arXiv 2106.09685)."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     if lora.quantize:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     settings = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,

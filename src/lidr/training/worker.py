@@ -53,7 +53,7 @@ def train(config: Config, run_dir: RunDir, iteration: int) -> None:
     model = load_base(config, start, arguments.device)
     forward = _forward(config, run_dir, iteration, model, sharded, write=arguments.should_save)
     if config.training.lora:
-        model = add_adapter(model, config.training.lora, config.training.gradient_checkpointing)
+        model = add_adapter(model, config.training.lora)
     total = len(trained_on) * config.training.epochs
     with _progress(f"iteration {iteration}  train", total, arguments) as progress:
         telemetry = Telemetry(
@@ -121,7 +121,9 @@ def _forward(config: Config, run_dir: RunDir, iteration: int, model: Any, sharde
     if reason and write:
         name = type(model).__name__
         print(f"{name} cannot be packed ({reason}); pairs are padded instead, which is slower", file=sys.stderr)
-    return PairForward(model, packed=reason is None)
+    training = config.training
+    recompute_above = {True: 0, False: None, "auto": training.token_budget}[training.gradient_checkpointing]
+    return PairForward(model, packed=reason is None, recompute_above=recompute_above)
 
 
 def _dataset(run_dir: RunDir, iteration: int) -> Dataset:
