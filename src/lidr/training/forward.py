@@ -36,7 +36,9 @@ class PairForward:
         model.forward = MethodType(self._logps, model)
         self._layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
         if recompute_above == 0 or (recompute_above and self._layers):
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # Renamed in later versions of transformers, which warn of the old name.
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
 
     def cost(self, pair: dict[str, Any], with_rejected: bool) -> int:
         """Tokens that a pair takes of the budget."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib.resources import files
@@ -37,7 +38,10 @@ def command_line(task: str, training: TrainingConfig, gpus: int) -> list[str] | 
     """
     processes = training.num_processes or max(1, gpus)
     if training.launch and task == "train":
-        return shlex.split(os.path.expandvars(training.launch))
+        command = shlex.split(os.path.expandvars(training.launch))
+        if not command or shutil.which(command[0]) is None:
+            raise ConfigError(f"training.launch: there is no command {' '.join(command[:1])}")
+        return command
     if training.distributed != "ddp" and task == "train":
         configuration = accelerate_configuration(training.distributed)
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(configuration)]

@@ -78,7 +78,9 @@ def write_reference(
                     file.append(row_id, {"chosen": chosen, "rejected": rejected})
         progress.advance(len(block))
     if state.is_main_process:
-        file.seal(ReferenceLogps(row_id, dataset[n]["id"], **file.row(row_id)) for n, row_id in enumerate(keys))
+        ids = dataset["id"]
+        rows = ((row_id, ids[number], file.row(row_id)) for number, row_id in enumerate(keys))
+        file.seal(ReferenceLogps(row_id, pair_id, row["chosen"], row["rejected"]) for row_id, pair_id, row in rows)
     state.wait_for_everyone()
 
 

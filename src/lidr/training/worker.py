@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset, load_from_disk
 
 from lidr.config import Config
-from lidr.errors import LidrError
+from lidr.errors import ConfigError, LidrError
 from lidr.progress import Progress, track
 from lidr.run_dir import Model, RunDir, partial_path, write_text
 from lidr.training.forward import PairForward, why_not_packed
@@ -85,7 +85,7 @@ def split(dataset: Any, config: Config) -> tuple[Any, Any]:
         for inside in (True, False)
     }
     if not places[False]:
-        raise LidrError(f"training.held_out {count}: there are only {len(prompts)} prompts with pairs; hold out fewer")
+        raise ConfigError(f"training.held_out {count}: only {len(prompts)} prompts have pairs; hold out fewer")
     return dataset.select(places[False]), dataset.select(places[True])
 
 

@@ -1,0 +1,236 @@
+"""The training stage on a run directory: several processes, kill -9 and resume, LoRA, trackers, held-out pairs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lidr.config import load_config
+from lidr.errors import ConfigError, RunError
+from lidr.lab import MODEL_PATH
+from lidr.loop import STAGES
+from lidr.run_dir import RunDir, read_rows
+from lidr.training.launch import command_line
+
+SMALL = ["languages=[en, es, ru]", "prompts.limit=36", "iterations=1", "training.batch_size=8"]
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its pairs, not trained yet."""
+    path = tmp_path_factory.mktemp("runs") / "paired"
+    config = load_config("quickstart", SMALL)
+    run_dir = RunDir.start(config, path, say=print)
+    for stage in ("prompts", "responses", "translations", "pairs"):
+        STAGES[stage].run(config, run_dir, 1)
+    return path
+
+
+@pytest.fixture
+def run(paired: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(paired, tmp_path / "run"))
+
+
+def train(path: Path, *settings: str) -> dict[str, torch.Tensor]:
+    """Run the stage; returns the weights that it made."""
+    config = load_config("quickstart", [*SMALL, *settings])
+    run_dir = RunDir.start(config, path, say=print)
+    with run_dir.lock():
+        STAGES["training"].run(config, run_dir, 1)
+    return weights(path)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path / "iteration_1" / "5_model" / "model.safetensors")
+
+
+def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    assert a.keys() == b.keys()
+    return max((a[name].float() - b[name].float()).abs().max().item() for name in a)
+
+
+def logged(path: Path, event: str = "train") -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["event"] == event]
+
+
+def copied(path: Path, name: str) -> Path:
+    return Path(shutil.copytree(path, path.parent / name))
+
+
+def test_two_processes_train_as_one(run: Path) -> None:
+    other = copied(run, "other")
+    one = train(run, "training.num_processes=1")
+    two = train(other, "training.num_processes=2", "training.token_budget=150")
+    assert difference(one, two) < 1e-4
+    assert difference(one, load_file(MODEL_PATH / "model.safetensors")) > 5e-4
+    of_one, of_two = logged(run), logged(other)
+    assert [row["step"] for row in of_two] == [row["step"] for row in of_one]  # written once, by the first process
+    for name in ("loss", "nll", "margin", "chosen_logp", "pairs"):
+        assert [row[name] for row in of_two] == pytest.approx([row[name] for row in of_one], abs=1e-3), name
+    assert [row["groups"]["language"].keys() for row in of_two] == [row["groups"]["language"].keys() for row in of_one]
+    rows = [list(read_rows(path / "iteration_1" / "4_pairs" / "reference_logps.jsonl")) for path in (run, other)]
+    assert [row["pair_id"] for row in rows[0]] == [row["pair_id"] for row in rows[1]]
+    assert [row["chosen"] for row in rows[0]] == pytest.approx([row["chosen"] for row in rows[1]], abs=1e-4)
+
+
+def test_two_machines_started_by_a_command_of_ones_own(run: Path, tmp_path: Path) -> None:
+    """The plain host list of docs/training.md, with both hosts on this machine."""
+    other = copied(run, "other")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = tmp_path / "hosts.sh"
+    script.write_text(
+        "for rank in 0 1; do\n"
+        f"  {sys.executable} -m torch.distributed.run --nnodes 2 --node_rank $rank --nproc_per_node 1 "
+        f'--master_addr 127.0.0.1 --master_port {port} "$@" &\n'
+        "done\nwait -n && wait -n\n"
+    )
+    assert difference(train(run), train(other, f"training.launch=bash {script}")) < 1e-4
+
+
+def test_killed_in_the_middle_of_an_epoch_and_continued(run: Path) -> None:
+    whole, settings = copied(run, "whole"), ["training.epochs=12", "training.save_steps=7"]
+    config = load_config("quickstart", [*SMALL, *settings])
+    RunDir.start(config, run, say=print)
+    process = subprocess.Popen([sys.executable, "-m", "lidr", "train", str(run), "--iteration", "1"])
+    checkpoint = run / "iteration_1" / "5_training" / "checkpoints" / "checkpoint-7" / "complete"
+    while not checkpoint.exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run / "iteration_1" / "5_model").exists()
+    steps = len(logged(run))
+    resumed = train(run, *settings)
+    assert len(logged(run)) > steps and logged(run)[steps]["step"] > 1  # it went on, and did not begin anew
+    uninterrupted = train(whole, *settings)
+    assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
+
+
+def test_reference_log_probabilities_are_computed_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(run)
+
+    def again(*arguments: Any) -> None:
+        raise AssertionError("the reference pass must not run again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lidr.training.worker.write_reference", again)
+        train(run, "training.learning_rate=1e-4", "training.epochs=1")
+    file = run / "iteration_1" / "4_pairs" / "reference_logps.jsonl"
+    rows = file.read_text().splitlines()
+    file.write_text("\n".join(rows[:-3]) + "\n")  # three are owed, the others are kept
+    train(run, "training.learning_rate=2e-4", "training.epochs=1")
+    assert file.read_text().splitlines() == rows
+
+
+def test_lora_trains_an_adapter_and_merges_it(run: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    targets = "[q_proj, v_proj]"
+    merged = train(run, f"training.lora={{rank: 4, alpha: 8, targets: {targets}}}", "training.learning_rate=1e-3")
+    start = load_file(MODEL_PATH / "model.safetensors")
+    changed = {name for name in start if not torch.equal(start[name].float(), merged[name].float())}
+    assert changed and all("q_proj" in name or "v_proj" in name for name in changed)
+    assert logged(run)[0]["margin"] == 0  # the reference is the model with its adapter disabled
+    assert logged(run)[-1]["loss"] < logged(run)[0]["loss"]
+    base = AutoModelForCausalLM.from_pretrained(MODEL_PATH, dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(base, run / "iteration_1" / "5_training" / "adapter")
+    whole = AutoModelForCausalLM.from_pretrained(run / "iteration_1" / "5_model", dtype=torch.float32)
+    ids = torch.arange(20)[None]
+    assert torch.allclose(adapted(ids).logits, whole(ids).logits, atol=1e-4)
+
+
+def test_unknown_lora_targets_are_named(run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training.lora.targets \['nonsense'\]"):
+        train(run, "training.lora={targets: [nonsense]}")
+
+
+def test_quantised_weights_need_a_gpu(run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lora.quantize: 4-bit weights need a GPU and bitsandbytes"):
+        train(run, "training.lora={quantize: nf4}")
+
+
+def test_held_out_prompts_are_measured_in_all_languages(run: Path) -> None:
+    train(run, "training.held_out=6", "training.eval_steps=3")
+    rows = logged(run, "held_out")
+    assert [row["step"] for row in rows][:2] == [0, 3]
+    pairs = [row for code in ("en", "es", "ru") for row in read_rows(run / "iteration_1" / "4_pairs" / f"{code}.jsonl")]
+    per_epoch = sum(row["pairs"] for row in logged(run)) / 2
+    assert rows[0]["pairs"] + per_epoch == len(pairs)
+    assert rows[0]["loss"] > rows[-1]["loss"]
+
+
+def test_more_held_out_prompts_than_there_are(run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training.held_out 100: only \d+ prompts have pairs"):
+        train(run, "training.held_out=100")
+
+
+def test_a_tracker_gets_the_values(run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(run, "training.report_to=[tensorboard]")
+    (file,) = (run / "iteration_1" / "5_training" / "tensorboard").rglob("events.*")
+    events = EventAccumulator(str(file)).Reload()
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert losses == pytest.approx([row["loss"] for row in logged(run)], abs=1e-4)
+    assert "train/language/es/nll" in events.Tags()["scalars"]
+
+
+def test_a_tracker_that_is_not_installed_is_named(run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training.report_to trackio: not installed; `pip install trackio`"):
+        train(run, "training.report_to=[trackio]")
+
+
+def test_a_failing_process_ends_the_stage_and_keeps_the_pairs(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RunError, match="the training processes ended with exit code"):
+        train(run, "training.num_processes=2", "training.lora={targets: [nonsense]}")
+    assert "training.lora.targets ['nonsense']" in capfd.readouterr().err
+    assert (run / "iteration_1" / "4_pairs" / "reference_logps.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "begins", "ends"),
+    [
+        ([], 0, None, None),
+        ([], 1, None, None),
+        ([], 4, ["-m", "torch.distributed.run"], ["--nproc_per_node", "4"]),
+        (["training.num_processes=2"], 8, ["-m", "torch.distributed.run"], ["--nproc_per_node", "2"]),
+        (["training.distributed=fsdp2"], 8, ["-m", "accelerate.commands.launch"], ["--num_processes", "8"]),
+        (["training.distributed=zero3"], 8, ["-m", "accelerate.commands.launch"], ["--num_processes", "8"]),
+    ],
+)
+def test_what_starts_the_processes(settings: list[str], gpus: int, begins: Any, ends: Any) -> None:
+    command = command_line("train", load_config("quickstart", settings).training, gpus)
+    assert (command and (command[1:3], command[-2:])) == (begins and (begins, ends))
+
+
+def test_the_reference_pass_is_never_sharded() -> None:
+    training = load_config("quickstart", ["training.distributed=zero3"]).training
+    assert command_line("reference", training, 1) is None
+    assert "torch.distributed.run" in (command_line("reference", training, 2) or [])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.distributed=zero4", "training.distributed zero4: neither ddp, fsdp2, zero3 nor a file"),
+        ("training.launch=nosuchlauncher --nodes 2", "training.launch: there is no command nosuchlauncher"),
+    ],
+)
+def test_a_launcher_that_is_not_there(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        command_line("train", load_config("quickstart", [setting]).training, 2)
