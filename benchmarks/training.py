@@ -3,8 +3,10 @@
     python benchmarks/training.py --against trl --models lab /path/to/SmolLM2-135M-Instruct --out training.json
 
 Every measurement is a process of its own; lidr and TRL take turns, and medians are reported. What is timed is what an
-iteration costs after loading: the reference's log-probabilities and the training steps. Both train in float32 on a CPU
-and in bfloat16 on a GPU, on the same token ids, none of which is cut off (TRL's `max_length` is raised for that).
+iteration costs after loading: the reference's log-probabilities and the training steps. Memory is the process's peak,
+and what of it came after the libraries had been imported (weights, gradients, optimiser, activations). Both train in
+float32 on a CPU and in bfloat16 on a GPU, on the same token ids, none of which is cut off (TRL's `max_length` is raised
+for that).
 """
 
 from __future__ import annotations
@@ -67,6 +69,7 @@ def measure_lidr(settings: argparse.Namespace, pairs: list[dict[str, Any]], fold
     arguments = training_arguments(config, folder, len(pairs), torch.device(settings.device))
     arguments.save_strategy = "no"
     model = Model("M0", Path(settings.model), "M0")
+    settings.before = memory("VmRSS")
     base = load_base(config, model, arguments.device)
     why_not = why_not_packed(base, autocast(config.training, arguments.device))
     assert why_not is None, why_not
@@ -125,6 +128,7 @@ def measure_trl(settings: argparse.Namespace, pairs: list[dict[str, Any]], folde
         remove_unused_columns=False,
         **options,
     )
+    settings.before = memory("VmRSS")
     model = AutoModelForCausalLM.from_pretrained(settings.model, dtype=torch.float32)
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
     rows = [{name: pair[name] for name in columns} | {"length": _padded(pair)} for pair in pairs]
@@ -152,21 +156,21 @@ def clock(settings: argparse.Namespace) -> float:
 
 def result(settings: argparse.Namespace, trainer: Any, reference: float, training: float) -> dict[str, Any]:
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    peak = torch.cuda.max_memory_allocated() / 2**30 if settings.device == "cuda" else memory("VmHWM")
     return {
         "system": settings.system,
         "seconds": {"reference": reference, "training": training},
         "pairs_per_second": settings.pairs / (reference + training),
-        "peak_gib": peak_memory(settings.device) / 2**30,
+        "peak_gib": peak,
+        "training_gib": peak - (settings.before if settings.device == "cpu" else 0),
         "loss": losses[0] if losses else trainer.state.log_history[-1]["train_loss"],
     }
 
 
-def peak_memory(device: str) -> int:
-    """Bytes: most CUDA memory allocated, or the process's peak resident set."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(peak.split()[1]) * 1024
+def memory(name: str) -> float:
+    """GiB of this process: VmRSS is what is resident now, VmHWM the most that ever was."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) / 2**20
 
 
 def measure(settings: argparse.Namespace) -> None:
@@ -196,7 +200,10 @@ def compare(settings: argparse.Namespace) -> dict[str, Any]:
             rows[name].append(json.loads(found[0].removeprefix("RESULT ")))
             print(f"  {name}: {rows[name][-1]}", file=sys.stderr, flush=True)
     medians = {
-        name: {key: statistics.median(row[key] for row in found) for key in ("pairs_per_second", "peak_gib")}
+        name: {
+            key: statistics.median(row[key] for row in found)
+            for key in ("pairs_per_second", "peak_gib", "training_gib")
+        }
         for name, found in rows.items()
     }
     ours = medians["lidr"]
@@ -204,6 +211,7 @@ def compare(settings: argparse.Namespace) -> dict[str, Any]:
         name: {
             "speed": ours["pairs_per_second"] / value["pairs_per_second"],
             "memory": ours["peak_gib"] / value["peak_gib"],
+            "training_memory": ours["training_gib"] / value["training_gib"],
         }
         for name, value in medians.items()
         if name != "lidr"
@@ -214,13 +222,16 @@ def compare(settings: argparse.Namespace) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     lines = [
         f"{Path(found['model']).name}",
-        "| | pairs/s | peak GiB | lidr is faster by | lidr's memory |",
-        "|---|---:|---:|---:|---:|",
+        "| | pairs/s | peak GiB | of it training | lidr is faster by | lidr's peak | of it training |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in found["medians"].items():
         ratio = found["ratios"].get(name)
-        ends = f"{ratio['speed']:.2f} x | {ratio['memory']:.2f} x" if ratio else " | "
-        lines.append(f"| {SYSTEMS.get(name, name)} | {row['pairs_per_second']:.3f} | {row['peak_gib']:.2f} | {ends} |")
+        ends = " | | "
+        if ratio:
+            ends = f"{ratio['speed']:.2f} x | {ratio['memory']:.2f} x | {ratio['training_memory']:.2f} x"
+        values = f"{row['pairs_per_second']:.3f} | {row['peak_gib']:.2f} | {row['training_gib']:.2f}"
+        lines.append(f"| {SYSTEMS.get(name, name)} | {values} | {ends} |")
     return "\n".join(lines)
 
 
@@ -241,7 +252,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="pairs per optimiser step")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--token-budget", type=int, default=1024, help="lidr: tokens of one forward pass")
+    parser.add_argument("--token-budget", type=int, default=512, help="lidr: tokens of one forward pass")
     parser.add_argument("--trl-best-batch", type=int, default=1, help="TRL's best: pairs of one forward pass")
     parser.add_argument("--out", type=Path, help="write everything measured as JSON")
     parser.add_argument("--system", help=argparse.SUPPRESS)

@@ -101,6 +101,13 @@ def test_two_machines_started_by_a_command_of_ones_own(run: Path, tmp_path: Path
     assert difference(train(run), train(other, f"training.launch=bash {script}")) < 1e-4
 
 
+def test_a_model_sharded_by_fsdp2_computes_the_same() -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    folder = Path(__file__).parents[1]
+    done = subprocess.run([*command, "-m", "tests.sharded"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0 and "sharded equals whole" in done.stdout, done.stderr[-2000:]
+
+
 def test_killed_in_the_middle_of_an_epoch_and_continued(run: Path) -> None:
     whole, settings = copied(run, "whole"), ["training.epochs=12", "training.save_steps=7"]
     config = load_config("quickstart", [*SMALL, *settings])
