@@ -1,4 +1,4 @@
-"""Run by test_training under torchrun: FSDP2 on the lab model gives the whole model's log-probabilities and gradients."""
+"""Run by test_training under torchrun: a model sharded by FSDP2 gives the whole one's values and gradients."""
 
 from __future__ import annotations
 
