@@ -18,7 +18,8 @@ from lidr.reporting import markdown
 from lidr.reporting.contents import reservoir
 from lidr.reporting.log import digest_log
 from lidr.reporting.measures import Cell, Change, read_measures
-from lidr.reporting.plots import line_plot
+from lidr.reporting.plots import curve_plots, language_plot, line_plot
+from lidr.reporting.telemetry import group_table
 from lidr.run_dir import RunDir, write_text
 from lidr.stages import report
 
@@ -110,6 +111,24 @@ def log_training(run: RunDir, iteration: int, steps: range, sft: bool = False) -
             values |= {"dpo": 1 / step, "margin": 0.1 * step, "reward_accuracy": 1 - 0.5 / step}
             values |= {"chosen_reward": 0.02 * step, "rejected_reward": -0.08 * step}
         run.log("train", iteration=iteration, step=step, **values)
+
+
+def log_groups(run: RunDir, iteration: int, steps: range, sft: bool = False) -> None:
+    """Steps of 8 pairs in Spanish and, in every second step, 2 more in English."""
+    names = ["nll", "chosen_logp", "chosen_length"]
+    if not sft:
+        names += ["rejected_logp", "rejected_length", "margin", "reward_accuracy"]
+    for step in steps:
+        spanish = {"pairs": 8.0} | {name: float(step) for name in names}
+        english = {"pairs": 2.0} | dict.fromkeys(names, step + 100.0)
+        languages = {"es": spanish} | ({"en": english} if step % 2 == 0 else {})
+        kinds = {"non_dominant": spanish} | ({"dominant": english} if step % 2 == 0 else {})
+        values = {"loss": 2 / step} if sft else {"loss": 2 / step, "dpo": 1 / step}
+        run.log("train", iteration=iteration, step=step, **values, groups={"language": languages, "kind": kinds})
+
+
+def log_alarm(run: RunDir, step: int) -> None:
+    run.log("alarm", iteration=1, step=step, alarm="trivial_pairs", message="Lower <beta>.")
 
 
 def write_pairs(config: Config, run: RunDir, iteration: int, text: str = "texto") -> None:
@@ -351,6 +370,94 @@ def test_a_resumed_training_replaces_the_steps_it_repeats(tmp_path: Path) -> Non
     log = digest_log(run.read_log())
     assert list(log.curves) == [2]
     assert not log.work
+
+
+def test_means_of_groups_are_weighted_by_pairs() -> None:
+    steps = [{"es": {"pairs": 3.0, "margin": 1.0, "nll": 2.0}}, {"es": {"pairs": 1.0, "margin": 5.0}}, {}]
+    curve = {step: {"groups": {"language": values}} for step, values in enumerate(steps * 10, 1)}
+    table = group_table(1, curve, ["es"])
+    assert table is not None
+    assert table.header == ["Pairs", "Margin", "NLL"]
+    assert table.rows == [("Spanish", ["4", "+2.000", "2.000"])]
+
+
+def test_the_end_of_training_is_the_last_tenth_of_it(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    log_groups(run, 1, range(1, 41))
+    log_groups(run, 2, range(1, 10))
+    log_groups(run, 2, range(6, 8))  # resumed: ends with step 7, which has no English pairs
+    curves = digest_log(run.read_log()).curves
+    first, second = (group_table(iteration, curves[iteration], ["en", "es"]) for iteration in (1, 2))
+    assert first is not None
+    assert second is not None
+    assert (first.steps, second.steps) == (4, 1)
+    assert [name for name, _ in first.rows] == ["English", "Spanish", "All dominant pairs", "All non-dominant pairs"]
+    assert [cells[:2] for _, cells in first.rows] == [["4", "139.00"], ["32", "38.50"]] * 2
+    assert [cells[:2] for _, cells in second.rows] == [["0", "–"], ["8", "7.00"]] * 2
+    assert "| Spanish | 32 | 38.50 |" in markdown.group_table(first)
+
+
+def test_groups_of_sft_have_no_rewards(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    log_groups(run, 1, range(1, 21), sft=True)
+    curve = digest_log(run.read_log()).curves[1]
+    table = group_table(1, curve, ["en", "es"])
+    assert table is not None
+    assert table.header == ["Pairs", "Chosen log-prob", "NLL", "Chosen length"]
+    plot = language_plot(1, curve, ["en", "es"])
+    assert plot is not None
+    assert "NLL of the chosen answers" in plot
+    assert "Reward accuracy" not in plot
+
+
+def test_trainings_without_groups_have_no_table(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    log_training(run, 1, range(1, 21))
+    curve = digest_log(run.read_log()).curves[1]
+    assert group_table(1, curve, ["es"]) is None
+    assert language_plot(1, curve, ["es"]) is None
+    assert not any("held-out" in plot for _, plot in curve_plots(1, curve, {}))
+
+
+def test_held_out_loss_is_drawn_with_the_loss_and_void_after_a_resume(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    log_training(run, 1, range(1, 21))
+    for step in (0, 10, 20):
+        run.log("held_out", iteration=1, step=step, pairs=64, loss=2.0)
+    log_training(run, 1, range(11, 15))
+    log = digest_log(run.read_log())
+    assert list(log.held_out[1]) == [0, 10]
+    plots = curve_plots(1, log.curves[1], log.held_out[1])
+    assert ["held-out loss" in plot for _, plot in plots] == [True, False, False]
+
+
+def test_an_alarm_is_told_once_at_the_top(tmp_path: Path) -> None:
+    config = make_config(evaluation={})
+    run = make_run(tmp_path / "run", config, make_results(models=0, iterations=1))
+    log_alarm(run, 12)
+    log_alarm(run, 14)
+    assert [alarm.step for alarm in report.make_context(config, run)["alarms"]] == [12]
+    page, source = read_report(config, run)
+    told = "Training alarm, iteration 1. Trivial pairs, at step 12. Lower <beta>."
+    assert Page(page).text.count(told) == 1
+    assert source.count("- **Training alarm, iteration 1.** Trivial pairs, at step 12.") == 1
+    run.log("recompute", iteration=1, stage="training")
+    assert not digest_log(run.read_log()).alarms
+
+
+def test_training_section_shows_groups_and_alarms(tmp_path: Path) -> None:
+    config = make_config(evaluation={})
+    run = make_run(tmp_path / "run", config, make_results(models=0, iterations=2))
+    log_groups(run, 1, range(1, 41))
+    log_alarm(run, 12)
+    page, source = read_report(config, run)
+    assert page.count("At the end of training") == page.count('<figure class="plot wide"') == 1
+    assert Page(page).text.count("Trivial pairs, at step 12. Lower <beta>.") == 2
+    for text in (Page(page).text, source):
+        assert "Means over the pairs of the last 4 steps." in text
+        assert "139.00" in text
+    assert source.count("at the end of training") == 1
+    assert "- **Trivial pairs** in iteration 1, at step 12. Lower \\<beta\\>." in source
 
 
 def test_values_that_are_not_finite_are_gaps() -> None:

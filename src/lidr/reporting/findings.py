@@ -10,7 +10,7 @@ from typing import Any
 from lidr.config import Config
 from lidr.progress import duration
 from lidr.reporting.contents import PairTable
-from lidr.reporting.log import TimeTable
+from lidr.reporting.log import Alarm, TimeTable
 from lidr.reporting.measures import ACCURACY, KINDS, Measure, MeasureRow, with_interval
 from lidr.reporting.words import finite, join_names, language_name, number, signed
 
@@ -106,6 +106,14 @@ def _is_silent(languages: dict[str, dict[str, Any]]) -> bool:
     """Whether every known metric of a benchmark is a gap, as where all answers failed."""
     found = [metrics[kind.key] for metrics in languages.values() for kind in KINDS if kind.key in metrics]
     return bool(found) and all(finite(value) is None for value in found)
+
+
+def warnings(alarms: Iterable[Alarm]) -> list[tuple[str, str]]:
+    """(topic, sentences) of what the trainings warned of."""
+    return [
+        (f"Training alarm, iteration {alarm.iteration}", f"{alarm.title}, at step {alarm.step}. {alarm.message}")
+        for alarm in alarms
+    ]
 
 
 def costs(tables: list[PairTable], times: TimeTable) -> list[tuple[str, str]]:

@@ -25,11 +25,27 @@ class Work:
     tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What a training warned of, and when it did so first."""
+
+    iteration: int
+    step: int
+    name: str
+    message: str
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ").capitalize()
+
+
 @dataclass(slots=True)
 class Log:
-    """metrics.jsonl: training curves as iteration -> step -> values, and work as (iteration, stage) -> sums."""
+    """metrics.jsonl: curves and held-out values as iteration -> step -> values, work as (iteration, stage) -> sums."""
 
     curves: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    held_out: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    alarms: dict[tuple[int, str], Alarm] = field(default_factory=dict)
     work: dict[tuple[int, str], Work] = field(default_factory=lambda: defaultdict(Work))
 
 
@@ -42,9 +58,15 @@ def digest_log(events: Iterable[dict[str, Any]]) -> Log:
             curve = log.curves[key[0]]
             step = int(event["step"])
             if curve and step <= next(reversed(curve)):  # resumed from a checkpoint: what came after it is void
-                for later in [known for known in curve if known >= step]:
-                    del curve[later]
+                for values in (curve, log.held_out[key[0]]):
+                    for later in [known for known in values if known >= step]:
+                        del values[later]
             curve[step] = event
+        elif event.get("event") == "held_out":
+            log.held_out[key[0]][int(event["step"])] = event
+        elif event.get("event") == "alarm":
+            alarm = Alarm(key[0], int(event["step"]), str(event["alarm"]), str(event["message"]))
+            log.alarms.setdefault((alarm.iteration, alarm.name), alarm)
         elif event.get("event") == "stage":
             work = log.work[key]
             work.seconds += event.get("seconds") or 0
@@ -54,6 +76,8 @@ def digest_log(events: Iterable[dict[str, Any]]) -> Log:
             log.work.pop(key, None)
             if key[1] == "training":
                 log.curves.pop(key[0], None)
+                log.held_out.pop(key[0], None)
+                log.alarms = {known: alarm for known, alarm in log.alarms.items() if known[0] != key[0]}
     return log
 
 

@@ -10,6 +10,7 @@ from lidr.progress import duration
 from lidr.reporting.contents import PairTable
 from lidr.reporting.log import TimeTable
 from lidr.reporting.measures import Measure, with_interval
+from lidr.reporting.telemetry import GroupTable
 from lidr.reporting.words import finite, language_name, number, printable, signed
 
 
@@ -76,6 +77,10 @@ def step_table(steps: Sequence[tuple[int, int, dict[str, Any]]]) -> SafeMarkdown
     names = [name for name in names if any(name in last for _, _, last in steps)]
     rows = [[iteration, count, *(number(finite(last.get(name))) for name in names)] for iteration, count, last in steps]
     return table(["Iteration", "steps", *(name.replace("_", " ") for name in names)], rows)
+
+
+def group_table(groups: GroupTable) -> SafeMarkdown:
+    return table(["", *groups.header], [[name, *cells] for name, cells in groups.rows])
 
 
 def environment_table(environment: dict[str, Any]) -> SafeMarkdown:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
 
 from lidr.reporting.measures import Measure
-from lidr.reporting.words import Interval, finite
+from lidr.reporting.telemetry import group_names, groups, mean_over_pairs
+from lidr.reporting.words import Interval, finite, language_name
 
 # Okabe and Ito's palette, told apart with every common kind of colour vision; shapes differ, too.
 _MODEL_COLOURS = ("#7a7a7a", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00")
 _MODEL_MARKERS = ("o", "s", "D", "^", "v", "P")
 _LINES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", ":"))
+_LANGUAGE_DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+_LANGUAGE_PANELS: dict[str, tuple[str, Interval | None]] = {
+    "reward_accuracy": ("Reward accuracy", (-0.03, 1.03)),
+    "margin": ("Margin of the implicit rewards", None),
+    "nll": ("NLL of the chosen answers", None),
+    "chosen_logp": ("Log-probability of the chosen answers", None),
+}
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: small, selectable, and in the page's font
     "text.parse_math": False,
@@ -94,9 +102,13 @@ def dot_plot(measure: Measure) -> str:
 
 
 def line_plot(
-    curve: dict[int, dict[str, Any]], names: Sequence[str], label: str, limits: Interval | None = None
+    curve: dict[int, dict[str, Any]],
+    names: Sequence[str],
+    label: str,
+    limits: Interval | None = None,
+    held_out: Sequence[tuple[int, float]] = (),
 ) -> str:
-    """Training values over the optimiser steps; long trainings as means of equally many steps."""
+    """Training values over the optimiser steps, and the held-out loss; long trainings as means of blocks of steps."""
     steps = list(curve)
     block = max(1, math.ceil(len(steps) / 250))
 
@@ -111,6 +123,11 @@ def line_plot(
                 color=colour, linestyle=dashes, linewidth=1.6, label=name.removesuffix("_reward").replace("_", " "),
                 marker="o" if len(blocks) == 1 else "",
             )  # fmt: skip
+        if held_out:
+            axes.plot(
+                [step for step, _ in held_out], [loss for _, loss in held_out],
+                color="#cc79a7", linestyle=":", linewidth=1.6, marker="o", markersize=4, label="held-out loss",
+            )  # fmt: skip
         if limits:
             axes.set_ylim(*limits)
         axes.set_xlabel("optimiser step")
@@ -122,8 +139,11 @@ def line_plot(
     return draw(paint, (4.2, 2.9), label)
 
 
-def curve_plots(iteration: int, curve: dict[int, dict[str, Any]]) -> list[tuple[str, str]]:
+def curve_plots(
+    iteration: int, curve: dict[int, dict[str, Any]], held_out: dict[int, dict[str, Any]]
+) -> list[tuple[str, str]]:
     """(caption, SVG) of what one training logged; SFT has a loss and nothing to compare."""
+    losses = [(step, loss) for step in sorted(held_out) if (loss := finite(held_out[step].get("loss"))) is not None]
     panels: list[tuple[str, tuple[str, ...], Interval | None]] = [
         ("Loss, and its parts DPO and NLL", ("loss", "nll", "dpo"), None),
         ("Pairs whose chosen answer has the higher reward", ("reward_accuracy",), (-0.03, 1.03)),
@@ -136,5 +156,49 @@ def curve_plots(iteration: int, curve: dict[int, dict[str, Any]]) -> list[tuple[
     for caption, names, limits in panels:
         shown = [name for name in names if name in present]
         if shown:
-            plots.append((caption, line_plot(curve, shown, f"Iteration {iteration}: {caption}", limits)))
+            known = losses if "loss" in shown else []
+            plots.append((caption, line_plot(curve, shown, f"Iteration {iteration}: {caption}", limits, known)))
     return plots
+
+
+def language_plot(iteration: int, curve: dict[int, dict[str, Any]], languages: Sequence[str]) -> str | None:
+    """A panel per value and a line per language; long trainings as means over the pairs of blocks of steps."""
+    codes = group_names(curve, "language", languages)
+    present = {name for values in curve.values() for group in groups(values, "language").values() for name in group}
+    panels = {name: panel for name, panel in _LANGUAGE_PANELS.items() if name in present}
+    if not panels:
+        return None
+    steps = sorted(curve)
+    size = max(1, math.ceil(len(steps) / 30))
+    blocks = [steps[i : i + size] for i in range(0, len(steps), size)]
+
+    def paint(figure: Any) -> None:
+        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (name, (title, limits)) in zip(row, panels.items(), strict=True):
+            for i, code in enumerate(codes):
+                points = _language_points(curve, blocks, code, name)
+                axes.plot(
+                    [x for x, _ in points], [y for _, y in points], label=language_name(code),
+                    color=_MODEL_COLOURS[i % 6], linestyle=_LANGUAGE_DASHES[i % 5], linewidth=1.5,
+                    marker="o" if len(points) == 1 else "", markersize=4,
+                )  # fmt: skip
+            if limits:
+                axes.set_ylim(*limits)
+            axes.set_title(title, loc="left", fontsize=9.5)
+            axes.set_xlabel("optimiser step")
+            axes.grid(color="#dde1e5", linewidth=0.6)
+        figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper left", ncols=8, handlelength=2.4)
+
+    return draw(paint, (12.4, 2.8 + 0.2 * (len(codes) // 8)), f"Iteration {iteration}: training by language")
+
+
+def _language_points(
+    curve: dict[int, dict[str, Any]], blocks: Iterable[list[int]], code: str, name: str
+) -> list[tuple[float, float]]:
+    """(step, mean over the pairs) of every block of steps that has pairs of the language."""
+    points = []
+    for block in blocks:
+        parts = [groups(curve[step], "language").get(code, {}) for step in block]
+        if (value := mean_over_pairs(parts, name)) is not None:
+            points.append((sum(block) / len(block), value))
+    return points

@@ -17,14 +17,15 @@ from lidr.config import Config, dump_config, flatten
 from lidr.progress import duration
 from lidr.reporting import markdown
 from lidr.reporting.contents import PairTable, Sample, drop_details, pair_table, reservoir, sample
-from lidr.reporting.findings import costs, findings, introduction, paragraphs
+from lidr.reporting.findings import costs, findings, introduction, paragraphs, warnings
 from lidr.reporting.log import digest_log, time_table
 from lidr.reporting.measures import KINDS, OFF_TARGET, read_measures
-from lidr.reporting.plots import curve_plots, dot_plot
+from lidr.reporting.plots import curve_plots, dot_plot, language_plot
+from lidr.reporting.telemetry import group_table
 from lidr.reporting.words import interval, language_name, number, percent, signed
 from lidr.run_dir import RunDir, read_rows, read_seal, write_text
 
-_VERSION = 1  # a report of an older layout is written anew
+_VERSION = 2  # a report of an older layout is written anew
 _FINGERPRINT = '<meta name="lidr-inputs" content="{}">'
 PAPER = "https://arxiv.org/abs/2410.08964"
 
@@ -65,7 +66,7 @@ def render(template: str, context: dict[str, Any]) -> str:
         "language_name": language_name, "listed": markdown.listed, "block": markdown.block,
         "measure_table": markdown.measure_table, "pair_table": markdown.pair_table,
         "time_table": markdown.time_table, "step_table": markdown.step_table,
-        "environment_table": markdown.environment_table,
+        "group_table": markdown.group_table, "environment_table": markdown.environment_table,
         "dot_plot": dot_plot, "svg": Markup,  # only for what `plots.draw` made, which escapes its texts
     }  # fmt: skip
     return environment.get_template(template).render(context)
@@ -77,6 +78,7 @@ def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
     results = _read_json(run_dir, "results.json")
     log = digest_log(run_dir.read_log())
     curves = {iteration: curve for iteration, curve in sorted(log.curves.items()) if curve}
+    alarms = sorted(log.alarms.values(), key=lambda alarm: (alarm.iteration, alarm.step))
     measures = read_measures(results, config)
     known = [measure for measure in measures if measure.kind in KINDS]
     headline = findings(known, config)
@@ -90,12 +92,15 @@ def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
         "introduction": introduction(config, results),
         "tiles": [finding for finding in headline if finding.is_key],
         "paragraphs": paragraphs(headline),
-        "costs": costs(tables, times),
+        "costs": warnings(alarms) + costs(tables, times),
         "accuracy": [measure for measure in known if measure.kind is not OFF_TARGET],
         "off_target": [measure for measure in known if measure.kind is OFF_TARGET],
         "other": [measure for measure in measures if measure.kind not in KINDS],
         "tables": tables,
-        "curves": {iteration: curve_plots(iteration, curve) for iteration, curve in curves.items()},
+        "curves": {i: curve_plots(i, curve, log.held_out.get(i, {})) for i, curve in curves.items()},
+        "language_plots": {i: language_plot(i, curve, config.languages) for i, curve in curves.items()},
+        "group_tables": {i: group_table(i, curve, config.languages) for i, curve in curves.items()},
+        "alarms": alarms,
         "final_steps": [(iteration, len(curve), curve[max(curve)]) for iteration, curve in curves.items()],
         "times": times,
         "recipe": run_dir.recipe.read_text(encoding="utf-8") if run_dir.recipe.exists() else dump_config(config),

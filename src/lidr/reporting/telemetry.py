@@ -1,0 +1,92 @@
+"""What a training logged of each language and each kind of pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lidr.reporting.words import finite, language_name, number, signed
+
+_KINDS = {"dominant": "All dominant pairs", "non_dominant": "All non-dominant pairs"}
+
+
+def groups(values: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """The means of one step by `language` or by `kind`; none in logs of older runs."""
+    found: dict[str, dict[str, Any]] = values.get("groups", {}).get(kind, {})
+    return found
+
+
+def group_names(curve: dict[int, dict[str, Any]], kind: str, order: Sequence[str]) -> list[str]:
+    """The groups that a training had, those of `order` first."""
+    found = {name for values in curve.values() for name in groups(values, kind)}
+    return [name for name in order if name in found] + sorted(found.difference(order))
+
+
+def mean_over_pairs(parts: Iterable[dict[str, Any]], name: str) -> float | None:
+    """The mean of a value over the pairs of several steps, of which each gives its own mean and number of pairs."""
+    known = [(value, part["pairs"]) for part in parts if (value := finite(part.get(name))) is not None]
+    pairs = sum(count for _, count in known)
+    return sum(value * count for value, count in known) / pairs if pairs else None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTable:
+    """Means at the end of one training, as text: a row per language and per kind of pair."""
+
+    iteration: int
+    steps: int
+    header: list[str]
+    rows: list[tuple[str, list[str]]]
+
+    @property
+    def note(self) -> str:
+        span = f"the last {self.steps} steps" if self.steps > 1 else "the last step"
+        return (
+            f"Means over the pairs of {span}. Log-probabilities are sums over an answer's tokens, lengths are tokens."
+        )
+
+
+def group_table(iteration: int, curve: dict[int, dict[str, Any]], languages: Sequence[str]) -> GroupTable | None:
+    """The last tenth of a training; None where it did not log groups."""
+    last = [curve[step] for step in sorted(curve)[-max(1, len(curve) // 10) :]]
+    codes = group_names(curve, "language", languages)
+    named = [(language_name(code), "language", code) for code in codes]
+    named += [(_KINDS.get(name, name), "kind", name) for name in group_names(curve, "kind", list(_KINDS))]
+    if not named:
+        return None
+    parts = [(title, [groups(values, kind).get(name, {}) for values in last]) for title, kind, name in named]
+    found = {name for _, steps in parts for step in steps for name in step}
+    columns = {name: column for name, column in _COLUMNS.items() if name in found}
+    rows = [
+        (title, [_pairs(steps), *(write(mean_over_pairs(steps, name)) for name, (_, write) in columns.items())])
+        for title, steps in parts
+    ]
+    return GroupTable(iteration, len(last), ["Pairs", *(title for title, _ in columns.values())], rows)
+
+
+def _pairs(parts: Iterable[dict[str, Any]]) -> str:
+    return f"{sum(part.get('pairs', 0) for part in parts):,.0f}"
+
+
+def _logp(value: float | None) -> str:
+    return "–" if value is None else f"{value:z,.2f}".replace("-", "−")
+
+
+def _margin(value: float | None) -> str:
+    return "–" if value is None else signed(value)
+
+
+def _length(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"
+
+
+_COLUMNS: dict[str, tuple[str, Callable[[float | None], str]]] = {
+    "chosen_logp": ("Chosen log-prob", _logp),
+    "rejected_logp": ("Rejected log-prob", _logp),
+    "margin": ("Margin", _margin),
+    "reward_accuracy": ("Accuracy", number),
+    "nll": ("NLL", number),
+    "chosen_length": ("Chosen length", _length),
+    "rejected_length": ("Rejected length", _length),
+}
