@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lidr.training.loss import chunked_logps, dpo_nll_loss, nll_lengths, nll_loss, token_logps
+from lidr.training.loss import chunked_logps, dpo_nll_loss, linear_logps, nll_lengths, nll_loss, token_logps
 
 
 def column(*values: float) -> torch.Tensor:
@@ -47,37 +50,77 @@ def test_gradients_match_finite_differences(alpha: float) -> None:
     assert torch.autograd.gradcheck(mean_loss, policy)
 
 
-@pytest.mark.parametrize("chunk_tokens", [1, 7, 20, 100])
-def test_chunks_give_the_same_values_and_gradients(chunk_tokens: int) -> None:
-    torch.manual_seed(0)
-    head = torch.nn.Linear(16, 300, dtype=torch.float64)
-    hidden = torch.randn(50, 16, dtype=torch.float64, requires_grad=True)
-    targets, weights = torch.randint(0, 300, (50,)), torch.randn(50)
-    expected = torch.log_softmax(head(hidden), -1)[torch.arange(50), targets]
-    (expected * weights).sum().backward()
-    wanted = [hidden.grad, head.weight.grad, head.bias.grad]
-    hidden.grad = head.weight.grad = head.bias.grad = None
-    logps = chunked_logps(head, hidden, targets, 300, logits_per_chunk=300 * chunk_tokens)
-    (logps * weights).sum().backward()
-    assert torch.allclose(logps.double(), expected, atol=1e-5)
-    for found, value in zip([hidden.grad, head.weight.grad, head.bias.grad], wanted, strict=True):
-        assert found is not None and value is not None and torch.allclose(found, value, atol=1e-5)
+def logps_and_gradients(of: Any, *inputs: Tensor) -> list[Tensor]:
+    """The log-probabilities of 50 targets, and the gradients of a weighted sum of them."""
+    weights = torch.linspace(-1, 1, 50)
+    logps = of(*inputs)
+    return [logps.detach(), *torch.autograd.grad((logps * weights).sum(), inputs)]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 20, 1000])
+def test_chunks_give_the_same_values_and_gradients(chunk: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, bias = (
+        torch.randn(*size, generator=generator, dtype=torch.float64, requires_grad=True)
+        for size in ((50, 16), (300, 16), (300,))
+    )
+    targets = torch.randint(0, 300, (50,), generator=generator)
+    targets[:5] = 7  # one row of the weight gets the gradients of several tokens
+
+    def exact(hidden: Tensor, weight: Tensor, bias: Tensor | float = 0.0) -> Tensor:
+        return torch.log_softmax(hidden @ weight.t() + bias, -1)[torch.arange(50), targets]
+
+    def by_columns(hidden: Tensor, weight: Tensor) -> Tensor:
+        return linear_logps(hidden, weight, targets, logits_per_chunk=50 * chunk)
+
+    def by_tokens(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return chunked_logps(lambda part: part @ weight.t() + bias, hidden, targets, tokens_per_chunk=chunk)
+
+    wanted = logps_and_gradients(exact, hidden, weight)
+    for found, value in zip(logps_and_gradients(by_columns, hidden, weight), wanted, strict=True):
+        assert torch.allclose(found, value, atol=1e-12)
+    wanted = logps_and_gradients(exact, hidden, weight, bias)
+    for found, value in zip(logps_and_gradients(by_tokens, hidden, weight, bias), wanted, strict=True):
+        assert torch.allclose(found.double(), value, atol=1e-5)  # it computes in float32
+
+
+def test_a_frozen_output_layer_gets_no_gradient() -> None:
+    hidden, weight = torch.randn(5, 4, requires_grad=True), torch.randn(9, 4)
+    linear_logps(hidden, weight, torch.arange(5)).sum().backward()
+    expected = torch.autograd.grad(torch.log_softmax(hidden @ weight.t(), -1)[range(5), range(5)].sum(), hidden)
+    assert hidden.grad is not None and torch.allclose(hidden.grad, expected[0], atol=1e-6) and weight.grad is None
+
+
+def test_autocast_multiplies_in_16_bits_and_gives_gradients_in_32() -> None:
+    hidden, weight = torch.randn(5, 64, requires_grad=True), torch.randn(9, 64, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logps = linear_logps(hidden, weight, torch.arange(5))
+        expected = torch.log_softmax((hidden @ weight.t()).float(), -1)[range(5), range(5)]
+    logps.sum().backward()
+    assert logps.dtype == torch.float32 and torch.allclose(logps, expected, atol=0.1)
+    assert hidden.grad is not None and hidden.grad.dtype == torch.float32
+    assert weight.grad is not None and weight.grad.dtype == torch.float32
 
 
 def test_chunks_bound_the_logits_that_exist_at_once() -> None:
-    head, vocabulary, sizes = torch.nn.Linear(8, 1000), 1000, []
+    """Of the (64, 1000) logits at most 4,096 elements, in the forward and in the backward pass."""
+    shapes: list[tuple[int, ...]] = []
 
-    class Watch(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             result = function(*args, **(kwargs or {}))
-            if isinstance(result, torch.Tensor) and result.shape[-1:] == (vocabulary,):
-                sizes.append(result.shape[0])
+            shapes.append(tuple(getattr(result, "shape", ())))
             return result
 
-    hidden = torch.randn(64, 8, requires_grad=True)
+    hidden, weight = torch.randn(64, 3, requires_grad=True), torch.randn(1000, 3, requires_grad=True)
+    targets = torch.zeros(64, dtype=torch.long)
     with Watch():
-        chunked_logps(head, hidden, torch.zeros(64, dtype=torch.long), vocabulary, 10 * vocabulary).sum().backward()
-    assert sizes and max(sizes) == 10
+        linear_logps(hidden, weight, targets, logits_per_chunk=4096).sum().backward()
+    assert max(math.prod(shape) for shape in shapes if shape[:1] == (64,)) == 4096
+    shapes.clear()
+    with Watch():
+        chunked_logps(lambda part: part @ weight.t(), hidden, targets, tokens_per_chunk=4).sum().backward()
+    assert max(shape[0] for shape in shapes if shape[1:] == (1000,)) == 4
 
 
 def test_token_logps_are_those_of_the_targets_in_float32() -> None:

@@ -8,10 +8,10 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from lidr.training.loss import chunked_logps, token_logps
+from lidr.training.loss import LOGITS_PER_CHUNK, chunked_logps, linear_logps, token_logps
 from lidr.training.packing import ATTENTION, Layout, pack, pad, padded_length, segment_length
 
 # How far a packed pass may be from separate ones, in nats per token: in float32, and with products in 16 bits. A mask
@@ -73,7 +73,7 @@ def packed_logps(
         input_ids=input_ids, position_ids=position_ids, layout=layout.to(input_ids.device), use_cache=False
     )
     hidden = output.last_hidden_state.flatten(0, 1)[predictors]
-    logps = chunked_logps(_head(model), hidden, targets, model.config.get_text_config().vocab_size)
+    logps = head_logps(model, hidden, targets)
     return logps.new_zeros(num_answers).index_add(0, answers, logps)
 
 
@@ -144,17 +144,23 @@ def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
 
-def _head(model: Any) -> Callable[[Tensor], Tensor]:
-    """From hidden states (tokens, width) to logits (tokens, vocabulary), scaled or capped as the architecture does."""
-    head, config = model.get_output_embeddings(), model.config.get_text_config()
-    softcap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
-    factor = getattr(config, "logit_scale", None) or 1  # Cohere
-    divisor = getattr(config, "logits_scaling", None) or 1  # Granite
+def head_logps(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
+    """log pi of `targets` (tokens,) from the hidden states (tokens, width) before the output layer; (tokens,).
 
-    def to_logits(hidden: Tensor) -> Tensor:
-        logits: Tensor = head(hidden)
-        if factor != divisor:
-            logits = logits * (factor / divisor)
+    The logits are scaled or capped as the architecture does.
+    """
+    head: Any = model.get_output_embeddings()
+    kind: Any = type(head)
+    config = model.config.get_text_config()
+    softcap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
+    # Cohere multiplies, Granite divides
+    scale = (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)
+    # A layer with hooks has to be called: its weights may be elsewhere until then (FSDP2, ZeRO-3).
+    if softcap is None and kind is nn.Linear and head.bias is None and not head._forward_pre_hooks:
+        return linear_logps(hidden if scale == 1 else hidden * scale, head.weight, targets)
+
+    def to_logits(part: Tensor) -> Tensor:
+        logits: Tensor = head(part) if scale == 1 else head(part) * scale
         return softcap * torch.tanh(logits / softcap) if softcap else logits
 
-    return to_logits
+    return chunked_logps(to_logits, hidden, targets, max(1, LOGITS_PER_CHUNK["cuda"] // config.vocab_size))
