@@ -130,13 +130,18 @@ def line_plot(
             )  # fmt: skip
         if limits:
             axes.set_ylim(*limits)
-        axes.set_xlabel("optimiser step")
-        axes.grid(color="#dde1e5", linewidth=0.6)
+        _step_axis(axes)
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=3, handlelength=1.6, columnspacing=1.2, borderaxespad=0.2
         )
 
     return draw(paint, (4.2, 2.9), label)
+
+
+def _step_axis(axes: Any) -> None:
+    axes.set_xlabel("optimiser step")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(color="#dde1e5", linewidth=0.6)
 
 
 def curve_plots(
@@ -185,8 +190,7 @@ def language_plot(iteration: int, curve: dict[int, dict[str, Any]], languages: S
             if limits:
                 axes.set_ylim(*limits)
             axes.set_title(title, loc="left", fontsize=9.5)
-            axes.set_xlabel("optimiser step")
-            axes.grid(color="#dde1e5", linewidth=0.6)
+            _step_axis(axes)
         figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper left", ncols=8, handlelength=2.4)
 
     return draw(paint, (12.4, 2.8 + 0.2 * (len(codes) // 8)), f"Iteration {iteration}: training by language")
