@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -117,10 +115,8 @@ class PairTrainer(Trainer):
             state._set_sync_gradients(last)
             with nullcontext() if last or sharded else self.accelerator.no_sync(model):
                 loss = self.compute_loss(model, row)
-                release_freed_memory(self.args.device)
                 self.accelerator.backward(loss, **({"scale_wrt_gas": False} if sharded else {}))
             total += loss.detach()
-            release_freed_memory(self.args.device)
         return total
 
     def compute_loss(
@@ -216,18 +212,6 @@ class Telemetry(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.progress.advance(min(self.training.batch_size, self.progress.total - self.progress.rows))
-
-
-def release_freed_memory(device: torch.device) -> None:
-    """On a CPU, give memory that was freed back to the system, where the C library can (glibc).
-
-    Tensors of rows of many lengths leave the heap full of holes that the next row does not fit into: SmolLM2-135M
-    then takes a sixth more memory at its peak.
-    """
-    if device.type == "cpu" and sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim:
-            trim(0)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
