@@ -91,28 +91,33 @@ class _LinearLogps(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, columns: int) -> Tensor:
         dtype = torch.promote_types(hidden.dtype, torch.float32)
         total = hidden.new_full((len(hidden),), -torch.inf, dtype=dtype)  # log sum exp of the logits so far
-        for part in weight.split(columns):
-            total = torch.logaddexp(total, torch.logsumexp((hidden @ part.t()).to(dtype), dim=-1))
+        wanted = torch.zeros_like(total)  # the target's logit, rounded as it is in the sum
+        for first in range(0, len(weight), columns):
+            logits = (hidden @ weight[first : first + columns].t()).to(dtype)
+            total = torch.logaddexp(total, torch.logsumexp(logits, dim=-1))
+            place = targets - first
+            here = (place >= 0) & (place < logits.shape[1])
+            wanted += logits.gather(1, (place * here)[:, None]).squeeze(1) * here
         ctx.save_for_backward(hidden, weight, targets, total)
         ctx.columns = columns
-        return (hidden * weight[targets]).sum(-1, dtype=dtype) - total
+        return wanted - total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         """d logp / d logits = one-hot(target) - softmax(logits)."""
         hidden, weight, targets, total = ctx.saved_tensors
         gradient = gradients[0][:, None].to(hidden.dtype)
-        of_hidden, scaled = weight[targets], -gradient * hidden
+        of_hidden, scaled = weight[targets].to(total.dtype), -gradient * hidden  # summed up in float32
         of_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         for first in range(0, len(weight), ctx.columns):
             part = weight[first : first + ctx.columns]
             softmax = (hidden @ part.t()).to(total.dtype).sub_(total[:, None]).exp_().to(weight.dtype)
-            of_hidden.addmm_(softmax, part, alpha=-1)
+            of_hidden -= softmax @ part
             if of_weight is not None:
                 torch.mm(softmax.t(), scaled, out=of_weight[first : first + ctx.columns])
         if of_weight is not None:
             of_weight.index_add_(0, targets, scaled, alpha=-1)
-        return of_hidden.mul_(gradient), of_weight, None, None
+        return (of_hidden * gradient).to(hidden.dtype), of_weight, None, None
 
 
 def chunked_logps(
