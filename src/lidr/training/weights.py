@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ def load_base(config: Config, model: Model, device: torch.device) -> Any:
     Under LoRA the weights are frozen, so they are kept in 16 bits where products run in 16 bits, or in 4 (QLoRA).
     """
     quiet()
+    if device.type == "cpu":
+        _keep_freed_memory()
     lora = config.training.lora
     bf16 = uses_bf16(config.training, device)
     settings: dict[str, Any] = {"dtype": torch.bfloat16 if lora and bf16 else torch.float32}
@@ -37,6 +41,17 @@ def load_base(config: Config, model: Model, device: torch.device) -> Any:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return loaded if lora and lora.quantize else loaded.to(device)
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library (glibc) reuse the memory of freed tensors instead of asking the system for pages each time.
+
+    Rows differ in length, so training frees and takes memory all the time: a tenth of its time on SmolLM2-135M.
+    """
+    options = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if options:
+        options(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        options(-3, 2**25)  # M_MMAP_THRESHOLD, the largest that glibc takes
 
 
 def _nf4(device: torch.device) -> Any:
