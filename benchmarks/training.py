@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import random
 import statistics
 import subprocess
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from lidr.cli import TORCH_ENVIRONMENT
 
 MAX_LENGTH = 2048
 SYSTEMS = {"default": "TRL, its defaults", "best": "TRL, its best setting"}
@@ -193,7 +196,8 @@ def compare(settings: argparse.Namespace) -> dict[str, Any]:
     for _ in range(settings.rounds):
         for name in systems:
             command = [sys.executable, __file__, *sys.argv[1:], "--system", name, "--model", settings.model]
-            done = subprocess.run(command, capture_output=True, text=True)
+            environment = (TORCH_ENVIRONMENT if name == "lidr" else {}) | os.environ  # what `lidr` sets for itself
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
             found = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
             if not found:
                 sys.exit(f"{name} failed:\n{done.stderr[-4000:]}")

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from lidr.cli import TORCH_ENVIRONMENT
 from lidr.config import Config
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.run_dir import RunDir
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, and before torch is imported
+for name, value in TORCH_ENVIRONMENT.items():  # as the command line does, and before torch is imported
+    os.environ.setdefault(name, value)
 
 WORDS = {
     "en": "The answer to this question is written in the English language, number",

@@ -28,6 +28,17 @@ app = typer.Typer(
 lab = typer.Typer(help="The laboratory: a small world and a small model.")
 app.add_typer(lab, name="lab")
 
+# What torch reads when it is first used; a value that the user has set stays.
+TORCH_ENVIRONMENT = {
+    # Waiting threads sleep instead of spinning. With one other busy process on two cores, generation with a 135M model
+    # took 3.3 s instead of 19.2 s.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Large tensors begin on a page of their own. glibc cannot reuse the place of a tensor for the next one of that size
+    # where small objects have settled in the gap before it; with the gaps between pages it nearly always can. Training
+    # SmolLM2-135M takes 0.5 GiB less at the same speed.
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 IterationOption = Annotated[int | None, typer.Option("--iteration", "-i", help="Default: the first that is owed.")]
 
@@ -162,9 +173,8 @@ def main() -> None:
     """The entry point: errors that are the user's to mend come as a message."""
     from lidr.errors import LidrError
 
-    # Before torch is imported: waiting threads sleep instead of spinning. With one other busy process on two cores,
-    # generation with a 135M model took 3.3 s instead of 19.2 s.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in TORCH_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         app()
     except LidrError as error:
