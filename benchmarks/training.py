@@ -85,8 +85,23 @@ def measure_lidr(settings: argparse.Namespace, pairs: list[dict[str, Any]], fold
     trainer = PairTrainer(config, forward, model=base, args=arguments, train_dataset=dataset)
     started = clock(settings)
     trainer.train()
-    tokens = sum(len(pair[name]) for pair in pairs for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
-    return result(settings, trainer, reference, clock(settings) - started) | {"tokens": tokens}
+    found = result(settings, trainer, reference, clock(settings) - started)
+    return found | {"dense_tflops_per_second": dense_flops(base, pairs) / 1e12 / sum(found["seconds"].values())}
+
+
+def dense_flops(model: Any, pairs: list[dict[str, Any]]) -> float:
+    """Of the weight matrices alone, for the reference pass (1) and forward and backward of training (1 + 2).
+
+    Two per weight and token; a shared prompt counts once, the output layer for answers only, what is recomputed not at
+    all (model FLOPs as in PaLM, arXiv 2204.02311, appendix B, there with attention).
+    """
+    head = model.get_output_embeddings().weight.numel()
+    inner = sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, torch.nn.Linear)) - head
+    prompts, answers = (
+        sum(len(pair[name]) for pair in pairs for name in names)
+        for names in (("prompt_ids",), ("chosen_ids", "rejected_ids"))
+    )
+    return (1 + 3) * 2.0 * (inner * (prompts + answers) + head * answers)
 
 
 def measure_trl(settings: argparse.Namespace, pairs: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
@@ -206,7 +221,8 @@ def compare(settings: argparse.Namespace) -> dict[str, Any]:
     medians = {
         name: {
             key: statistics.median(row[key] for row in found)
-            for key in ("pairs_per_second", "peak_gib", "training_gib")
+            for key in ("pairs_per_second", "peak_gib", "training_gib", "dense_tflops_per_second")
+            if key in found[0]
         }
         for name, found in rows.items()
     }
@@ -223,7 +239,7 @@ def compare(settings: argparse.Namespace) -> dict[str, Any]:
     return {"model": settings.model, "medians": medians, "ratios": ratios, "measurements": rows}
 
 
-def table(found: dict[str, Any]) -> str:
+def table(found: dict[str, Any], peak_tflops: float | None) -> str:
     lines = [
         f"{Path(found['model']).name}",
         "| | pairs/s | peak GiB | of it training | lidr is faster by | lidr's peak | of it training |",
@@ -236,7 +252,9 @@ def table(found: dict[str, Any]) -> str:
             ends = f"{ratio['speed']:.2f} x | {ratio['memory']:.2f} x | {ratio['training_memory']:.2f} x"
         values = f"{row['pairs_per_second']:.3f} | {row['peak_gib']:.2f} | {row['training_gib']:.2f}"
         lines.append(f"| {SYSTEMS.get(name, name)} | {values} | {ends} |")
-    return "\n".join(lines)
+    achieved = found["medians"]["lidr"]["dense_tflops_per_second"]
+    share = f", {achieved / peak_tflops:.0%} of {peak_tflops:g}" if peak_tflops else ""
+    return "\n".join([*lines, f"lidr: {achieved:.3g} TFLOP/s in dense layers{share}"])
 
 
 def machine() -> dict[str, Any]:
@@ -258,6 +276,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--token-budget", type=int, default=512, help="lidr: tokens of one forward pass")
     parser.add_argument("--trl-best-batch", type=int, default=1, help="TRL's best: pairs of one forward pass")
+    parser.add_argument("--peak-tflops", type=float, help="of the device, to tell the model FLOPs utilisation")
     parser.add_argument("--out", type=Path, help="write everything measured as JSON")
     parser.add_argument("--system", help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
@@ -270,7 +289,7 @@ def main() -> None:
     for model in settings.models:
         settings.model = str(MODEL_PATH) if model == "lab" else model
         results.append(compare(settings))
-        print(table(results[-1]), flush=True)
+        print(table(results[-1], settings.peak_tflops), flush=True)
     if settings.out:
         options = {key: value for key, value in vars(settings).items() if key not in ("out", "system", "model")}
         document = {"machine": machine(), "settings": options, "results": results}

@@ -36,7 +36,7 @@ class Alarm:
 
     @property
     def title(self) -> str:
-        return self.name.replace("_", " ").capitalize()
+        return self.name.replace("_", " ").replace("logp", "log-probability").capitalize()
 
 
 @dataclass(slots=True)
