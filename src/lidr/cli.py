@@ -28,7 +28,7 @@ app = typer.Typer(
 lab = typer.Typer(help="The laboratory: a small world and a small model.")
 app.add_typer(lab, name="lab")
 
-# What torch reads when it is first used; a value that the user has set stays.
+# Set before torch is imported, which is when it is read; a value that the user has set stays.
 TORCH_ENVIRONMENT = {
     # Waiting threads sleep instead of spinning. With one other busy process on two cores, generation with a 135M model
     # took 3.3 s instead of 19.2 s.
