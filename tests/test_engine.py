@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lidr.config import EngineConfig
+from lidr.config import TransformersConfig
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.transformers import TransformersEngine
 from lidr.lab import MODEL_PATH
@@ -22,7 +22,7 @@ GREEDY = Sampling(max_new_tokens=40, repetition_penalty=1.1)
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[TransformersEngine]:
-    engine = TransformersEngine(MODEL_PATH, EngineConfig(device="cpu", batch_size=8))
+    engine = TransformersEngine(MODEL_PATH, TransformersConfig(device="cpu", batch_size=8))
     yield engine
     engine.close()
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question
-from lidr.benchmarks.mgsm import MgsmBenchmark
-from lidr.benchmarks.statistics import wilson_interval
+from lidr.benchmarks.mgsm import MgsmBenchmark, without_label
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.languages import get_language
@@ -49,7 +48,8 @@ def test_gold_sentences_score_one_in_every_language(tmp_path: Path) -> None:
     assert list(results) == list(SENTENCES)
     for result in results.values():
         assert result.metrics == {
-            "accuracy": 1.0, "off_target": 0.0, "undecided": 0, "n": 2, "ci95": [0.3424, 1.0], "failed": 0
+            "accuracy": 1.0, "off_target": 0.0, "undecided": 0, "n": 2, "failed": 0,
+            "ci95": [0.3424, 1.0], "ci95_off_target": [0.0, 0.6576],
         }  # fmt: skip
         assert [row.answer for row in result.rows] == ["2125", "12.5"]
 
@@ -92,7 +92,8 @@ def test_off_target_is_counted_and_bare_numbers_are_undecided(tmp_path: Path) ->
     result = evaluate(benchmark, lambda question: texts[question.gold])["es"]
     assert [row.off_target for row in result.rows] == [True, None, False, True]
     assert result.metrics == {
-        "accuracy": 1.0, "off_target": 0.5, "undecided": 1, "n": 4, "ci95": [0.5101, 1.0], "failed": 0
+        "accuracy": 1.0, "off_target": 0.5, "undecided": 1, "n": 4, "failed": 0,
+        "ci95": [0.5101, 1.0], "ci95_off_target": [0.15, 0.85],
     }  # fmt: skip
 
 
@@ -111,6 +112,99 @@ def test_a_failed_request_is_neither_right_nor_wrong(tmp_path: Path) -> None:
 
     (result,) = benchmark.evaluate(answer)
     assert (result.metrics["accuracy"], result.metrics["n"], result.metrics["failed"]) == (1.0, 1, 1)
+
+
+def test_without_any_answer_there_are_no_numbers(tmp_path: Path) -> None:
+    benchmark = MgsmBenchmark(path=write_rows(tmp_path, ["en"]), languages=["en"])
+    (result,) = benchmark.evaluate(
+        lambda language, questions: [Completion(question.question_id, "", "error") for question in questions]
+    )
+    assert result.metrics == {
+        "accuracy": None, "off_target": None, "undecided": 0, "n": 0, "failed": 2, "ci95": None, "ci95_off_target": None
+    }  # fmt: skip
+
+
+# The labels of the released data before question and answer, by language.
+LABELS = {
+    "en": ("Question: ", "Step-by-Step Answer: "),
+    "es": ("Pregunta: ", "Respuesta paso a paso: "),
+    "fr": ("Question : ", "Réponse étape par étape : "),
+    "de": ("Frage: ", "Schritt-für-Schritt-Antwort: "),
+    "ru": ("Задача: ", "Пошаговое решение: "),
+    "zh": ("问题：", "逐步解答："),
+    "ja": ("問題：", "ステップごとの答え："),
+    "th": ("โจทย์: ", "คำตอบทีละขั้นตอน: "),
+    "sw": ("Swali: ", "Jibu la Hatua kwa Hatua: "),
+    "bn": ("প্রশ্ন: ", "ধাপে ধাপে উত্তর: "),
+    "te": ("ప్రశ్న: ", "దశలవారీగా సమాధానం: "),
+}
+
+
+def examples(language: str, count: int, labelled: bool = True) -> list[dict[str, Any]]:
+    question, answer = LABELS[language] if labelled else ("", "")
+    return [
+        {
+            "question": f"{question}2 + {number}?",
+            "answer": f"{answer}2 + {number} = {2 + number}: {SENTENCES[language][0]}",
+        }
+        for number in range(count)
+    ]
+
+
+def write_examples(folder: str, language: str, rows: Sequence[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (Path(folder) / f"{language}.train.jsonl").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_worked_examples_are_turns_before_the_question_in_every_language(tmp_path: Path, labelled: bool) -> None:
+    path = write_rows(tmp_path, list(LABELS))
+    for code in LABELS:
+        write_examples(path, code, examples(code, 8, labelled))
+    benchmark = MgsmBenchmark(path=path, languages=list(LABELS), num_fewshot=2)
+    for code in LABELS:
+        wrapper = get_language(code).answer_instruction
+        expected = []
+        for number in range(2):
+            expected.append(("user", wrapper.replace("{question}", f"2 + {number}?")))
+            expected.append(("assistant", f"2 + {number} = {2 + number}: {SENTENCES[code][0]}"))
+        first, second = benchmark.questions(code)
+        assert first.history == second.history == tuple(expected)
+        assert first.prompt == wrapper.replace("{question}", "2 {x} + {question}?")
+
+
+def test_bare_worked_examples_and_none(tmp_path: Path) -> None:
+    path = write_rows(tmp_path, ["de"])
+    assert MgsmBenchmark(path=path, languages=["de"]).questions("de")[0].history == ()
+    write_examples(path, "de", examples("de", 8))
+    bare = MgsmBenchmark(path=path, languages=["de"], instruction=False, num_fewshot=8).questions("de")[0]
+    assert [role for role, _ in bare.history] == ["user", "assistant"] * 8
+    assert bare.history[0] == ("user", "2 + 0?")
+    assert MgsmBenchmark(path=path, languages=["de"]).questions("de")[0].history == ()
+
+
+def test_labels_go_and_colons_of_the_text_stay() -> None:
+    assert without_label(["Question : a : b", "Question: c", "question d"]) == ["a : b", "c", "question d"]
+    assert without_label(["问题：一：二", "问题: 三", "问题:四"]) == ["一：二", "三", "四"]
+    kept = ["In a shop: 3 apples", "A farm has: 2 cows", "At 10:30 Ana has 3", "At 10:30 Bo has 2", "At 10:30 he has 1"]
+    assert without_label(kept) == kept
+    long = ["What is left of a long day with so many words: nothing"] * 3
+    assert without_label(long) == long
+    assert without_label([]) == []
+
+
+def test_too_few_worked_examples_are_an_error_before_anything_is_asked(tmp_path: Path) -> None:
+    path = write_rows(tmp_path, ["en", "de"])
+    write_examples(path, "en", examples("en", 8))
+    benchmark = MgsmBenchmark(path=path, languages=["en", "de"], num_fewshot=8)
+    with pytest.raises(DataError, match=r"no worked examples in de; set .*num_fewshot to 0, or add <language>\.train"):
+        next(benchmark.evaluate(lambda language, questions: pytest.fail("asked")))
+    write_examples(path, "de", examples("de", 5))
+    with pytest.raises(DataError, match=r"num_fewshot asks for 8 worked examples, de has 5; lower it"):
+        benchmark.questions("de")
+    write_examples(path, "de", [*examples("de", 1), {"question": "2 + 2?", "answer": None}])
+    with pytest.raises(DataError, match=r"de\.train\.jsonl:2: no value in 'answer'"):
+        MgsmBenchmark(path=path, languages=["de"], num_fewshot=1).questions("de")
 
 
 @pytest.mark.parametrize(
@@ -153,22 +247,38 @@ def test_bad_sources_say_what_to_do(tmp_path: Path) -> None:
         MgsmBenchmark(path=path, languages=["xx"])
 
 
-def test_hub_layout_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def write_hub_folder(folder: Path, splits: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    """A data set in the hub's layout: one configuration per language, one parquet file per split."""
     datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "mgsm"
     card = ["---", "configs:"]
-    for code, golds in (("en", [18, 2125]), ("th", [3])):
-        columns = {"question": [f"{code}?"] * len(golds), "answer": [None] * len(golds), "answer_number": golds}
+    for code in dict.fromkeys(code for code, _ in splits):
+        card += [f"- config_name: {code}", "  data_files:"]
         (folder / code).mkdir(parents=True)
-        datasets.Dataset.from_dict(columns).to_parquet(folder / code / "test-00000-of-00001.parquet")
-        card += [f"- config_name: {code}", "  data_files:", "  - split: test", f"    path: {code}/test-*"]
+        for split, rows in ((split, rows) for (language, split), rows in splits.items() if language == code):
+            datasets.Dataset.from_list(rows).to_parquet(folder / code / f"{split}-00000-of-00001.parquet")
+            card += [f"  - split: {split}", f"    path: {code}/{split}-*"]
     (folder / "README.md").write_text("\n".join([*card, "---", ""]), encoding="utf-8")
-    benchmark = MgsmBenchmark(path=str(folder), languages=["en", "th"])
+    return str(folder)
+
+
+def test_hub_layout_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    asked = [{"question": "Hm?", "answer": None, "answer_number": gold} for gold in (18, 2125)]
+    shown = [row | {"answer_number": 2, "equation_solution": "2 = 2."} for row in examples("th", 8)]
+    path = write_hub_folder(
+        tmp_path / "mgsm", {("en", "test"): asked, ("th", "train"): shown, ("th", "test"): asked[:1]}
+    )
+    benchmark = MgsmBenchmark(path=path, languages=["en", "th"])
     assert [question.gold for question in benchmark.questions("en")] == ["18", "2125"]
     assert evaluate(benchmark, gold_sentence)["th"].metrics["accuracy"] == 1.0
     with pytest.raises(DataError, match="cannot load language 'sw'"):
-        MgsmBenchmark(path=str(folder), languages=["sw"]).questions("sw")
+        MgsmBenchmark(path=path, languages=["sw"]).questions("sw")
+    with_examples = MgsmBenchmark(path=path, languages=["en", "th"], instruction=False, num_fewshot=8)
+    (question,) = with_examples.questions("th")
+    assert question.history[:2] == (("user", "2 + 0?"), ("assistant", f"2 + 0 = 2: {SENTENCES['th'][0]}"))
+    assert len(question.history) == 16
+    with pytest.raises(DataError, match=r"cannot load language 'en', split 'train'.*num_fewshot to 0"):
+        with_examples.questions("en")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the MGSM questions are not part of the project, and not in {REAL}")
@@ -181,17 +291,3 @@ def test_gold_sentences_score_one_on_the_real_questions() -> None:
     for result in results.values():
         assert (result.metrics["accuracy"], result.metrics["n"]) == (1.0, 250)
         assert result.metrics["off_target"] == 0.0
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    [(0, 0, 0.0, 1.0), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (114, 250, 0.3954, 0.5180)],
-)
-def test_wilson_interval(successes: int, n: int, low: float, high: float) -> None:
-    assert wilson_interval(successes, n) == pytest.approx((low, high), abs=1e-4)
-
-
-def test_wilson_interval_refuses_the_impossible() -> None:
-    with pytest.raises(ValueError, match="impossible"):
-        wilson_interval(3, 2)
-    assert wilson_interval(5, 10, 0.5)[0] > wilson_interval(5, 10, 0.99)[0]

@@ -47,6 +47,7 @@ IterationOption = Annotated[int | None, typer.Option("--iteration", "-i", help="
 def run(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (see `lidr recipes`) or a YAML file.")],
     run_dir: Annotated[Path | None, typer.Option(help="Where the run lives. Default: runs/RECIPE.")] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Probe first; leave out languages without signal.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
 ) -> None:
     """All steps and iterations, then the report.
@@ -57,11 +58,43 @@ def run(
     from lidr.config import load_config
     from lidr.run_dir import RunDir
 
-    config = load_config(recipe, set_)
+    config = load_config(recipe, [*(set_ or []), *(["probe.obey=true"] if probe else [])])
     folder = run_dir or Path("runs") / config.name
     with _interruptible():
         loop.run(config, RunDir.start(config, folder, say=_say))
     _say(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def probe(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run directory.")],
+    run_dir: Annotated[Path | None, typer.Option(help="Where the run lives. Default: runs/RECIPE.")] = None,
+    iteration: Annotated[int, typer.Option("--iteration", "-i", help="Later ones: M_t against M_{t-1}.")] = 0,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
+) -> None:
+    """Before training: which language is dominant, and which ones can learn from it.
+
+    Answers a held-out sample, translates the dominant language's answers, and asks how often they beat the direct ones.
+    `lidr run RECIPE --probe` goes on from here.
+    """
+    from lidr import tables
+    from lidr.config import load_config
+    from lidr.run_dir import RunDir
+    from lidr.stages.probe import read_probe
+
+    if (Path(recipe) / "recipe.yaml").exists():
+        run, config = RunDir.load(Path(recipe))
+    else:
+        config = load_config(recipe, set_)
+        if config.probe is None:
+            config = load_config(recipe, ["probe={}", *(set_ or [])])
+        run = RunDir.start(config, run_dir or Path("runs") / config.name, say=_say)
+    _run_stages(config, run, iteration, ("probe",))
+    found = read_probe(run, iteration)
+    if found and iteration == 0:
+        tables.print_probe(config, found)
+    else:
+        tables.print_progress(config, found, iteration)
 
 
 @app.command()
@@ -96,15 +129,28 @@ def train(run: RunArgument, iteration: IterationOption = None) -> None:
 
 
 @app.command()
-def evaluate(run: RunArgument, iteration: IterationOption = None) -> None:
-    """Step 6: measure a model on the recipe's benchmarks.
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL", help="A run; or a model's folder, hub id or name on a server; or a "
+        "folder of answers.")
+    ],
+    benchmarks: Annotated[str | None, typer.Option(help="Names with commas, such as mgsm,head_to_head.")] = None,
+    languages: Annotated[str | None, typer.Option(help="Codes with commas, such as es,fr.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server that has the model.")] = None,
+    recipe: Annotated[str, typer.Option(help="Where all other settings come from, for a model.")] = "evaluation",
+    out: Annotated[Path | None, typer.Option(help="Where results go. Default: evaluations/MODEL.")] = None,
+    iteration: IterationOption = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
+) -> None:  # fmt: skip
+    """Step 6: measure the models of a run, or any model.
 
-    Iteration 0 is the model as it came.
+    In a run, iteration 0 is the model as it came. The same command continues an interrupted evaluation.
     """
-    config, run_dir, _ = _stages(run, iteration, "evaluation")
-    from lidr.results import write_results
-
-    write_results(config, run_dir)
+    chosen, codes = _names(benchmarks), _names(languages)
+    if (Path(model) / "recipe.yaml").exists():
+        _evaluate_run(Path(model), iteration, chosen, codes, set_ or [])
+    else:
+        _evaluate_model(model, recipe, chosen, codes, base_url, out, set_ or [])
 
 
 @app.command()
@@ -190,6 +236,41 @@ def _interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         _say("interrupted; everything finished is kept, the same command continues")
         raise typer.Exit(130) from None
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _evaluate_run(
+    path: Path, iteration: int | None, benchmarks: list[str], codes: list[str], settings: list[str]
+) -> None:
+    from lidr.config import load_config
+    from lidr.results import write_results
+    from lidr.run_dir import RunDir
+    from lidr.standalone import benchmark_overrides
+
+    run_dir, config = RunDir.load(path)
+    overrides = benchmark_overrides(config, benchmarks, codes, settings)
+    if overrides:
+        RunDir.start(load_config(run_dir.recipe, overrides), path, say=_say)
+    config, run_dir, _ = _stages(path, iteration, "evaluation")
+    write_results(config, run_dir)
+
+
+def _evaluate_model(
+    model: str, recipe: str, benchmarks: list[str], codes: list[str], base_url: str | None, out: Path | None,
+    settings: list[str],
+) -> None:  # fmt: skip
+    from lidr import loop
+    from lidr.run_dir import RunDir
+    from lidr.standalone import evaluation_config
+
+    config = evaluation_config(model, recipe, benchmarks, codes, base_url, settings)
+    folder = out or Path("evaluations") / config.name
+    with _interruptible():
+        loop.run(config, RunDir.start(config, folder, say=_say))
+    _say(f"report: {folder / 'report.html'}")
 
 
 def _say(line: str) -> None:

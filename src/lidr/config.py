@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from lidr.errors import ConfigError
 from lidr.languages import get_language
@@ -47,6 +56,8 @@ class PromptFields(_Section):
     """Column with the prompt's text."""
     language: str = "language"
     """Column with the language code, where one table holds all languages."""
+    answer: str | None = None
+    """Column with the right answer, a number or a text, where the prompts have one. Only the probe looks at it."""
 
 
 class PromptsConfig(_Section):
@@ -65,15 +76,51 @@ class PromptsConfig(_Section):
     """`arithmetic` wraps every prompt in a request for step-by-step reasoning in the prompt's language."""
 
 
-class EngineConfig(_Section):
+class TransformersConfig(_Section):
     type: Literal["transformers"] = "transformers"
-    """Which engine answers and translates."""
+    """The model's weights, in this process."""
     device: str = "auto"
     """`auto` takes the GPU where there is one; else a torch device such as `cpu` or `cuda:1`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is bfloat16 where the hardware multiplies it natively (GPU, CPU with AMX), else float32."""
     batch_size: PositiveInt = 16
     """Requests answered together; similar lengths are put in one batch."""
+
+
+class OpenAIConfig(_Section):
+    type: Literal["openai"]
+    """A server that speaks OpenAI's chat completions: an API, vLLM, llama.cpp, `transformers serve` ..."""
+    base_url: str = "https://api.openai.com/v1"
+    """Where it is, usually ending in /v1."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Name of the environment variable with the key; servers of your own need none. The key itself is never stored."""
+    concurrency: PositiveInt = 16
+    """Requests under way at the same time."""
+    timeout_s: PositiveFloat = 120.0
+    """Seconds after which a request counts as failed and is sent again."""
+    max_retries: Annotated[int, Field(ge=0)] = 8
+    """How often a request is sent again after 429, 5xx, a timeout, a lost connection or a damaged reply."""
+    extra_body: dict[str, Any] = {}
+    """Fields of the server's own to be sent with every request."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("a URL is needed, such as http://localhost:8000/v1")
+        return url.rstrip("/")
+
+
+def _engine_type(value: Any) -> str:
+    found = value.get("type", "transformers") if isinstance(value, dict) else getattr(value, "type", "")
+    return str(found)
+
+
+EngineConfig = Annotated[
+    Annotated[TransformersConfig, Tag("transformers")] | Annotated[OpenAIConfig, Tag("openai")],
+    Discriminator(_engine_type),
+]
+ENGINE_TYPES = ("transformers", "openai")
 
 
 class DecodingConfig(_Section):
@@ -217,6 +264,61 @@ class MgsmConfig(_Section):
     """Ask only the first n questions of each language."""
     instruction: bool = True
     """Wrap the question in the request for step-by-step reasoning in its language."""
+    num_fewshot: Annotated[int, Field(ge=0, le=8)] = 0
+    """Worked examples shown before each question, as earlier turns: the first rows of the data set's split `train`, or
+    of `<language>.train.jsonl` (`question`, `answer`) beside local question files."""
+
+
+class InstructionsConfig(_Section):
+    path: str | None = None
+    """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, or a Hugging Face data set with
+    one configuration per language. null takes the instructions of the answers that are compared with, or of the
+    answers under test where the model is a folder of answers."""
+    languages: list[str] | None = None
+    """Languages to be asked; null takes the recipe's."""
+    limit: PositiveInt | None = None
+    """Ask only the first n instructions of each language."""
+
+
+class HeadToHeadConfig(InstructionsConfig):
+    against: str = "M0"
+    """The other side: `M0` for the model as it came, or a folder of `<language>.json` files in AlpacaEval's format."""
+
+
+class XAlpacaEvalConfig(InstructionsConfig):
+    reference: str
+    """Reference answers: a folder of `<language>.json` files in AlpacaEval's format (`instruction`, `output`)."""
+
+
+class MtBenchConfig(_Section):
+    path: str
+    """A folder of `<language>.jsonl` files in FastChat's question format (`question_id`, `category`, `turns`), or a
+    Hugging Face data set with one configuration per language."""
+    languages: list[str] | None = None
+    """Languages to be asked; null takes the recipe's."""
+    limit: PositiveInt | None = None
+    """Ask only the first n questions of each language."""
+
+
+class HarnessConfig(_Section):
+    languages: list[str] | None = None
+    """Languages to be asked; null takes those of the recipe's that the harness has the task in."""
+    limit: PositiveInt | None = None
+    """Only the first n items of each task; Global-MMLU and INCLUDE have several tasks in a language."""
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    """Examples before each item; null takes the task's own number."""
+    apply_chat_template: bool = False
+    """Ask through the model's chat template. The published figures are without."""
+    task: str | None = None
+    """Name of another task of the harness, or of your own, with `{language}` in it."""
+    include_path: str | None = None
+    """Folder with the YAML files of tasks of your own."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> HarnessConfig:
+        if self.include_path and self.task is None:
+            raise ValueError("include_path goes with task, the name of a task of your own in that folder")
+        return self
 
 
 class BenchmarksConfig(_Section):
@@ -224,6 +326,62 @@ class BenchmarksConfig(_Section):
     """Facts of the laboratory's world."""
     mgsm: MgsmConfig | None = None
     """Grade-school arithmetic (Shi et al. 2022, arXiv 2210.03057)."""
+    head_to_head: HeadToHeadConfig | None = None
+    """Win, tie, lose against another model's answers, by the judge."""
+    x_alpacaeval: XAlpacaEvalConfig | None = None
+    """Win rate against reference answers, plain and length-controlled (arXiv 2404.04475), by the judge."""
+    mt_bench: MtBenchConfig | None = None
+    """Two-turn questions, scored from 1 to 10 by the judge (arXiv 2306.05685)."""
+    language_confusion: InstructionsConfig | None = None
+    """How many answers keep to the language in every line and word (arXiv 2406.20052)."""
+    mmlu: HarnessConfig | None = None
+    """Multilingual MMLU, through lm-evaluation-harness."""
+    hellaswag: HarnessConfig | None = None
+    """Multilingual HellaSwag, through lm-evaluation-harness."""
+    arc: HarnessConfig | None = None
+    """Multilingual ARC-challenge, through lm-evaluation-harness."""
+    truthfulqa_mc1: HarnessConfig | None = None
+    """Multilingual TruthfulQA with one right answer, through lm-evaluation-harness."""
+    truthfulqa_mc2: HarnessConfig | None = None
+    """Multilingual TruthfulQA with several right answers, through lm-evaluation-harness."""
+    global_mmlu: HarnessConfig | None = None
+    """Global-MMLU Lite, through lm-evaluation-harness."""
+    global_mmlu_full: HarnessConfig | None = None
+    """Global-MMLU in full, with Russian and Telugu, through lm-evaluation-harness."""
+    include: HarnessConfig | None = None
+    """INCLUDE, through lm-evaluation-harness."""
+    belebele: HarnessConfig | None = None
+    """Belebele, through lm-evaluation-harness."""
+
+
+JUDGED = ("head_to_head", "x_alpacaeval", "mt_bench")
+HARNESS = tuple(name for name, field in BenchmarksConfig.model_fields.items() if "harness" in str(field.description))
+
+
+class JudgeConfig(_Section):
+    model: str
+    """The judge: a served model's name, or with a local engine a Hugging Face folder or hub id."""
+    engine: EngineConfig = TransformersConfig()
+    """What runs it."""
+    logprobs: bool = True
+    """Ask for the log-probabilities of the two labels, which gives a preference between 0 and 1; where the server has
+    none, the label itself counts."""
+    max_new_tokens: PositiveInt = 512
+    """Longest reply, in tokens."""
+    max_requests: PositiveInt | None = None
+    """Stop before more than so many requests of one run; the same command with a higher number goes on."""
+    budget_usd: PositiveFloat | None = None
+    """Stop before the requests of one run cost more than this; needs the two prices."""
+    usd_per_million_input_tokens: NonNegativeFloat | None = None
+    """The server's price of what it reads."""
+    usd_per_million_output_tokens: NonNegativeFloat | None = None
+    """The server's price of what it writes."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> JudgeConfig:
+        if self.budget_usd and None in (self.usd_per_million_input_tokens, self.usd_per_million_output_tokens):
+            raise ValueError("budget_usd needs usd_per_million_input_tokens and usd_per_million_output_tokens")
+        return self
 
 
 class EvaluationConfig(DecodingConfig):
@@ -231,6 +389,29 @@ class EvaluationConfig(DecodingConfig):
     """Longest answer, in tokens."""
     benchmarks: BenchmarksConfig = BenchmarksConfig()
     """What is measured on M_0 and after every iteration."""
+    judge: JudgeConfig | None = None
+    """Who compares and scores answers, for the benchmarks that need it and for the probe."""
+
+    @model_validator(mode="after")
+    def _has_judge(self) -> EvaluationConfig:
+        judged = [name for name in JUDGED if getattr(self.benchmarks, name)]
+        if judged and self.judge is None:
+            raise ValueError(f"{', '.join(judged)} needs a judge; set evaluation.judge.model and .engine")
+        return self
+
+
+class ProbeConfig(_Section):
+    prompts: PositiveInt = 50
+    """Size of the sample, in prompts; they are kept out of training."""
+    languages: list[str] | None = None
+    """Languages to be probed; null takes the recipe's. A run that obeys notes here what it started from."""
+    by: Literal["auto", "verified", "judge", "both"] = "auto"
+    """Who says which answer is better: the prompts' known answers, the judge, or each of them. `auto` takes what there
+    is, the known answers first."""
+    obey: bool = False
+    """Train only the languages in which the probe found a signal, with the dominant language that it found."""
+    stop: bool = False
+    """Measure every new model against the one before it, and stop when no language gains beyond noise."""
 
 
 class ReportConfig(_Section):
@@ -251,8 +432,8 @@ class Config(_Section):
     """Training languages, the dominant one included."""
     dominant: str = "en"
     """The model's best language, which teaches the others."""
-    iterations: PositiveInt = 2
-    """How often to answer, translate, pair and train."""
+    iterations: Annotated[int, Field(ge=0)] = 2
+    """How often to answer, translate, pair and train; 0 only measures the model."""
     reference: Literal["previous", "initial"] = "previous"
     """DPO's reference policy: M_t (the paper) or always M_0."""
     seed: int = 42
@@ -261,9 +442,9 @@ class Config(_Section):
     """System turn of every conversation; null for models that have none."""
     isolation: Literal["auto", "process", "inline"] = "auto"
     """`process` runs every GPU stage as a child process, so that its memory comes back; `auto` does so with a GPU."""
-    prompts: PromptsConfig
-    """Where the prompts come from."""
-    engine: EngineConfig = EngineConfig()
+    prompts: PromptsConfig | None = None
+    """Where the prompts come from; needed where there are iterations."""
+    engine: EngineConfig = TransformersConfig()
     """What answers and translates."""
     responses: DecodingConfig = DecodingConfig()
     """Decoding of the answers."""
@@ -275,6 +456,8 @@ class Config(_Section):
     """DPO + NLL, or the SFT baseline."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Benchmarks."""
+    probe: ProbeConfig | None = None
+    """The imbalance probe before training, and the rule that ends it."""
     report: ReportConfig = ReportConfig()
     """The report."""
 
@@ -285,25 +468,46 @@ class Config(_Section):
             get_language(code)
         if len(set(languages)) != len(languages):
             raise ValueError("a language is listed twice")
-        if len(languages) < 2:
-            raise ValueError("at least two languages are needed, the dominant one and one to be improved")
         return languages
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
+        if self.prompts and self.prompts.path == "lab" and self.prompts.task != "general":
+            raise ValueError("prompts.task: the laboratory has general prompts only")
+        if self.iterations:
+            self._check_training()
+        elif self.probe:
+            raise ValueError("probe: there is nothing to probe for with iterations 0")
+        return self
+
+    def _check_training(self) -> None:
+        if self.prompts is None:
+            raise ValueError("prompts: missing; set prompts.path (only iterations: 0 needs no prompts)")
         if self.dominant not in self.languages:
             raise ValueError(f"dominant {self.dominant!r} is not among languages {self.languages}")
         policy = self.pairs.dominant_rejected
         if policy not in ("one", "all", "none", *self.non_dominant):
             raise ValueError(f"pairs.dominant_rejected {policy!r}: use one, all, none or one of {self.non_dominant}")
-        if self.prompts.path == "lab" and self.prompts.task != "general":
-            raise ValueError("prompts.task: the laboratory has general prompts only")
-        return self
+        if len(self.languages) < 2:
+            raise ValueError("at least two languages are needed, the dominant one and one to be improved")
+        if self.engine.type != "transformers":
+            raise ValueError(f"engine.type {self.engine.type}: a served model can only be measured (iterations: 0)")
 
     @property
     def non_dominant(self) -> list[str]:
         """The training languages without the dominant one, in the recipe's order."""
         return [code for code in self.languages if code != self.dominant]
+
+    @property
+    def prompt_source(self) -> PromptsConfig:
+        """Where the prompts come from, in a recipe that trains."""
+        assert self.prompts is not None  # checked at load wherever there are iterations
+        return self.prompts
+
+    @property
+    def device(self) -> str:
+        """Where the model's weights are: `auto` or a torch device."""
+        return self.engine.device if isinstance(self.engine, TransformersConfig) else "auto"
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -389,9 +593,12 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 
 def _explain(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
+    # The engine's type stands in the location as a step of its own.
+    location = [part for i, part in enumerate(location) if not (part in ENGINE_TYPES and location[i - 1] == "engine")]
     where = ".".join(location) or "recipe"
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], _fields_at(location[:-1]), n=1, cutoff=0.5)
+        known = set(_fields_at(location[:-1])) - {location[-1]}  # a field of another engine is no suggestion
+        near = difflib.get_close_matches(location[-1], sorted(known), n=1, cutoff=0.5)
         return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "; remove it")
     if problem["type"] == "missing":
         return f"{where}: missing; add it to the recipe or give --set {where}=..."
@@ -399,11 +606,10 @@ def _explain(problem: Any) -> str:
 
 
 def _fields_at(location: list[str]) -> list[str]:
-    section: Any = Config
+    sections: list[Any] = [Config]
     for part in location:
-        annotation = section.model_fields[part].annotation
-        options = getattr(annotation, "__args__", (annotation,))
-        section = next((option for option in options if hasattr(option, "model_fields")), None)
-        if section is None:
-            return []
-    return list(section.model_fields)
+        annotations = [section.model_fields[part].annotation for section in sections if part in section.model_fields]
+        options = [option for annotation in annotations for option in getattr(annotation, "__args__", (annotation,))]
+        options = [getattr(option, "__origin__", option) for option in options]
+        sections = [option for option in options if hasattr(option, "model_fields")]
+    return [name for section in sections for name in section.model_fields]

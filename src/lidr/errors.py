@@ -15,3 +15,7 @@ class DataError(LidrError):
 
 class RunError(LidrError):
     """A run directory that cannot be used as asked."""
+
+
+class EngineError(LidrError):
+    """An engine that cannot answer: a server that is away or refuses, a budget that is used up."""

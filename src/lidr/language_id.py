@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
+
+from lidr.languages import LANGUAGES
 
 # What carries no language: code blocks, inline code, formulas, links, tags.
 _NOT_LANGUAGE = re.compile(
@@ -53,3 +55,12 @@ class LanguageIdentifier:
         words = text if _DENSE.search(text) else " ".join(_WORD.findall(text))
         code, probability = self._identifier.classify(words)
         return str(code) if probability >= MIN_PROBABILITY else None
+
+
+def identifier_for(languages: Iterable[str]) -> LanguageIdentifier:
+    """An identifier for answers in these languages, in English, or both.
+
+    With English alone there is nothing to tell apart: then any language of the table may turn up.
+    """
+    candidates = {"en", *languages}
+    return LanguageIdentifier(sorted(candidates) if len(candidates) > 1 else list(LANGUAGES))

@@ -30,10 +30,11 @@ from lidr.config import Config
 from lidr.errors import RunError
 from lidr.results import write_results
 from lidr.run_dir import LOCK_OWNER, RunDir, is_sealed, stale_because
-from lidr.stages import evaluation, pairs, prompts, report, responses, training, translations
-from lidr.tables import print_iteration
+from lidr.stages import evaluation, pairs, probe, prompts, report, responses, training, translations
+from lidr.tables import print_evaluation, print_iteration, print_probe, print_progress
 
 STAGES: dict[str, ModuleType] = {
+    "probe": probe,
     "prompts": prompts,
     "responses": responses,
     "translations": translations,
@@ -41,7 +42,13 @@ STAGES: dict[str, ModuleType] = {
     "training": training,
     "evaluation": evaluation,
 }
-COMMANDS = {"responses": "respond", "translations": "translate", "training": "train", "evaluation": "evaluate"}
+COMMANDS = {
+    "probe": "probe",
+    "responses": "respond",
+    "translations": "translate",
+    "training": "train",
+    "evaluation": "evaluate",
+}
 
 
 def run(config: Config, run_dir: RunDir) -> None:
@@ -51,6 +58,10 @@ def run(config: Config, run_dir: RunDir) -> None:
     that is the first one.
     """
     with run_dir.lock() as lock:
+        if not config.iterations:
+            step("evaluation", config, run_dir, 0, lock)
+            print_evaluation(config, write_results(config, run_dir))
+        config = _probed(config, run_dir, lock)
         for iteration in range(1, config.iterations + 1):
             step("prompts", config, run_dir, iteration, lock)
             if iteration == 1:
@@ -64,11 +75,28 @@ def run(config: Config, run_dir: RunDir) -> None:
                 break
             step("training", config, run_dir, iteration, lock)
             step("evaluation", config, run_dir, iteration, lock)
+            step("probe", config, run_dir, iteration, lock)
             print_iteration(config, run_dir, write_results(config, run_dir), iteration)
+            if print_progress(config, probe.read_probe(run_dir, iteration), iteration):
+                break
         if report.is_outdated(run_dir):
             report.run(config, run_dir)
-        if not pairs.count(run_dir, 1):
+        if config.iterations and not pairs.count(run_dir, 1):
             raise RunError(f"iteration 1 made no pair to train on; {run_dir.path / 'report.html'} counts the reasons")
+
+
+def _probed(config: Config, run_dir: RunDir, lock: int) -> Config:
+    """Probe M_0 where the recipe says so, and the recipe that is left if it is to be obeyed."""
+    if config.probe is None:
+        return config
+    step("probe", config, run_dir, 0, lock)
+    found = probe.read_probe(run_dir, 0) or {}
+    print_probe(config, found)
+    if not config.probe.obey:
+        return config
+    config = probe.obeyed(config, found)
+    run_dir.write_recipe(config)
+    return config
 
 
 def step(stage: str, config: Config, run_dir: RunDir, iteration: int, lock: int) -> bool:
@@ -95,6 +123,4 @@ def in_process(config: Config) -> bool:
     """Whether GPU stages get a process of their own, which gives their memory back and contains a crash."""
     if config.isolation != "auto":
         return config.isolation == "process"
-    return config.engine.device.startswith("cuda") or (
-        config.engine.device == "auto" and os.path.exists("/dev/nvidia0")
-    )
+    return config.device.startswith("cuda") or (config.device == "auto" and os.path.exists("/dev/nvidia0"))

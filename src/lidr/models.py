@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lidr.config import ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError
+from lidr.languages import LANGUAGES
 from lidr.run_dir import hash_file, write_text
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
         entry = {"folder": str(folder), "stamp": stamp, "fingerprint": fingerprint(folder)}
         write_text(cache, json.dumps(known | {name: entry}) + "\n")
     return folder, entry["fingerprint"]
+
+
+def recorded_answers(folder: Path) -> list[Path]:
+    """The `<language>.json` files of a folder that holds a model's answers instead of its weights; else none."""
+    if (folder / "config.json").exists():
+        return []
+    return [file for code in LANGUAGES if (file := folder / f"{code}.json").is_file()]
 
 
 def fingerprint(folder: Path) -> str:

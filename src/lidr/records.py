@@ -37,11 +37,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Prompt(Row):
-    """x_i^l: prompt i in language l. `prompt_id` is the same in every language."""
+    """x_i^l: prompt i in language l. `prompt_id` is the same in every language.
+
+    `answer` is the right answer where the source has one. Training never looks at it; the probe may.
+    """
 
     prompt_id: str
     language: str
     text: str
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +106,35 @@ class Dropped(Row):
     kind: str
     reason: str
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Row):
+    """How a judge compares an answer with another one. `preference` is from 0 to 1, where 1 prefers the answer.
+
+    It is None exactly when `unscored` says why. `shown_first` and `shown_second` are the preferences in the two orders;
+    `rule` names what decided without the judge ("identical", "empty", "wrong_language").
+    """
+
+    question_id: str
+    language: str
+    preference: float | None
+    outcome: str | None
+    shown_first: float | None = None
+    shown_second: float | None = None
+    rule: str | None = None
+    unscored: str | None = None
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rating(Row):
+    """A judge's points for one answer, 1 to 10. `rating` is None exactly when `unscored` says why; `rule` as above."""
+
+    question_id: str
+    language: str
+    rating: float | None
+    group: str = ""
+    rule: str | None = None
+    unscored: str | None = None
+    raw: str = ""

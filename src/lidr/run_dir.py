@@ -24,9 +24,9 @@ from typing import Any, Self
 
 import yaml
 
-from lidr.config import Config, changes, dump_config, load_config
+from lidr.config import Config, OpenAIConfig, changes, dump_config, load_config
 from lidr.errors import ConfigError, RunError
-from lidr.records import Row, canonical_json
+from lidr.records import Row, canonical_json, content_id
 
 Inputs = dict[str, Any]
 Outputs = list[tuple[Path, Inputs]]  # what a stage makes, each with the inputs it has to be made from
@@ -88,6 +88,12 @@ def seal(partial: Path, path: Path, inputs: Inputs, rows: int, sha256: str) -> N
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def file_stamps(path: Path) -> dict[str, list[int]]:
+    """Size and time of change of a file, or of all files below a folder: cheap to tell whether input has changed."""
+    files = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
+    return {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()}
 
 
 def hash_file(path: Path) -> str:
@@ -227,25 +233,35 @@ def _row_id(line: bytes) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model on disk: its name in results.json, its folder and the fingerprint of its weights."""
+    """A model: its name in results.json, its folder and the fingerprint of its weights.
+
+    A served model has no folder of its own, and `recorded` is a folder with answers instead of weights.
+    """
 
     name: str
     folder: Path
     fingerprint: str
+    recorded: bool = False
 
 
 class RunDir:
     """The paths of a run. See DESIGN's listing: on disk the order of the steps carries numbers."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, title: str = "") -> None:
+        self.path, self._title = path, title
         self.recipe = path / "recipe.yaml"
         self.metrics = path / "metrics.jsonl"
         self.lock_descriptor: int | None = None  # for child processes to inherit
         self.results = path / "results.json"
+        self.model_cache = path / ".models.json"  # see `models.resolve_model`
+        self.judge_replies = path / "judge_replies.sqlite"
 
     def iteration(self, iteration: int) -> Path:
         return self.path / f"iteration_{iteration}"
+
+    def title(self, iteration: int) -> str:
+        """What its steps are called while they work."""
+        return self._title or f"iteration {iteration}"
 
     def prompts(self, iteration: int) -> Path:
         return self.iteration(iteration) / "1_prompts.jsonl"
@@ -277,18 +293,37 @@ class RunDir:
     def evaluation(self, iteration: int, benchmark: str) -> Path:
         return self.iteration(iteration) / "6_evaluation" / benchmark
 
+    def held_out(self) -> Path:
+        """The probe's sample of prompts, in the form of `prompts`."""
+        return self.path / "probe" / "prompts.jsonl"
+
+    def probe(self, iteration: int) -> Path:
+        """What the probe found: of M_0 before training, and of every later model against the one before it."""
+        return self.path / "probe" / f"M{iteration}.json"
+
     def model(self, config: Config, iteration: int) -> Model:
         """M_iteration: the recipe's model for 0, else what that iteration trained.
 
         Raises RunError where that iteration has not been trained yet.
         """
         if iteration == 0:
-            from lidr.models import resolve_model
+            from lidr.models import recorded_answers, resolve_model
 
-            folder, fingerprint = resolve_model(config.model, self.path / ".models.json")
+            folder = Path(config.model.path)
+            if isinstance(config.engine, OpenAIConfig):
+                served = (config.engine.base_url, config.engine.extra_body, config.model.path)
+                return Model("M0", folder, content_id("served", *served))
+            if config.iterations == 0 and (files := recorded_answers(folder)):
+                hashes = [content_id(file.name, hash_file(file)) for file in files]
+                return Model("M0", folder, content_id("recorded", *hashes), recorded=True)
+            folder, fingerprint = resolve_model(config.model, self.model_cache)
             return Model("M0", folder, fingerprint)
         folder = self.model_folder(iteration)
         return Model(f"M{iteration}", folder, digest(folder))
+
+    def write_recipe(self, config: Config) -> None:
+        """Keep the recipe as it is now; the next start tells how it changed."""
+        write_text(self.recipe, dump_config(config))
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to metrics.jsonl."""
@@ -317,7 +352,7 @@ class RunDir:
             old = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
             for change in changes(old, config.model_dump(mode="json")):
                 say(f"recipe changed since the last start: {change}")
-        write_text(run.recipe, dump_config(config))
+        run.write_recipe(config)
         write_text(path / "environment.json", json.dumps(environment(config), indent=1) + "\n")
         return run
 

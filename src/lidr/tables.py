@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +10,9 @@ from rich.table import Table
 
 from lidr.config import Config
 from lidr.run_dir import RunDir
+
+# What the terminal shows of a benchmark; results.json and the report have all of it.
+MAIN_METRICS = ("accuracy", "win", "tie", "lose", "win_rate", "lc_win_rate", "score", "lpr", "wpr", "off_target")
 
 
 def print_iteration(config: Config, run: RunDir, results: dict[str, Any], iteration: int) -> None:
@@ -37,6 +41,82 @@ def print_iteration(config: Config, run: RunDir, results: dict[str, Any], iterat
             row += [_change(before, after, name, code, "accuracy"), _change(before, after, name, code, "off_target")]
         table.add_row(*row)
     _print(table)
+
+
+def print_evaluation(config: Config, results: dict[str, Any]) -> None:
+    """The figures of a model that was only measured, a row per metric and a column per language."""
+    measured = results["models"][0]["benchmarks"] if results["models"] else {}
+    codes = list(dict.fromkeys(code for found in measured.values() for code in found))
+    table = Table(title=config.name)
+    table.add_column("")
+    for code in codes:
+        table.add_column(code, justify="right")
+    for name, found in measured.items():
+        for metric in MAIN_METRICS:
+            cells = [_figure(found.get(code, {}), metric) for code in codes]
+            if any(cells):
+                table.add_row(f"{name} {metric.replace('_', ' ')}", *cells)
+        table.add_section()
+    _print(table)
+
+
+def _figure(metrics: dict[str, Any], metric: str) -> str:
+    """A value with its 95 % interval, where it has one."""
+    value = metrics.get(metric)
+    if value is None:
+        return ""
+    bounds = metrics.get("ci95" if metric == "accuracy" else f"ci95_{metric}")
+    return f"{value:.3f} ({bounds[0]:.2f}-{bounds[1]:.2f})" if bounds else f"{value:.3f}"
+
+
+_VERDICTS = {"dominant": "dominant", "train": "train", "weak": "weak signal", "drop": "drop"}
+
+
+def print_probe(config: Config, found: dict[str, Any]) -> None:
+    """What the probe of M_0 says, a row per language."""
+    by = found["by"][0]
+    quality = "accuracy" if by == "verified" else "score"
+    table = Table(title=f"{config.name}: imbalance probe of M0, {found['prompts']} prompts, {by}")
+    headings = ("language", f"own {quality}", "translated", "reward accuracy", "off-target", "failed", "verdict")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("language", "verdict") else "right")
+    for code, entry in found["languages"].items():
+        reward = entry.get("reward_accuracy", {}).get(by)
+        table.add_row(
+            code,
+            _figure(entry["own"], quality),
+            _figure(entry["translated"], quality) if "translated" in entry else "",
+            f"{_number(reward['value'])} ({reward['ci95'][0]:.2f}-{reward['ci95'][1]:.2f})" if reward else "",
+            _number(entry["off_target"]),
+            _number(entry.get("translation_failed")),
+            _VERDICTS[entry["verdict"]],
+        )
+    _print(table)
+    if found["dominant"] != config.dominant and not (config.probe and config.probe.obey):
+        _say(f"the probe finds {found['dominant']} dominant; the recipe says {config.dominant}")
+
+
+def print_progress(config: Config, found: dict[str, Any] | None, iteration: int) -> bool:
+    """What the stop rule says of M_t, if it was asked; whether to stop."""
+    if found is None:
+        return False
+    by = found["by"][0]
+    parts = []
+    for code, entry in [*found["languages"].items(), ("together", {"better": {by: found["together"]}})]:
+        better = entry["better"][by]
+        parts.append(f"{code} {better['wins']}:{better['losses']}")
+    _say(f"M{iteration} against M{iteration - 1}, answers better : worse  {', '.join(parts)}")
+    if found["stop"]:
+        _say(f"stop: {found['reason']}; keep M{found['keep']}")
+    return bool(found["stop"])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def print_drops(config: Config, summary: dict[str, Any], iteration: int) -> None:

@@ -3,25 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from lidr.benchmarks.base import Benchmark
-from lidr.config import Config
-from lidr.run_dir import RunDir
+from lidr.benchmarks.base import Bench, Benchmark
+from lidr.config import HARNESS, HarnessConfig
 
 
-def _lab(settings: Any, config: Config, run: RunDir) -> Benchmark:
+def _lab(settings: Any, bench: Bench) -> Benchmark:
     from lidr.benchmarks.lab import LabBenchmark
     from lidr.stages.prompts import read_groups
 
-    trained = (next(iter(group.values())).prompt_id for group in read_groups(run, 1))
-    return LabBenchmark(settings.languages, frozenset(trained))
+    groups = read_groups(bench.run, 1) if bench.config.iterations else ()
+    return LabBenchmark(settings.languages, frozenset(next(iter(group.values())).prompt_id for group in groups))
 
 
-def _mgsm(settings: Any, config: Config, run: RunDir) -> Benchmark:
+def _mgsm(settings: Any, bench: Bench) -> Benchmark:
     from lidr.benchmarks.mgsm import MgsmBenchmark
 
-    return MgsmBenchmark(**settings.model_dump(), candidates=config.languages)
+    return MgsmBenchmark(**settings.model_dump(), candidates=bench.config.languages)
 
 
-BENCHMARKS: dict[str, Callable[[Any, Config, RunDir], Benchmark]] = {"lab": _lab, "mgsm": _mgsm}
+def _head_to_head(settings: Any, bench: Bench) -> Benchmark:
+    from lidr.benchmarks.head_to_head import HeadToHeadBenchmark
+
+    return HeadToHeadBenchmark(settings, bench)
+
+
+def _x_alpacaeval(settings: Any, bench: Bench) -> Benchmark:
+    from lidr.benchmarks.x_alpacaeval import XAlpacaEvalBenchmark
+
+    return XAlpacaEvalBenchmark(settings, bench)
+
+
+def _mt_bench(settings: Any, bench: Bench) -> Benchmark:
+    from lidr.benchmarks.mt_bench import MtBenchBenchmark
+
+    return MtBenchBenchmark(settings, bench)
+
+
+def _language_confusion(settings: Any, bench: Bench) -> Benchmark:
+    from lidr.benchmarks.language_confusion import LanguageConfusionBenchmark
+
+    return LanguageConfusionBenchmark(settings, bench)
+
+
+def _harness(family: str, settings: HarnessConfig, bench: Bench) -> Benchmark:
+    from lidr.benchmarks.harness import HarnessBenchmark, missing
+
+    config = bench.config
+    languages = settings.languages
+    if languages is None:
+        absent = [] if settings.task else missing(family, config.languages)
+        languages = [code for code in config.languages if code not in absent]
+    engine = config.engine.model_dump(include={"device", "dtype", "batch_size"})
+    return HarnessBenchmark(
+        family=family, model_folder=bench.model.folder, trust_remote_code=config.model.trust_remote_code,
+        **settings.model_dump(exclude={"languages"}), **engine, languages=languages,
+    )  # fmt: skip
+
+
+BENCHMARKS: dict[str, Callable[[Any, Bench], Benchmark]] = {
+    "lab": _lab,
+    "mgsm": _mgsm,
+    "head_to_head": _head_to_head,
+    "x_alpacaeval": _x_alpacaeval,
+    "mt_bench": _mt_bench,
+    "language_confusion": _language_confusion,
+    **{family: partial(_harness, family) for family in HARNESS},
+}

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
+from lidr.config import Config
 from lidr.engines.base import Completion
+from lidr.records import Row
+from lidr.run_dir import Model, RunDir
+
+if TYPE_CHECKING:
+    from lidr.judges import Judge
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One item of a benchmark in one language. `group` splits the items where a benchmark reports parts."""
+    """One item of a benchmark in one language. `group` splits the items where a benchmark reports parts.
+
+    `history` are the (role, content) turns before the prompt: worked examples, or an earlier turn and its answer.
+    """
 
     question_id: str
     language: str
     prompt: str
-    gold: str
+    gold: str = ""
     group: str = ""
+    history: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class Score(Row):
     """One scored answer. `off_target` is None where the answer is too short or not linguistic enough to tell."""
 
     question_id: str
@@ -33,22 +44,46 @@ class Score:
     off_target: bool | None
     group: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class LanguageResult:
     """All rows of one language and the metrics made of them, in the form in which results.json keeps them."""
 
     language: str
-    rows: list[Score]
+    rows: Sequence[Row]
     metrics: dict[str, Any]
 
 
-# Answers the questions of one language: one completion per question, in their order. Resumable: answers that an
-# earlier, interrupted evaluation kept are not generated again.
-AnswerFunction = Callable[[str, list[Question]], list[Completion]]
+class AnswerFunction(Protocol):
+    """The model under test."""
+
+    def __call__(self, language: str, questions: list[Question], part: str = "") -> list[Completion]:
+        """One completion per question, in their order.
+
+        Resumable: answers that an earlier, interrupted evaluation kept are not generated again. A benchmark that asks
+        more than once in a language names the `part`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a benchmark may use besides its settings: the run, the model under test, its own folder, and the judge.
+
+    `initial` answers as M_0, the model as it came.
+    """
+
+    config: Config
+    run: RunDir
+    iteration: int
+    model: Model
+    folder: Path
+    judge: Callable[[], Judge]
+    initial: AnswerFunction
+
+    def languages(self, chosen: Sequence[str] | None) -> list[str]:
+        """The languages to be asked: those chosen, else the recipe's."""
+        return list(chosen if chosen is not None else self.config.languages)
 
 
 class Benchmark(Protocol):

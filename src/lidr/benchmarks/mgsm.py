@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 
 from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
 from lidr.benchmarks.numbers import extract_answer, number_text, parse_number, same_number
+from lidr.benchmarks.reading import read_language, text_field
 from lidr.benchmarks.statistics import wilson_interval
-from lidr.config import may_be_hub_id
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.language_id import LanguageIdentifier
@@ -20,10 +21,18 @@ from lidr.languages import LANGUAGES, get_language
 _QUESTION_FIELDS = ("question", "query")
 _GOLD_FIELDS = ("answer_number", "response")
 _FILES = ("{}.jsonl", "{}.tsv", "mgsm_{}.tsv")
+_FIELD = "evaluation.benchmarks.mgsm"
 _WAY_OUT = (
     "set evaluation.benchmarks.mgsm.path to a folder of <language>.jsonl (query, response) or <language>.tsv "
     "(question TAB answer) files, or to a Hugging Face data set with one configuration per language"
 )
+_EXAMPLES_FILE = "{}.train.jsonl"
+_EXAMPLES_WAY_OUT = (
+    "set evaluation.benchmarks.mgsm.num_fewshot to 0, or add <language>.train.jsonl (question, answer) to the folder "
+    "or a split 'train' to the data set"
+)
+# The longest label in the released data, "Schritt-für-Schritt-Antwort", has 27 characters.
+_LABEL = re.compile(r"\s*([^\d\n:：]{1,40}?)\s*[:：]\s*")
 
 
 class MgsmBenchmark:
@@ -31,7 +40,10 @@ class MgsmBenchmark:
 
     `path` is a local folder of `<language>.jsonl` or `.tsv` files, or a Hugging Face data set (hub id or folder) with
     one configuration per language. `limit` asks only the first n questions of each language; `instruction` wraps them
-    in the request for step-by-step reasoning. Languages are told apart among those asked, English, and `candidates`.
+    in the request for step-by-step reasoning in their language. `num_fewshot` puts that many worked examples before
+    each question, as turns wrapped in the same way: the first rows of the data set's split `train` (eight per language
+    in the released data), or of `<language>.train.jsonl` (`question`, `answer`) beside the local files. Languages are
+    told apart among those asked, English, and `candidates`.
     """
 
     def __init__(
@@ -41,9 +53,10 @@ class MgsmBenchmark:
         languages: Sequence[str],
         limit: int | None = None,
         instruction: bool = True,
+        num_fewshot: int = 0,
         candidates: Sequence[str] = (),
     ) -> None:
-        self.path, self.limit, self.instruction = path, limit, instruction
+        self.path, self.limit, self.instruction, self.num_fewshot = path, limit, instruction, num_fewshot
         self.languages = tuple(get_language(code).code for code in languages)
         answered_in = {"en", *languages, *candidates}
         # With English alone there is nothing to tell apart: then any language of the table may turn up.
@@ -51,21 +64,44 @@ class MgsmBenchmark:
 
     def questions(self, language: str) -> list[Question]:
         """The questions of one language, with golds in plain digits. Raises DataError for rows that cannot be used."""
-        wrapper = get_language(language).answer_instruction if self.instruction else "{question}"
+        history = self._worked_examples(language) if self.num_fewshot else ()
         questions = []
-        for number, (place, row) in enumerate(_read(self.path, language), 1):
-            question, gold = _field(row, _QUESTION_FIELDS, place), _field(row, _GOLD_FIELDS, place)
+        for number, (place, row) in enumerate(read_language(self.path, language, _FILES, _FIELD, _WAY_OUT), 1):
+            question, gold = text_field(row, _QUESTION_FIELDS, place), text_field(row, _GOLD_FIELDS, place)
             # The released golds are written the English way ("2,125") in every language.
             value = parse_number(gold, "en")
             if value is None:
                 raise DataError(f"{place}: the gold answer {gold[:60]!r} is not a number; correct it or remove the row")
-            prompt = wrapper.replace("{question}", question)
-            questions.append(Question(str(number), language, prompt, number_text(value)))
+            prompt = self._prompt(language, question)
+            questions.append(Question(str(number), language, prompt, number_text(value), history=history))
             if number == self.limit:
                 break
         if not questions:
             raise DataError(f"{self.path}: no questions in {language}; {_WAY_OUT}")
         return questions
+
+    def _prompt(self, language: str, question: str) -> str:
+        wrapper = get_language(language).answer_instruction if self.instruction else "{question}"
+        return wrapper.replace("{question}", question)
+
+    def _worked_examples(self, language: str) -> tuple[tuple[str, str], ...]:
+        """The turns of `num_fewshot` worked examples; see `Question.history`. Raises DataError where they are fewer."""
+        folder = Path(self.path).expanduser()
+        is_local = any((folder / name.format(language)).is_file() for name in _FILES)
+        if is_local and not (folder / _EXAMPLES_FILE.format(language)).is_file():
+            raise DataError(f"{folder}: no worked examples in {language}; {_EXAMPLES_WAY_OUT}")
+        rows = list(read_language(self.path, language, (_EXAMPLES_FILE,), _FIELD, _EXAMPLES_WAY_OUT, split="train"))
+        if len(rows) < self.num_fewshot:
+            raise DataError(
+                f"{self.path}: {_FIELD}.num_fewshot asks for {self.num_fewshot} worked examples, {language} has "
+                f"{len(rows)}; lower it or add more"
+            )
+        questions = without_label([text_field(row, _QUESTION_FIELDS, place) for place, row in rows])
+        answers = without_label([text_field(row, ("answer",), place) for place, row in rows])
+        turns: list[tuple[str, str]] = []
+        for question, answer in list(zip(questions, answers, strict=True))[: self.num_fewshot]:
+            turns += [("user", self._prompt(language, question)), ("assistant", answer)]
+        return tuple(turns)
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`. All questions are read before the first is asked, so a bad row costs no answers.
@@ -94,77 +130,37 @@ class MgsmBenchmark:
         )
 
 
+def without_label(texts: Sequence[str]) -> list[str]:
+    """Worked examples without the label before them: "Question: ", "Réponse étape par étape : ", "问题：".
+
+    A label is short, has no digit, ends in a colon, and stands before more than half of the texts: the released data
+    has one before each, mirrors of it have none, and a question may have a colon of its own. lm-evaluation-harness
+    cuts off a fixed number of characters instead.
+    """
+    found = [_LABEL.match(text) for text in texts]
+    counts = Counter(match[1] for match in found if match)
+    labels = {label for label, count in counts.items() if 2 * count > len(texts)}
+    return [
+        text[match.end() :] if match and match[1] in labels else text for text, match in zip(texts, found, strict=True)
+    ]
+
+
 def _metrics(rows: list[Score]) -> dict[str, Any]:
-    """Accuracy and off-target over all rows; both are None where there are none."""
-    n, correct = len(rows), sum(row.correct for row in rows)
+    """Accuracy and off-target over all rows, with Wilson intervals; None where there are no rows."""
+    correct, off_target = sum(row.correct for row in rows), sum(row.off_target is True for row in rows)
+    accuracy, ci95 = _share(correct, len(rows))
+    off_target_share, ci95_off_target = _share(off_target, len(rows))
     return {
-        "accuracy": round(correct / n, 4) if n else None,
-        "off_target": round(sum(row.off_target is True for row in rows) / n, 4) if n else None,
+        "accuracy": accuracy,
+        "off_target": off_target_share,
         "undecided": sum(row.off_target is None for row in rows),
-        "n": n,
-        "ci95": [round(bound, 4) for bound in wilson_interval(correct, n)] if n else None,
+        "n": len(rows),
+        "ci95": ci95,
+        "ci95_off_target": ci95_off_target,
     }
 
 
-def _read(path: str, language: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place for messages, row) of every row of one language."""
-    folder = Path(path).expanduser()
-    files = {code: file for code in LANGUAGES for name in _FILES if (file := folder / name.format(code)).is_file()}
-    if language in files:
-        yield from _read_file(files[language])
-    elif files:
-        raise DataError(
-            f"{folder}: no file for language {language!r} (wanted {language}.jsonl or {language}.tsv; it has "
-            f"{', '.join(files)}); add it, or take {language} out of evaluation.benchmarks.mgsm.languages"
-        )
-    elif not folder.exists() and not may_be_hub_id(path):
-        raise DataError(f"{path}: no such folder; {_WAY_OUT}")
-    else:
-        yield from _read_dataset(str(folder) if folder.exists() else path, language)
-
-
-def _read_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        with path.open(encoding="utf-8-sig") as handle:
-            for number, line in enumerate(handle, 1):
-                if line.strip():
-                    yield f"{path}:{number}", _parse(line, f"{path}:{number}", path.suffix)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error}); convert it") from None
-
-
-def _parse(line: str, place: str, suffix: str) -> dict[str, Any]:
-    if suffix == ".tsv":
-        # Split by hand: the questions hold quotation marks, which a CSV reader takes for its own.
-        columns = line.rstrip("\r\n").split("\t")
-        if len(columns) != 2:
-            raise DataError(f"{place}: {len(columns)} columns, expected question TAB answer; correct the line")
-        return {"question": columns[0], "answer_number": columns[1]}
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: not valid JSON (column {error.colno}: {error.msg}); repair or remove it") from None
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: a row must be an object with fields, this is {str(row)[:60]!r}; correct it")
-    return row
-
-
-def _read_dataset(path: str, language: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    import datasets
-
-    try:
-        rows = datasets.load_dataset(path, language, split="test")
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"{path}: cannot load language {language!r}, split 'test': {error}; {_WAY_OUT}") from error
-    for number, row in enumerate(rows, 1):
-        yield f"{path}/{language} row {number}", row
-
-
-def _field(row: dict[str, Any], names: tuple[str, ...], place: str) -> str:
-    """The first of the fields that has a value, as text."""
-    for name in names:
-        value = row.get(name)
-        if value is not None and not isinstance(value, bool) and str(value).strip():
-            return str(value).strip()
-    have = ", ".join(map(str, row)) or "none"
-    raise DataError(f"{place}: no value in {' or '.join(map(repr, names))} (fields: {have}); add it or remove the row")
+def _share(count: int, n: int) -> tuple[float | None, list[float] | None]:
+    if not n:
+        return None, None
+    return round(count / n, 4), [round(bound, 4) for bound in wilson_interval(count, n)]

@@ -1,9 +1,13 @@
-"""Intervals around what a benchmark measures."""
+"""Intervals around what a benchmark measures, and whether two models differ on the same items."""
 
 from __future__ import annotations
 
-from math import sqrt
+from collections.abc import Iterable, Mapping, Sequence
+from math import exp, fsum, isfinite, lgamma, log, sqrt
 from statistics import NormalDist
+from typing import Any
+
+_RESAMPLED_AT_ONCE = 2_000_000  # values of all resamples in memory, 16 MB of indices
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -24,3 +28,80 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     margin = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
+
+
+def bootstrap_interval(
+    values: Sequence[float], confidence: float = 0.95, samples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The percentile bootstrap interval of a mean over items, (low, high), for scores that are no plain shares.
+
+    B. Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979), 1-26; percentile
+    method: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13. It depends on the values and
+    the seed, not on the order of the items. Where all values are equal it has no width, whatever their number.
+    """
+    import numpy as np
+
+    if not values or not all(map(isfinite, values)):
+        raise ValueError(f"nothing to resample in {len(values)} values; all must be finite, and there must be one")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence {confidence} is not between 0 and 1")
+    items = np.sort(np.asarray(values, dtype=np.float64))  # (n,)
+    random = np.random.default_rng(seed)
+    means = np.empty(samples)
+    step = max(1, _RESAMPLED_AT_ONCE // len(items))
+    for start in range(0, samples, step):
+        part = means[start : start + step]
+        part[:] = items[random.integers(len(items), size=(len(part), len(items)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """The p-value of the two-sided exact sign test, ties left out: how often a fair coin would be at least as uneven.
+
+    W. J. Dixon and A. M. Mood, "The Statistical Sign Test", JASA 41 (1946), 557-566. 1.0 where nothing was decided;
+    log-gamma keeps the relative error below 1e-9 up to 100,000 decisions.
+    """
+    if wins < 0 or losses < 0:
+        raise ValueError(f"{wins} wins and {losses} losses are impossible")
+    n = wins + losses
+    log_all = lgamma(n + 1) - n * log(2)
+    tail = fsum(exp(log_all - lgamma(k + 1) - lgamma(n - k + 1)) for k in range(min(wins, losses) + 1))
+    return min(1.0, 2 * tail)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The p-value of the exact McNemar test: do two models answer the same questions equally well?
+
+    Q. McNemar, "Note on the Sampling Error of the Difference Between Correlated Proportions or Percentages",
+    Psychometrika 12 (1947), 153-157. Only the questions count that one of the models alone has right, and the exact
+    test is the sign test on them.
+    """
+    return sign_test(only_first, only_second)
+
+
+def compare_paired(before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Two models on the same questions, from the scored rows of one language (`question_id`, `correct`).
+
+    `n` questions were scored for both, `only_before` and `only_after` are right in one alone, and `p` is McNemar's
+    exact test of their balance; None where no question is shared. Raises ValueError for a question that stands twice.
+    """
+    first, second = _correct_by_question(before), _correct_by_question(after)
+    shared = first.keys() & second.keys()
+    only_before = sum(first[key] and not second[key] for key in shared)
+    only_after = sum(second[key] and not first[key] for key in shared)
+    return {
+        "n": len(shared),
+        "only_before": only_before,
+        "only_after": only_after,
+        "p": mcnemar(only_before, only_after) if shared else None,
+    }
+
+
+def _correct_by_question(rows: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
+    correct: dict[str, bool] = {}
+    for row in rows:
+        if row["question_id"] in correct:
+            raise ValueError(f"question {row['question_id']!r} stands twice among the rows of one model and language")
+        correct[row["question_id"]] = bool(row["correct"])
+    return correct

@@ -5,27 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from lidr.config import Config
+from lidr.config import Config, EngineConfig, OpenAIConfig, TransformersConfig
 from lidr.engines.base import Completion, Engine, Request, Sampling
 
-__all__ = ["ENGINES", "Completion", "Engine", "Request", "Sampling", "open_engine"]
+__all__ = ["ENGINES", "Completion", "Engine", "Request", "Sampling", "open_engine", "open_model"]
 
 
-def _transformers(config: Config, model_folder: Path) -> Engine:
+def _transformers(config: TransformersConfig, model: str, trust_remote_code: bool) -> Engine:
     from lidr.engines.transformers import TransformersEngine  # imports torch
 
-    return TransformersEngine(model_folder, config.engine, trust_remote_code=config.model.trust_remote_code)
+    return TransformersEngine(Path(model), config, trust_remote_code=trust_remote_code)
 
 
-ENGINES: dict[str, Callable[[Config, Path], Engine]] = {"transformers": _transformers}
+def _openai(config: OpenAIConfig, model: str, trust_remote_code: bool) -> Engine:
+    from lidr.engines.openai import OpenAIEngine
+
+    return OpenAIEngine(model, config)
+
+
+# type -> (settings, folder or served name of the model, trust_remote_code) -> engine
+ENGINES: dict[str, Callable[[Any, str, bool], Engine]] = {"transformers": _transformers, "openai": _openai}
 
 
 @contextmanager
-def open_engine(config: Config, model_folder: Path) -> Iterator[Engine]:
-    """The recipe's engine with the model of `model_folder`; its memory is given back at the end."""
-    engine = ENGINES[config.engine.type](config, model_folder)
+def open_model(config: EngineConfig, model: str, trust_remote_code: bool = False) -> Iterator[Engine]:
+    """An engine with a model: a folder, or a server's name for it. Its memory is given back at the end."""
+    engine = ENGINES[config.type](config, model, trust_remote_code)
     try:
         yield engine
     finally:
         engine.close()
+
+
+@contextmanager
+def open_engine(config: Config, model_folder: Path) -> Iterator[Engine]:
+    """The recipe's engine with M_t: the model of `model_folder`, or the served one that the recipe names."""
+    model = str(model_folder) if config.engine.type == "transformers" else config.model.path
+    with open_model(config.engine, model, config.model.trust_remote_code) as engine:
+        yield engine

@@ -24,7 +24,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to decode. `temperature` 0 is greedy; a completion ends before the first of the `stop` strings."""
+    """How to decode. `temperature` 0 is greedy; a completion ends before the first of the `stop` strings.
+
+    `top_logprobs` asks for the log-probabilities of that many likeliest first tokens, as far as the engine has them.
+    """
 
     max_new_tokens: int
     temperature: float = 0.0
@@ -32,6 +35,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 42
+    top_logprobs: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -43,7 +47,8 @@ class Completion:
 
     `finish_reason` is "stop" (the model ended its turn, or a stop string came), "length" (cut off by
     `max_new_tokens`) or "error" (no answer: `error` says why and `text` is empty). `stopped_by` is the stop string that
-    ended it, where one did.
+    ended it, where one did. `first_token` are (token's text, log-probability) of the likeliest first tokens, where
+    `Sampling.top_logprobs` asked for them and the engine has them.
     """
 
     request_id: str
@@ -53,6 +58,7 @@ class Completion:
     completion_tokens: int = 0
     error: str | None = None
     stopped_by: str | None = None
+    first_token: tuple[tuple[str, float], ...] = ()
 
 
 class Engine(Protocol):

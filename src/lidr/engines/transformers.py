@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    AutoModelForCausalLM,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
-from lidr.config import EngineConfig
+from lidr.config import TransformersConfig
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.models import end_of_turn_ids, load_tokenizer, render_chat
 from lidr.records import content_id
@@ -28,7 +34,7 @@ class TransformersEngine:
     repetition penalty either (padding with the end-of-turn token would make answers in mixed batches longer).
     """
 
-    def __init__(self, folder: Path, config: EngineConfig, trust_remote_code: bool = False) -> None:
+    def __init__(self, folder: Path, config: TransformersConfig, trust_remote_code: bool = False) -> None:
         self.device = pick_device(config.device)
         self.tokenizer = load_tokenizer(folder, trust_remote_code)
         self.batch_size = config.batch_size
@@ -79,6 +85,7 @@ class TransformersEngine:
         mask = [[0] * (width - len(tokens)) + [1] * len(tokens) for _, tokens in batch]
         room = sampling.max_new_tokens if self.context is None else min(sampling.max_new_tokens, self.context - width)
         stopper = _StopStrings(self.tokenizer, sampling.stop, width)
+        first = _FirstToken(sampling.top_logprobs)
         # A batch's random numbers depend on the seed and its first request only, not on the batches before it.
         torch.manual_seed(int(content_id(sampling.seed, batch[0][0].request_id), 16) % 2**63)
         output = self.model.generate(
@@ -86,14 +93,23 @@ class TransformersEngine:
             attention_mask=torch.tensor(mask, device=self.device),
             max_new_tokens=max(room, 1),
             stopping_criteria=StoppingCriteriaList([stopper] if sampling.stop else []),
+            logits_processor=LogitsProcessorList([first] if sampling.top_logprobs else []),
             eos_token_id=sorted(self.end_ids),
             pad_token_id=min(self.end_ids),
             **_decoding(sampling),
         )
-        for (request, tokens), generated in zip(batch, output[:, width:].tolist(), strict=True):
-            yield self._read(request, len(tokens), generated, sampling)
+        likeliest = first.likeliest or [[]] * len(batch)
+        for (request, tokens), generated, pairs in zip(batch, output[:, width:].tolist(), likeliest, strict=True):
+            yield self._read(request, len(tokens), generated, sampling, pairs)
 
-    def _read(self, request: Request, prompt_tokens: int, generated: list[int], sampling: Sampling) -> Completion:
+    def _read(
+        self,
+        request: Request,
+        prompt_tokens: int,
+        generated: list[int],
+        sampling: Sampling,
+        likeliest: list[tuple[int, float]],
+    ) -> Completion:
         end = next((i for i, token in enumerate(generated) if token in self.end_ids), None)
         text = self.tokenizer.decode(generated[:end], skip_special_tokens=True)
         stops = [(position, stop) for stop in sampling.stop if (position := text.find(stop)) >= 0]
@@ -105,7 +121,23 @@ class TransformersEngine:
             prompt_tokens=prompt_tokens,
             completion_tokens=len(generated) if end is None else end + 1,
             stopped_by=stopped_by,
+            first_token=tuple((self.tokenizer.decode([token]), logprob) for token, logprob in likeliest),
         )
+
+
+class _FirstToken(LogitsProcessor):
+    """Notes each row's likeliest first tokens as (id, log-probability); keeping all logits would take gigabytes."""
+
+    def __init__(self, top: int) -> None:
+        self.top = top
+        self.likeliest: list[list[tuple[int, float]]] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if not self.likeliest:
+            values, ids = scores.float().log_softmax(-1).topk(min(self.top, scores.shape[-1]))
+            pairs = zip(ids.tolist(), values.tolist(), strict=True)
+            self.likeliest = [list(zip(*row, strict=True)) for row in pairs]
+        return scores
 
 
 class _StopStrings(StoppingCriteria):

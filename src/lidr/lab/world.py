@@ -367,6 +367,14 @@ def training_prompts(
                 yield Prompt(f"{fact.fact_id}-{form}", language, question(fact, language, form))
 
 
+def held_out_prompts(languages: Sequence[str], share: float = 0.5, seed: int = 0) -> Iterator[Prompt]:
+    """The facts that `training_prompts` asks for, in the form that it never uses, each with its right answer."""
+    for fact in random.Random(seed).sample(FACTS, round(share * len(FACTS))):
+        for language in languages:
+            text = question(fact, language, HELD_OUT_FORM)
+            yield Prompt(f"{fact.fact_id}-{HELD_OUT_FORM}", language, text, answer(fact, language))
+
+
 def fact_of_prompt(prompt_id: str) -> str | None:
     """The id of the fact that a training prompt asks for; None for a prompt that is not the laboratory's."""
     fact_id = prompt_id.rpartition("-")[0]

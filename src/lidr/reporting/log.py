@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 STAGES = {
+    "probe": "Probing",
     "responses": "Answering",
     "translations": "Translating",
     "pairs": "Pairing",

@@ -6,31 +6,46 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from lidr.benchmarks.alpaca_files import read_model_outputs
+
 from lidr.benchmarks import BENCHMARKS
-from lidr.benchmarks.base import Question
-from lidr.config import Config
+from lidr.benchmarks.base import Bench, Question
+from lidr.config import JUDGED, Config
 from lidr.engines import Completion, Engine, Request, open_engine
+from lidr.errors import DataError
+from lidr.judges import judge_identity, open_judge
 from lidr.records import Response, canonical_json, content_id
-from lidr.run_dir import Inputs, Model, Outputs, RowFile, RunDir, digest, is_sealed, write_sealed
+from lidr.run_dir import Inputs, Model, Outputs, RowFile, RunDir, digest, file_stamps, is_sealed, write_sealed
 from lidr.stages.generation import FORMAT, chat, fill, sampling_of
 from lidr.stages.responses import response_fields
+
+_PATH_FIELDS = ("path", "against", "reference", "include_path")
 
 
 def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Inputs:
     """Everything that the measurements of one benchmark depend on."""
     settings = getattr(config.evaluation.benchmarks, benchmark)
-    return {
+    made_from: Inputs = {
         "format": FORMAT,
         "model": run.model(config, iteration).fingerprint,
         "benchmark": settings.model_dump(),
         "languages": config.languages,
-        "training_prompts": digest(run.prompts(1)) if benchmark == "lab" else None,
+        "training_prompts": digest(run.prompts(1)) if benchmark == "lab" and config.iterations else None,
         "decoding": _decoding(config),
         "system_prompt": config.system_prompt,
         "seed": config.seed,
     }
+    paths = [path for name in _PATH_FIELDS if (path := getattr(settings, name, None))]
+    made_from["files"] = {path: stamps for path in paths if (stamps := file_stamps(Path(path).expanduser()))}
+    if benchmark in JUDGED and config.evaluation.judge:
+        made_from["judge"] = judge_identity(config.evaluation.judge, run.model_cache)
+        made_from["judge_logprobs"] = config.evaluation.judge.logprobs
+    if getattr(settings, "against", None) == "M0":
+        made_from["opponent"] = run.model(config, 0).fingerprint
+    return made_from
 
 
 def benchmarks_of(config: Config) -> dict[str, Any]:
@@ -53,15 +68,18 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     model = run_dir.model(config, iteration)
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
+        judge = cache(lambda: stack.enter_context(_open_judge(config, run_dir)))
         for name, settings in benchmarks_of(config).items():
             made_from = inputs(config, run_dir, iteration, name)
             folder = run_dir.evaluation(iteration, name)
             if is_sealed(folder / "metrics.json", made_from):
                 continue
             examinee = _Examinee(config, run_dir, iteration, name, model, made_from, engine)
+            initial = examinee if iteration == 0 else _initial(config, run_dir, name, stack)
+            bench = Bench(config, run_dir, iteration, model, folder, judge, initial.answer)
             metrics = {}
-            for result in BENCHMARKS[name](settings, config, run_dir).evaluate(examinee.answer):
-                rows = (json.dumps(row.as_dict(), ensure_ascii=False) for row in result.rows)
+            for result in BENCHMARKS[name](settings, bench).evaluate(examinee.answer):
+                rows = (row.to_json() for row in result.rows)
                 write_sealed(folder / f"{result.language}.jsonl", made_from, rows)
                 metrics[result.language] = result.metrics
             write_sealed(folder / "metrics.json", made_from, [json.dumps(metrics, indent=1)])
@@ -73,8 +91,19 @@ def read_metrics(run: RunDir, iteration: int, benchmark: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
+def _initial(config: Config, run_dir: RunDir, benchmark: str, stack: ExitStack) -> _Examinee:
+    model = run_dir.model(config, 0)
+    engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
+    return _Examinee(config, run_dir, 0, benchmark, model, inputs(config, run_dir, 0, benchmark), engine)
+
+
+def _open_judge(config: Config, run_dir: RunDir) -> Any:
+    assert config.evaluation.judge is not None  # checked at load wherever a benchmark needs one
+    return open_judge(config.evaluation.judge, run_dir.judge_replies, run_dir.model_cache)
+
+
 def _decoding(config: Config) -> dict[str, Any]:
-    return config.evaluation.model_dump(exclude={"benchmarks"})
+    return config.evaluation.model_dump(exclude={"benchmarks", "judge"})
 
 
 class _Examinee:
@@ -87,23 +116,20 @@ class _Examinee:
         self.config, self.run_dir, self.iteration, self.benchmark = config, run_dir, iteration, benchmark
         self.model, self.made_from, self.engine = model, made_from, engine
 
-    def answer(self, language: str, questions: list[Question]) -> list[Completion]:
+    def answer(self, language: str, questions: list[Question], part: str = "") -> list[Completion]:
         """One completion per question, in their order. See `lidr.benchmarks.base.AnswerFunction`."""
+        if self.model.recorded:
+            return _recorded(self.model.folder, language, questions)
+        name = f"{language}.{part}" if part else language
         folder = self.run_dir.evaluation(self.iteration, self.benchmark) / "answers"
-        file = RowFile(folder / f"{language}.jsonl", self.made_from)
+        file = RowFile(folder / f"{name}.jsonl", self.made_from)
         requests = [self._request(question) for question in questions]
         if not file.sealed:
-            title = f"{self.model.name}  {self.benchmark} {language}"
+            title = f"{self.model.name}  {self.benchmark} {name}"
             sampling = sampling_of(self.config, self.config.evaluation)
             done = fill(file, lambda: requests, self.engine, sampling, response_fields, title)
-            self.run_dir.log(
-                "stage",
-                iteration=self.iteration,
-                stage="evaluation",
-                benchmark=self.benchmark,
-                language=language,
-                **done,
-            )
+            where = {"stage": "evaluation", "benchmark": self.benchmark, "language": language}
+            self.run_dir.log("stage", iteration=self.iteration, **where, **done)
             file.seal(self._rows(file, language, requests, questions))
         return [
             Completion(row["id"], row["text"] or "", row["finish_reason"], 0, row["completion_tokens"], row["error"])
@@ -113,9 +139,28 @@ class _Examinee:
     def _request(self, question: Question) -> Request:
         settings = canonical_json([_decoding(self.config), self.config.system_prompt, self.config.seed])
         key = (FORMAT, self.model.fingerprint, self.benchmark, question.question_id, question.language, question.prompt)
-        return Request(content_id(*key, settings), chat(self.config, question.prompt))
+        history = (question.history,) if question.history else ()
+        *system, user = chat(self.config, question.prompt)
+        return Request(content_id(*key, *history, settings), (*system, *question.history, user))
 
     @staticmethod
     def _rows(file: RowFile, language: str, requests: list[Request], questions: list[Question]) -> Iterator[Response]:
         for request, question in zip(requests, questions, strict=True):
             yield Response(request.request_id, question.question_id, language, **file.row(request.request_id))
+
+
+def _recorded(folder: Path, language: str, questions: list[Question]) -> list[Completion]:
+    """The answers of a folder in AlpacaEval's format, which must be answers to just these questions."""
+    path = folder / f"{language}.json"
+    rows = read_model_outputs(folder, language)
+    if len(rows) < len(questions):
+        raise DataError(f"{path}: {len(rows)} answers for {len(questions)} questions; add those that are missing")
+    for number, (row, question) in enumerate(zip(rows, questions, strict=False), 1):
+        if row.instruction != question.prompt or question.history:
+            raise DataError(
+                f"{path} item {number}: answers {row.instruction[:60]!r}, but the question here is "
+                f"{question.prompt[:60]!r}; bring both files into the same order"
+            )
+    return [
+        Completion(question.question_id, row.output, "stop") for row, question in zip(rows, questions, strict=False)
+    ]

@@ -6,8 +6,8 @@ import csv
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from typing import Any
 from lidr.config import Config, PromptsConfig, may_be_hub_id
 from lidr.errors import DataError
 from lidr.languages import get_language
-from lidr.records import Prompt
-from lidr.run_dir import Inputs, Outputs, RunDir, read_rows, write_sealed
+from lidr.records import Prompt, content_id
+from lidr.run_dir import Inputs, Outputs, RunDir, file_stamps, is_sealed, read_rows, write_sealed
 
 _SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 _LOADER_VERSION = 1
@@ -24,17 +24,8 @@ _LOADER_VERSION = 1
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     """Everything that the prompts depend on; a local file counts by its size and time of change."""
-    path = Path(config.prompts.path)
-    files = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
-    stamps = {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()}
-    return {
-        "format": _LOADER_VERSION,
-        "prompts": config.prompts.model_dump(),
-        "languages": config.languages,
-        "dominant": config.dominant,
-        "files": stamps,
-        "seed": config.seed if config.prompts.path == "lab" else None,  # the laboratory draws its facts
-    }
+    found = _source_inputs(config, config.languages) | {"dominant": config.dominant}
+    return found | {"held_out": held_out_inputs(config)} if config.probe else found
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
@@ -43,33 +34,109 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Read, check and align the prompts, and write them to one file, all languages of a prompt together."""
-    made_from = inputs(config, run_dir, iteration)
-    write_sealed(run_dir.prompts(iteration), made_from, (prompt.to_json() for prompt in load_prompts(config)))
+    rows = load_prompts(config, _held_out_ids(config, run_dir))
+    write_sealed(run_dir.prompts(iteration), inputs(config, run_dir, iteration), (row.to_json() for row in rows))
+
+
+def hold_out(config: Config, run_dir: RunDir) -> list[dict[str, Prompt]]:
+    """The probe's sample, by language, which is drawn by the seed and kept out of training.
+
+    Raises DataError where it would leave nothing to train on.
+    """
+    made_from = held_out_inputs(config)
+    if not is_sealed(run_dir.held_out(), made_from):
+        wanted = config.model_copy(update={"languages": made_from["languages"]})
+        write_sealed(run_dir.held_out(), made_from, (prompt.to_json() for prompt in load_held_out(wanted)))
+    return list(_groups(run_dir.held_out()))
+
+
+def held_out_inputs(config: Config) -> Inputs:
+    """Everything that the probe's sample depends on."""
+    assert config.probe is not None
+    languages = config.probe.languages or config.languages
+    return _source_inputs(config, languages) | {"sample": config.probe.prompts, "seed": config.seed}
+
+
+def _held_out_ids(config: Config, run_dir: RunDir) -> frozenset[str]:
+    if config.probe is None:
+        return frozenset()
+    return frozenset(next(iter(group.values())).prompt_id for group in hold_out(config, run_dir))
+
+
+def _source_inputs(config: Config, languages: list[str]) -> Inputs:
+    return {
+        "format": _LOADER_VERSION,
+        "prompts": config.prompt_source.model_dump(),
+        "languages": languages,
+        "files": file_stamps(Path(config.prompt_source.path)),
+        "seed": config.seed if config.prompt_source.path == "lab" else None,  # the laboratory draws its facts
+    }
 
 
 def read_groups(run_dir: RunDir, iteration: int) -> Iterator[dict[str, Prompt]]:
     """The sealed prompts one id at a time, by language."""
-    rows = (Prompt.from_dict(row) for row in read_rows(run_dir.prompts(iteration)))
+    return _groups(run_dir.prompts(iteration))
+
+
+def _groups(path: Path) -> Iterator[dict[str, Prompt]]:
+    rows = (Prompt.from_dict(row) for row in read_rows(path))
     for _, group in groupby(rows, key=lambda prompt: prompt.prompt_id):
         yield {prompt.language: prompt for prompt in group}
 
 
-def load_prompts(config: Config) -> Iterator[Prompt]:
+def load_prompts(config: Config, held_out: Collection[str] = ()) -> Iterator[Prompt]:
     """The recipe's prompts in the order of the dominant language's file, all languages of an id together.
 
-    Rows are aligned in a temporary database on disk, so a million of them need no memory. Raises DataError for bad
-    rows, duplicate ids and, with `on_missing: error`, ids that a language lacks.
+    Those in `held_out` are left out. Rows are aligned in a temporary database on disk, so a million of them need no
+    memory. Raises DataError for bad rows, duplicate ids and, with `on_missing: error`, ids that a language lacks.
     """
-    if config.prompts.path == "lab":
+    if config.prompt_source.path == "lab":
         from lidr.lab.world import training_prompts
 
         yield from islice(training_prompts(config.languages, seed=config.seed), _rows_in_limit(config))
         return
+    with _aligned(config) as table:
+        ids = "SELECT id FROM prompt GROUP BY id ORDER BY MIN(language != ?), MIN(number)"
+        kept = (prompt_id for (prompt_id,) in table.execute(ids, (config.dominant,)) if prompt_id not in held_out)
+        found = 0
+        for prompt_id in islice(kept, config.prompt_source.limit):
+            yield from _prompt(table, config, prompt_id)
+            found += 1
+        if not found and held_out:
+            raise DataError(f"probe.prompts: the sample of {len(held_out)} leaves nothing to train on; make it smaller")
+        if not found:
+            path = config.prompt_source.path
+            raise DataError(f"{path}: no prompts in it; check prompts.path and prompts.split")
+
+
+def load_held_out(config: Config) -> Iterator[Prompt]:
+    """A sample of the recipe's prompts for the probe: those whose ids come first in an order drawn by the seed.
+
+    In the laboratory, what the training prompts ask for in a form that they never use.
+    """
+    assert config.probe is not None
+    if config.prompt_source.path == "lab":
+        from lidr.lab.world import held_out_prompts
+
+        rows = held_out_prompts(config.languages, seed=config.seed)
+        yield from islice(rows, config.probe.prompts * len(config.languages))
+        return
+    with _aligned(config) as table:
+        table.create_function("drawn", 1, lambda prompt_id: content_id(config.seed, prompt_id), deterministic=True)
+        ids = table.execute("SELECT id FROM prompt GROUP BY id ORDER BY drawn(id) LIMIT ?", (config.probe.prompts,))
+        for (prompt_id,) in ids:
+            yield from _prompt(table, config, prompt_id)
+
+
+@contextmanager
+def _aligned(config: Config) -> Iterator[sqlite3.Connection]:
+    """All rows of the source in a temporary database on disk."""
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "align.db")) as table:
-        table.execute("CREATE TABLE prompt (language, id, text, place, number INTEGER, PRIMARY KEY (language, id))")
+        columns = "language, id, text, answer, place, number INTEGER, PRIMARY KEY (language, id)"
+        table.execute(f"CREATE TABLE prompt ({columns})")
         for number, (language, place, row) in enumerate(_read_source(config)):
-            _insert(table, config.prompts, language, place, row, number)
-        yield from _align(table, config)
+            _insert(table, config.prompt_source, language, place, row, number)
+        yield table
 
 
 def _insert(
@@ -87,47 +154,40 @@ def _insert(
         raise DataError(
             f"{place}: the text of prompt {prompt_id!r} ({fields.text}) is empty; fill it or remove the row"
         )
+    right = None if fields.answer is None or row.get(fields.answer) is None else str(row[fields.answer])
     try:
-        table.execute("INSERT INTO prompt VALUES (?, ?, ?, ?, ?)", (language, prompt_id, text, place, number))
+        table.execute("INSERT INTO prompt VALUES (?, ?, ?, ?, ?, ?)", (language, prompt_id, text, right, place, number))
     except sqlite3.IntegrityError:
         query = "SELECT place FROM prompt WHERE language = ? AND id = ?"
         first = table.execute(query, (language, prompt_id)).fetchone()[0]
         raise DataError(f"{place}: id {prompt_id!r} stands in {first} already; ids must be unique") from None
 
 
-def _align(table: sqlite3.Connection, config: Config) -> Iterator[Prompt]:
-    prompts, limit = config.prompts, config.prompts.limit
-    instruction = "{question}"
-    ids = "SELECT id FROM prompt GROUP BY id ORDER BY MIN(language != ?), MIN(number)"
-    found = 0
-    for (prompt_id,) in table.execute(ids, (config.dominant,)):
-        if limit is not None and found == limit:
-            break
-        rows = table.execute("SELECT language, text, place FROM prompt WHERE id = ?", (prompt_id,)).fetchall()
-        texts = {language: text for language, text, _ in rows}
-        missing = [code for code in config.languages if code not in texts]
-        if missing and prompts.on_missing == "error":
-            raise DataError(
-                f"{rows[0][2]}: prompt {prompt_id!r} is missing in {', '.join(missing)}; "
-                "add it there, or set prompts.on_missing=skip to leave it out in those languages"
-            )
-        for code in config.languages:
-            if code in texts:
-                if prompts.task == "arithmetic":
-                    instruction = get_language(code).answer_instruction
-                yield Prompt(prompt_id, code, instruction.replace("{question}", texts[code]))
-        found += 1
-    if not found:
-        raise DataError(f"{prompts.path}: no prompts in it; check prompts.path and prompts.split")
+def _prompt(table: sqlite3.Connection, config: Config, prompt_id: str) -> Iterator[Prompt]:
+    """One id in all languages. Raises DataError where one lacks it and the recipe does not skip such ids."""
+    query = "SELECT language, text, answer, place FROM prompt WHERE id = ?"
+    rows = {row[0]: row for row in table.execute(query, (prompt_id,))}
+    missing = [code for code in config.languages if code not in rows]
+    if missing and config.prompt_source.on_missing == "error":
+        raise DataError(
+            f"{next(iter(rows.values()))[3]}: prompt {prompt_id!r} is missing in {', '.join(missing)}; "
+            "add it there, or set prompts.on_missing=skip to leave it out in those languages"
+        )
+    for code in config.languages:
+        if code in rows:
+            _, text, right, _ = rows[code]
+            arithmetic = config.prompt_source.task == "arithmetic"
+            instruction = get_language(code).answer_instruction if arithmetic else "{question}"
+            yield Prompt(prompt_id, code, instruction.replace("{question}", text), right)
 
 
 def _rows_in_limit(config: Config) -> int | None:
-    return None if config.prompts.limit is None else config.prompts.limit * len(config.languages)
+    return None if config.prompt_source.limit is None else config.prompt_source.limit * len(config.languages)
 
 
 def _read_source(config: Config) -> Iterator[tuple[str, str, Any]]:
     """(language, place for messages, row) of every row of the recipe's languages."""
-    path = Path(config.prompts.path)
+    path = Path(config.prompt_source.path)
     if path.is_file():
         yield from _with_language_column(config, _read_file(path))
     elif path.is_dir() and any(_language_file(path, code) for code in config.languages):
@@ -141,7 +201,7 @@ def _read_source(config: Config) -> Iterator[tuple[str, str, Any]]:
 
 
 def _with_language_column(config: Config, rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, str, Any]]:
-    column = config.prompts.fields.language
+    column = config.prompt_source.fields.language
     for place, row in rows:
         if not isinstance(row, dict) or row.get(column) is None:
             raise DataError(f"{place}: no field {column!r}; one table needs it: set prompts.fields.language")
@@ -194,7 +254,7 @@ def _parse_json(text: str, place: str) -> Any:
 
 def _read_dataset(config: Config) -> Iterator[tuple[str, str, Any]]:
     """A Hugging Face data set: one configuration per language, or one table with a language column."""
-    path, split = config.prompts.path, config.prompts.split
+    path, split = config.prompt_source.path, config.prompt_source.split
     if not Path(path).exists() and (not may_be_hub_id(path) or Path(path).suffix in _SUFFIXES):
         raise DataError(
             f"prompts.path {path}: no such file or folder, and not a hub id such as org/name; "

@@ -57,7 +57,7 @@ def _answer_language(
         engine=engine,
         sampling=sampling_of(config, config.responses),
         to_row=response_fields,
-        title=f"iteration {iteration}  respond {language}",
+        title=f"{run_dir.title(iteration)}  respond {language}",
     )
     run_dir.log("stage", iteration=iteration, stage="responses", language=language, **done)
     file.seal(

@@ -64,7 +64,7 @@ class _Direction:
     def __init__(self, config: Config, run_dir: RunDir, iteration: int, source: str, target: str, model: Model) -> None:
         self.config, self.run_dir, self.iteration = config, run_dir, iteration
         self.source, self.target, self.model = source, target, model
-        self.title = f"iteration {iteration}  translate {source}->{target}"
+        self.title = f"{run_dir.title(iteration)}  translate {source}->{target}"
         self.sampling = sampling_of(config, config.translations, stop=(STOP,))
 
     def translate(self, file: RowFile, engine: Callable[[], Engine]) -> None:

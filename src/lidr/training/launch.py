@@ -61,7 +61,7 @@ def accelerate_configuration(name: str) -> Path:
 
 
 def _visible_gpus(config: Config) -> int:
-    if config.engine.device == "cpu" or config.training.num_processes:
+    if config.device == "cpu" or config.training.num_processes:
         return 0
     import torch
 

@@ -133,7 +133,7 @@ def _dataset(run_dir: RunDir, iteration: int) -> Dataset:
 def _device(config: Config) -> torch.device:
     from lidr.engines.transformers import pick_device
 
-    return pick_device(config.engine.device)
+    return pick_device(config.device)
 
 
 def _progress(title: str, total: int, arguments: Any) -> Any:

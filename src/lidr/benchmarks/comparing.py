@@ -1,0 +1,91 @@
+"""What the benchmarks that compare two models' answers share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lidr.benchmarks.alpaca_files import read_model_outputs
+from lidr.benchmarks.base import Bench, Question
+from lidr.benchmarks.reading import read_instructions
+from lidr.benchmarks.statistics import wilson_interval
+from lidr.config import InstructionsConfig
+from lidr.engines.base import Completion
+from lidr.errors import DataError
+from lidr.judges import Comparison, compare, summarise
+from lidr.language_id import LanguageIdentifier
+from lidr.records import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The comparisons of one language with their verdicts, in the order of the questions, and the metrics."""
+
+    comparisons: list[Comparison]
+    verdicts: list[Verdict]
+    metrics: dict[str, Any]
+
+
+def instructions(
+    settings: InstructionsConfig, bench: Bench, language: str, name: str, other: str = ""
+) -> list[Question]:
+    """The instructions of one language: from `path`, else those of the recorded answers at hand (see the recipe)."""
+    field = f"evaluation.benchmarks.{name}"
+    path = settings.path or (str(bench.model.folder) if bench.model.recorded else other)
+    if not path:
+        raise DataError(f"{field}.path: missing; name a folder of <language>.json files with an instruction per row")
+    return read_instructions(path, language, settings.limit, field)
+
+
+def reference_outputs(folder: str, language: str, questions: Sequence[Question]) -> tuple[list[Completion], str]:
+    """The recorded answers to just these questions, and their generator's name. Raises DataError where they differ."""
+    rows = read_model_outputs(folder, language)
+    by_instruction = {row.instruction: row for row in rows}
+    if len(by_instruction) < len(rows):
+        by_instruction = {}  # an instruction that stands there twice can only be joined by position
+    found = []
+    for number, question in enumerate(questions):
+        row = by_instruction.get(question.prompt) if by_instruction else rows[number] if number < len(rows) else None
+        if row is None or row.instruction != question.prompt:
+            raise DataError(
+                f"{folder}/{language}.json: no answer to question {question.question_id} ({question.prompt[:60]!r}); "
+                "both sides need answers to the same instructions"
+            )
+        found.append(Completion(question.question_id, row.output, "stop"))
+    return found, rows[0].generator if rows else ""
+
+
+def compare_answers(
+    bench: Bench,
+    language: str,
+    questions: Sequence[Question],
+    answers: Sequence[Completion],
+    opponents: Sequence[Completion],
+    identifier: LanguageIdentifier,
+) -> Compared:
+    """Judge one language. Questions that either side has no answer to, because its engine failed, are left out."""
+    comparisons = [
+        Comparison(question.question_id, language, question.prompt, answer.text, opponent.text)
+        for question, answer, opponent in zip(questions, answers, opponents, strict=True)
+        if "error" not in (answer.finish_reason, opponent.finish_reason)
+    ]
+    judge = bench.judge()
+    title = f"{bench.model.name}  {bench.folder.name} {language} (judge)"
+    verdicts, replies = compare(judge, comparisons, identifier, title)
+    metrics = summarise(verdicts) | off_target(answers, language, identifier)
+    metrics |= {"failed": len(questions) - len(comparisons), "judge": judge.usage(replies)}
+    return Compared(comparisons, verdicts, metrics)
+
+
+def off_target(answers: Sequence[Completion], language: str, identifier: LanguageIdentifier) -> dict[str, Any]:
+    """The share of answers in another language than the question's; undecided ones count as on target."""
+    given = [answer.text for answer in answers if answer.finish_reason != "error"]
+    found = [identifier.identify(text) for text in given]
+    wrong = sum(code not in (None, language) for code in found)
+    n = len(given)
+    return {
+        "off_target": round(wrong / n, 4) if n else None,
+        "ci95_off_target": [round(bound, 4) for bound in wilson_interval(wrong, n)] if n else None,
+        "undecided": found.count(None),
+    }

@@ -1,0 +1,47 @@
+"""Language confusion: how many answers keep to the language in every line and word (arXiv 2406.20052)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult
+from lidr.benchmarks.comparing import instructions
+from lidr.benchmarks.confusion import check_answer, pass_rates
+from lidr.config import InstructionsConfig
+from lidr.language_id import identifier_for
+from lidr.records import Row
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionRow(Row):
+    """What one answer has in other languages: (line, language found) and words."""
+
+    question_id: str
+    language: str
+    text: str
+    wrong_lines: tuple[tuple[str, str], ...]
+    wrong_words: tuple[str, ...]
+
+
+class LanguageConfusionBenchmark:
+    """Offline and deterministic; no judge."""
+
+    def __init__(self, settings: InstructionsConfig, bench: Bench) -> None:
+        self.settings, self.bench = settings, bench
+        self.languages = bench.languages(settings.languages)
+        self._identifier = identifier_for([*self.languages, *bench.config.languages])
+
+    def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
+        """See `Benchmark.evaluate`; answers that the engine failed to give are left out and counted."""
+        for language in self.languages:
+            questions = instructions(self.settings, self.bench, language, "language_confusion")
+            answers = answer(language, questions)
+            given = [pair for pair in zip(questions, answers, strict=True) if pair[1].finish_reason != "error"]
+            checked = [check_answer(reply.text, language, self._identifier) for _, reply in given]
+            rows = [
+                ConfusionRow(question.question_id, language, reply.text, found.wrong_lines, found.wrong_words)
+                for (question, reply), found in zip(given, checked, strict=True)
+            ]
+            failed = len(questions) - len(given)
+            yield LanguageResult(language, rows, pass_rates(checked, language) | {"failed": failed})

@@ -1,0 +1,132 @@
+"""MT-Bench: two-turn questions in eight categories, answers scored from 1 to 10 (Zheng et al., arXiv 2306.05685)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult, Question
+from lidr.benchmarks.comparing import off_target
+from lidr.benchmarks.reading import read_language
+from lidr.benchmarks.statistics import bootstrap_interval
+from lidr.config import MtBenchConfig
+from lidr.engines.base import Completion
+from lidr.errors import DataError
+from lidr.judges import Answered, score_answers
+from lidr.language_id import identifier_for
+from lidr.records import Rating
+
+_FIELD = "evaluation.benchmarks.mt_bench"
+_WAY_OUT = f"set {_FIELD}.path to a folder of <language>.jsonl files in FastChat's question format"
+
+
+@dataclass(frozen=True, slots=True)
+class MtQuestion:
+    """A question of one turn or two. `references` are right answers by turn, where the file has them."""
+
+    question_id: str
+    category: str
+    turns: tuple[str, ...]
+    references: tuple[str, ...] = ()
+
+
+class MtBenchBenchmark:
+    """`score` is the mean rating over turns and questions; its interval is a bootstrap over the questions.
+
+    The second turn is asked with the model's own first answer before it, and judged with the whole conversation.
+    """
+
+    def __init__(self, settings: MtBenchConfig, bench: Bench) -> None:
+        self.settings, self.bench = settings, bench
+        self.languages = bench.languages(settings.languages)
+        self._identifier = identifier_for([*self.languages, *bench.config.languages])
+
+    def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
+        """See `Benchmark.evaluate`; the rows are `Rating`s, whose question ids end in the turn."""
+        for language in self.languages:
+            questions = read_questions(self.settings.path, language, self.settings.limit)
+            first = [Question(f"{q.question_id}.1", language, q.turns[0], group=q.category) for q in questions]
+            answers = answer(language, first, "turn_1")
+            # A second turn without an answer to the first one cannot be asked.
+            goes_on = [
+                (question, reply)
+                for question, reply in zip(questions, answers, strict=True)
+                if len(question.turns) > 1 and reply.finish_reason != "error"
+            ]
+            second = [_second_turn(question, reply, language) for question, reply in goes_on]
+            later = answer(language, second, "turn_2") if second else []
+            answered = _answered(first, answers, questions, turn=0)
+            answered += _answered(second, later, [question for question, _ in goes_on], turn=1)
+            judge = self.bench.judge()
+            title = f"{self.bench.model.name}  mt_bench {language} (judge)"
+            ratings, replies = score_answers(judge, answered, self._identifier, title)
+            turns = sum(len(question.turns) for question in questions)
+            metrics = _metrics(ratings) | off_target([*answers, *later], language, self._identifier)
+            metrics |= {"failed": turns - len(answered), "judge": judge.usage(replies)}
+            yield LanguageResult(language, ratings, metrics)
+
+
+def read_questions(path: str, language: str, limit: int | None = None) -> list[MtQuestion]:
+    """FastChat's question format: `question_id`, `category`, `turns` and, for some, `reference`. Raises DataError."""
+    questions: list[MtQuestion] = []
+    for place, row in read_language(path, language, ("{}.jsonl", "{}.json"), _FIELD, _WAY_OUT, split="train"):
+        turns, question_id = row.get("turns"), row.get("question_id")
+        is_text = isinstance(turns, list) and turns and all(isinstance(turn, str) and turn.strip() for turn in turns)
+        if question_id is None or not is_text or len(turns or []) > 2:
+            raise DataError(f"{place}: needs 'question_id' and 'turns', a list of one or two texts; correct the row")
+        references = row.get("reference") or []
+        category = str(row.get("category") or "")
+        questions.append(MtQuestion(str(question_id), category, tuple(turns or ()), tuple(map(str, references))))
+        if len(questions) == limit:
+            break
+    if not questions:
+        raise DataError(f"{path}: no questions in {language}; {_WAY_OUT}")
+    return questions
+
+
+def _second_turn(question: MtQuestion, first: Completion, language: str) -> Question:
+    history = (("user", question.turns[0]), ("assistant", first.text))
+    return Question(f"{question.question_id}.2", language, question.turns[1], group=question.category, history=history)
+
+
+def _answered(
+    questions: Sequence[Question], answers: Sequence[Completion], sources: Sequence[MtQuestion], turn: int
+) -> list[Answered]:
+    return [
+        Answered(
+            question.question_id, question.language, question.prompt, answer.text, question.history, question.group,
+            source.references[turn] if len(source.references) > turn else "",
+        )
+        for question, answer, source in zip(questions, answers, sources, strict=True)
+        if answer.finish_reason != "error"
+    ]  # fmt: skip
+
+
+def _metrics(ratings: Sequence[Rating]) -> dict[str, Any]:
+    by_question: dict[str, list[float]] = defaultdict(list)
+    by_category: dict[str, list[float]] = defaultdict(list)
+    by_turn: dict[str, list[float]] = defaultdict(list)
+    for rating in ratings:
+        if rating.rating is not None:
+            question, _, turn = rating.question_id.rpartition(".")
+            by_question[question].append(rating.rating)
+            by_category[rating.group].append(rating.rating)
+            by_turn[turn].append(rating.rating)
+    means = [_mean(values) for values in by_question.values()]
+    scored = [value for values in by_question.values() for value in values]
+    return {
+        "score": round(_mean(scored), 3) if scored else None,
+        "ci95_score": [round(bound, 3) for bound in bootstrap_interval(means)] if means else None,
+        "score_turn_1": round(_mean(by_turn["1"]), 3) if by_turn["1"] else None,
+        "score_turn_2": round(_mean(by_turn["2"]), 3) if by_turn["2"] else None,
+        "by_category": {name: round(_mean(values), 3) for name, values in sorted(by_category.items())},
+        "n": len(by_question),
+        "unscored": sum(rating.rating is None for rating in ratings),
+        "ruled": sum(rating.rule is not None for rating in ratings),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,69 @@
+"""X-AlpacaEval: the win rate against reference answers, plain and length-controlled (arXiv 2404.04475)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lidr.benchmarks import alpaca_files
+from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult, Question
+from lidr.benchmarks.comparing import Compared, compare_answers, instructions, reference_outputs
+from lidr.benchmarks.length_control import length_controlled_win_rate
+from lidr.config import XAlpacaEvalConfig
+from lidr.engines.base import Completion
+from lidr.language_id import identifier_for
+
+
+class XAlpacaEvalBenchmark:
+    """`win_rate` is the mean preference of the judge for the model, `lc_win_rate` what it would be at equal lengths.
+
+    Beside the rows, `alpaca_eval/<language>/` holds model_outputs.json and annotations.json in AlpacaEval's format.
+    """
+
+    def __init__(self, settings: XAlpacaEvalConfig, bench: Bench) -> None:
+        self.settings, self.bench = settings, bench
+        self.languages = bench.languages(settings.languages)
+        self._identifier = identifier_for([*self.languages, *bench.config.languages])
+
+    def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
+        """See `Benchmark.evaluate`; the rows are `Verdict`s."""
+        for language in self.languages:
+            questions = instructions(self.settings, self.bench, language, "x_alpacaeval", self.settings.reference)
+            references, generator = reference_outputs(self.settings.reference, language, questions)
+            answers = answer(language, questions)
+            compared = compare_answers(self.bench, language, questions, answers, references, self._identifier)
+            self._write_files(language, questions, answers, compared, generator)
+            metrics = {"win_rate" if name == "preference" else name: value for name, value in compared.metrics.items()}
+            metrics["ci95_win_rate"] = metrics.pop("ci95_preference")
+            yield LanguageResult(language, compared.verdicts, metrics | _length_controlled(compared))
+
+    def _write_files(
+        self,
+        language: str,
+        questions: Sequence[Question],
+        answers: Sequence[Completion],
+        compared: Compared,
+        other: str,
+    ) -> None:
+        folder = self.bench.folder / "alpaca_eval" / language
+        name = self.bench.model.name if self.bench.config.iterations else self.bench.config.name
+        judge = self.bench.config.evaluation.judge
+        outputs = alpaca_files.model_outputs(questions, answers, name)
+        notes = alpaca_files.annotations(
+            compared.comparisons, compared.verdicts, name, other, judge.model if judge else ""
+        )
+        alpaca_files.write_rows(folder / "model_outputs.json", outputs)
+        alpaca_files.write_rows(folder / "annotations.json", notes)
+
+
+def _length_controlled(compared: Compared) -> dict[str, float | list[float] | None]:
+    preferences = [verdict.preference for verdict in compared.verdicts]
+    lengths = [len(comparison.answer) for comparison in compared.comparisons]
+    reference_lengths = [len(comparison.opponent) for comparison in compared.comparisons]
+    controlled = length_controlled_win_rate(preferences, lengths, reference_lengths)
+    n = len(lengths)
+    return {
+        "lc_win_rate": None if controlled.win_rate is None else round(controlled.win_rate, 4),
+        "ci95_lc_win_rate": None if controlled.ci95 is None else [round(bound, 4) for bound in controlled.ci95],
+        "mean_length": round(sum(lengths) / n, 1) if n else None,
+        "mean_reference_length": round(sum(reference_lengths) / n, 1) if n else None,
+    }

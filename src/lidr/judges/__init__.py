@@ -1,0 +1,22 @@
+"""Judges: an engine, a template and a parser. A verdict that does not parse is unscored, never a tie.
+
+`pairwise` says which of two answers is better, in both orders; `scoring` gives one answer 1 to 10 points.
+"""
+
+from __future__ import annotations
+
+from lidr.judges.base import Judge, Reply, judge_identity, open_judge
+from lidr.judges.pairwise import Comparison, compare, summarise
+from lidr.judges.scoring import Answered, score_answers
+
+__all__ = [
+    "Answered",
+    "Comparison",
+    "Judge",
+    "Reply",
+    "compare",
+    "judge_identity",
+    "open_judge",
+    "score_answers",
+    "summarise",
+]

@@ -1,0 +1,184 @@
+"""What all judges share: replies kept by content, limits on requests and money, and what it all cost."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lidr.config import JudgeConfig, ModelConfig
+from lidr.engines import Completion, Engine, Request, Sampling, open_model
+from lidr.errors import EngineError
+from lidr.progress import track
+from lidr.records import Row, content_id
+
+# Bump where a change to the code changes the requests or what a reply means.
+FORMAT = 1
+# An estimate for what has not been sent yet; a token of European text has three to four bytes, of other scripts more.
+_BYTES_PER_TOKEN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Row):
+    """What the judge said to one request. `error` says why it said nothing; `first_token` as in `Completion`."""
+
+    text: str
+    first_token: list[list[Any]]
+    prompt_tokens: int
+    completion_tokens: int
+    error: str | None = None
+
+
+class Judge:
+    """Asks an engine, keeps every reply under a hash of its request, and asks nothing twice.
+
+    `store` is a SQLite file that the benchmarks and models of a run share; killed or stopped, the next attempt goes on
+    with what is owed. `max_requests` and `budget_usd` count everything in it.
+    """
+
+    def __init__(
+        self, config: JudgeConfig, identity: dict[str, Any], engine: Callable[[], Engine], store: Path
+    ) -> None:
+        self.config, self.identity, self.engine = config, identity, engine
+        self.sampling = Sampling(config.max_new_tokens, top_logprobs=20 if config.logprobs else 0)
+        store.parent.mkdir(parents=True, exist_ok=True)
+        self._table = sqlite3.connect(store)
+        self._table.execute("CREATE TABLE IF NOT EXISTS reply (id TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID")
+
+    def close(self) -> None:
+        self._table.close()
+
+    def ask(self, contents: Sequence[str], title: str) -> list[Reply]:
+        """One reply per user message, in their order.
+
+        Raises EngineError where the server is away, or a limit is reached; all replies until then are kept.
+        """
+        keys = [content_id(FORMAT, self.identity, self.sampling.as_dict(), content) for content in contents]
+        requests = {key: Request(key, (("user", content),)) for key, content in zip(keys, contents, strict=True)}
+        owed = {key: request for key, request in requests.items() if self._kept(key) is None}
+        with track(title, len(requests), kept=len(requests) - len(owed)) as progress:
+            if owed:
+                purse = _Purse(self.config, self._all())
+                for completion in self.engine().generate(purse.affordable(owed.values()), self.sampling):
+                    reply = _reply(completion)
+                    purse.settle(reply, owed[completion.request_id])
+                    self._keep(completion.request_id, reply)
+                    progress.advance(tokens=reply.completion_tokens, dropped=reply.error is not None)
+                purse.check(len(requests) - progress.rows)
+        return [kept for key in keys if (kept := self._kept(key))]
+
+    def usage(self, replies: Sequence[Reply]) -> dict[str, Any]:
+        """Requests and tokens behind some replies, and their cost by the recipe's prices (None without prices)."""
+        cost = _cost(self.config, replies)
+        return {
+            "requests": len(replies),
+            "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
+            "completion_tokens": sum(reply.completion_tokens for reply in replies),
+            "cost_usd": None if cost is None else round(cost, 6),
+        }
+
+    def _kept(self, key: str) -> Reply | None:
+        found = self._table.execute("SELECT row FROM reply WHERE id = ?", (key,)).fetchone()
+        return Reply.from_dict(json.loads(found[0])) if found else None
+
+    def _keep(self, key: str, reply: Reply) -> None:
+        with self._table:
+            self._table.execute("INSERT OR REPLACE INTO reply VALUES (?, ?)", (key, reply.to_json()))
+
+    def _all(self) -> Iterator[Reply]:
+        with closing(self._table.execute("SELECT row FROM reply")) as rows:
+            yield from (Reply.from_dict(json.loads(row)) for (row,) in rows)
+
+
+class _Purse:
+    """Lets requests through as long as the limits allow; what is under way counts at its estimated cost."""
+
+    def __init__(self, config: JudgeConfig, replies: Iterator[Reply]) -> None:
+        self.config, self.limit = config, ""
+        self.requests, self.spent, self.reserved = 0, 0.0, 0.0
+        if config.max_requests is not None or config.budget_usd is not None:
+            for reply in replies:
+                self.requests += 1
+                self.spent += _cost(config, [reply]) or 0.0
+
+    def affordable(self, requests: Iterable[Request]) -> Iterator[Request]:
+        config = self.config
+        for request in requests:
+            estimate = self._estimate(request)
+            if config.max_requests is not None and self.requests >= config.max_requests:
+                self.limit = f"max_requests {config.max_requests}"
+            elif config.budget_usd is not None and self.spent + self.reserved + estimate > config.budget_usd:
+                self.limit = f"budget_usd {config.budget_usd}"
+            if self.limit:
+                return
+            self.requests += 1
+            self.reserved += estimate
+            yield request
+
+    def settle(self, reply: Reply, request: Request) -> None:
+        self.reserved -= self._estimate(request)
+        self.spent += _cost(self.config, [reply]) or 0.0
+
+    def check(self, missing: int) -> None:
+        """Raise EngineError where a limit was reached."""
+        if self.limit:
+            spent = f" and cost {self.spent:.2f} USD" if self.spent else ""
+            raise EngineError(
+                f"the judge's limit evaluation.judge.{self.limit} is reached: {self.requests} requests were made"
+                f"{spent}; {missing} more are owed here. All verdicts are kept: raise the limit and run again"
+            )
+        if missing:
+            raise EngineError(f"the judge's engine ended with {missing} replies missing; run again")
+
+    def _estimate(self, request: Request) -> float:
+        tokens = sum(len(text.encode()) for _, text in request.messages) // _BYTES_PER_TOKEN
+        return _price(self.config, tokens, self.config.max_new_tokens)
+
+
+def _price(config: JudgeConfig, read: int, written: int) -> float:
+    usd = (config.usd_per_million_input_tokens or 0) * read + (config.usd_per_million_output_tokens or 0) * written
+    return usd / 1e6
+
+
+def _cost(config: JudgeConfig, replies: Iterable[Reply]) -> float | None:
+    if config.usd_per_million_input_tokens is None or config.usd_per_million_output_tokens is None:
+        return None
+    return sum(_price(config, reply.prompt_tokens, reply.completion_tokens) for reply in replies)
+
+
+def _reply(completion: Completion) -> Reply:
+    first_token = [list(pair) for pair in completion.first_token]
+    used = (completion.prompt_tokens, completion.completion_tokens)
+    return Reply(completion.text, first_token, *used, error=completion.error)
+
+
+def judge_identity(config: JudgeConfig, cache_file: Path) -> dict[str, Any]:
+    """What makes two judges the same: model, server or weights, and decoding. `cache_file` as in `resolve_model`."""
+    from lidr.models import resolve_model
+
+    engine = config.engine
+    if engine.type == "openai":
+        return {"model": config.model, "base_url": engine.base_url, "extra_body": engine.extra_body}
+    return {"model": resolve_model(ModelConfig(path=config.model), cache_file)[1]}
+
+
+@contextmanager
+def open_judge(config: JudgeConfig, store: Path, cache_file: Path) -> Iterator[Judge]:
+    """The recipe's judge; its engine is opened with the first request that is owed."""
+    from lidr.models import resolve_model
+
+    with ExitStack() as stack:
+
+        def start() -> Engine:
+            local = config.engine.type == "transformers"
+            model = str(resolve_model(ModelConfig(path=config.model), cache_file)[0]) if local else config.model
+            return stack.enter_context(open_model(config.engine, model))
+
+        judge = Judge(config, judge_identity(config, cache_file), cache(start), store)
+        stack.callback(judge.close)
+        yield judge

@@ -1,0 +1,292 @@
+"""Before and between trainings: is there an imbalance to learn from, in which languages, and did the last step help?
+
+The probe of M_0 answers a held-out sample in every language, finds the language of the best answers, translates those
+into the others, and asks how often the translated answer beats the direct one: the reward accuracy, per language. That
+costs a few answers instead of a training (METHOD, section 6). Between M_t and M_{t+1} the same comparison of their
+direct answers is the stop rule.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from itertools import pairwise
+from typing import Any
+
+from lidr.benchmarks.comparing import off_target
+from lidr.benchmarks.duels import Duel, count_duels, count_together, direction, is_right
+from lidr.benchmarks.statistics import bootstrap_interval, wilson_interval
+from lidr.config import Config, ModelConfig
+from lidr.engines import Completion
+from lidr.errors import ConfigError, RunError
+from lidr.judges import Answered, Comparison, Judge, compare, judge_identity, open_judge, score_answers
+from lidr.language_id import identifier_for
+from lidr.records import Prompt
+from lidr.run_dir import Inputs, Outputs, RunDir, write_sealed
+from lidr.stages import prompts, responses, translations
+from lidr.stages.answers import read_answers
+from lidr.strategies.base import Answers, Side, direct, translated
+
+_VERSION = 1
+
+
+def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
+    """Everything that a probe depends on."""
+    assert config.probe is not None
+    judge = config.evaluation.judge if "judge" in judged_by(config) else None
+    return {
+        "format": _VERSION,
+        "models": [run.model(config, number).fingerprint for number in range(max(0, iteration - 1), iteration + 1)],
+        "prompts": prompts.held_out_inputs(config),
+        "responses": config.responses.model_dump(),
+        "translations": config.translations.model_dump() if iteration == 0 else None,
+        "system_prompt": config.system_prompt,
+        "by": config.probe.by,
+        "judge": judge_identity(judge, run.model_cache) if judge else None,
+        "seed": config.seed,
+    }
+
+
+def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
+    """One file of findings; none where the recipe asks for no probe."""
+    if config.probe is None or (iteration and not config.probe.stop):
+        return []
+    return [(run.probe(iteration), inputs(config, run, iteration))]
+
+
+def run(config: Config, run_dir: RunDir, iteration: int) -> None:
+    """Probe M_0, or measure M_t against M_{t-1}, and seal what was found."""
+    sample = prompts.hold_out(config, run_dir)
+    by = judged_by(config)
+    if "verified" in by and not all(prompt.answer for group in sample for prompt in group.values()):
+        by = [name for name in by if name != "verified"]
+    if not by:
+        raise ConfigError(
+            "the probe can tell good answers from bad ones by nothing: the prompts have no known answers "
+            "(prompts.fields.answer) and there is no judge (evaluation.judge)"
+        )
+    with ExitStack() as stack:
+        settings = config.evaluation.judge if "judge" in by else None
+        judge = None
+        if settings:
+            judge = stack.enter_context(open_judge(settings, run_dir.judge_replies, run_dir.model_cache))
+        probe = _Probe(config, run_dir, sample, by, judge)
+        started = time.monotonic()
+        found = probe.imbalance() if iteration == 0 else probe.progress(iteration)
+    seconds = round(time.monotonic() - started, 3)
+    run_dir.log("stage", iteration=iteration, stage="probe", seconds=seconds, rows=len(sample))
+    write_sealed(run_dir.probe(iteration), inputs(config, run_dir, iteration), [json.dumps(found, indent=1)])
+
+
+def read_probe(run: RunDir, iteration: int) -> dict[str, Any] | None:
+    """What was found, or None where there was no probe."""
+    path = run.probe(iteration)
+    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return found
+
+
+def judged_by(config: Config) -> list[str]:
+    """Who may say which answer is better, by the recipe; whether the prompts have known answers is seen later."""
+    assert config.probe is not None
+    wanted = {"auto": ["verified", "judge"], "both": ["verified", "judge"]}.get(config.probe.by, [config.probe.by])
+    known = config.prompt_source.path == "lab" or config.prompt_source.fields.answer is not None
+    has = {"verified": known, "judge": config.evaluation.judge is not None}
+    if config.probe.by != "auto" and not all(has[name] for name in wanted):
+        missing = " and ".join(name for name in wanted if not has[name])
+        raise ConfigError(
+            f"probe.by {config.probe.by}: no {missing} to be had; verified needs prompts.fields.answer, judge "
+            "needs evaluation.judge"
+        )
+    available = [name for name in wanted if has[name]]
+    return available[:1] if config.probe.by == "auto" else available
+
+
+def obeyed(config: Config, found: dict[str, Any]) -> Config:
+    """The recipe without the languages that the probe advises to drop, and with the dominant language that it found.
+
+    Raises RunError where no language is left to be trained.
+    """
+    assert config.probe is not None
+    dominant = found["dominant"]
+    kept = [code for code, entry in found["languages"].items() if code == dominant or entry["verdict"] != "drop"]
+    if len(kept) < 2:
+        raise RunError(
+            "the probe found no language in which translated answers beat direct ones; training would teach nothing"
+        )
+    noted = config.probe.model_copy(update={"languages": config.probe.languages or config.languages})
+    return config.model_copy(update={"languages": kept, "dominant": dominant, "probe": noted})
+
+
+# A prompt in one language, and the answer to it: text None where there is none.
+Answer = tuple[Prompt, Side]
+_LENGTHS = (500, 3000)  # characters; between them METHOD's measurements of failed translations
+
+
+class _Probe:
+    """One probe of a run: the sample, and who judges. The first of `by` decides."""
+
+    def __init__(
+        self, config: Config, run_dir: RunDir, sample: list[dict[str, Prompt]], by: Sequence[str], judge: Judge | None
+    ) -> None:
+        assert config.probe is not None
+        self.config, self.run_dir, self.sample, self.by, self.judge = config, run_dir, sample, by, judge
+        self.languages = config.probe.languages or config.languages
+        self.identifier = identifier_for(self.languages)
+
+    def imbalance(self) -> dict[str, Any]:
+        """The probe of M_0: quality by language, the dominant one, and the reward accuracy of the others."""
+        own = self._own_answers(0)
+        quality = {code: self._quality(own[code], code) for code in self.languages}
+        dominant = self._best(quality)
+        turned, failures = self._translated(dominant)
+        found: dict[str, Any] = {}
+        for code in self.languages:
+            texts = [Completion(prompt.prompt_id, side.text, "stop") for prompt, side in own[code] if side.text]
+            found[code] = {"own": quality[code]} | off_target(texts, code, self.identifier)
+            if code == dominant:
+                found[code]["verdict"] = "dominant"
+                continue
+            accuracy = self._duels(turned[code], own[code], code)
+            found[code] |= {"translated": self._quality(turned[code], code), "reward_accuracy": accuracy}
+            found[code] |= failures[code] | {"verdict": _verdict(accuracy[self.by[0]], failures[code])}
+        return {"dominant": dominant, "by": list(self.by), "prompts": len(self.sample), "languages": found}
+
+    def progress(self, iteration: int) -> dict[str, Any]:
+        """M_t against M_{t-1}, by their direct answers."""
+        before, after = self._own_answers(iteration - 1), self._own_answers(iteration)
+        found: dict[str, Any] = {}
+        duels: list[Duel] = []
+        for code in self.languages:
+            counted = {by: self._fight(by, after[code], before[code], code) for by in self.by}
+            duels += counted[self.by[0]]
+            quality = {"before": self._quality(before[code], code), "after": self._quality(after[code], code)}
+            found[code] = quality | {"better": {by: count_duels(fought) for by, fought in counted.items()}}
+        together = count_together(duel for duel in duels if duel.language != self.config.dominant)
+        directions = {code: direction(entry["better"][self.by[0]]) for code, entry in found.items()}
+        return {
+            "by": list(self.by), "prompts": len(self.sample), "languages": found, "together": together,
+            **stop_or_go(directions, direction(together), self.config.dominant, iteration),
+        }  # fmt: skip
+
+    def _small_run(self, iteration: int, dominant: str) -> tuple[Config, RunDir]:
+        """A run of its own below the run's: the sample as its prompts, M_t as its model."""
+        path = self.run_dir.path / "probe" / f"M{iteration}"
+        path.mkdir(parents=True, exist_ok=True)
+        small = RunDir(path, title=f"probe of M{iteration}")
+        rows = (prompt.to_json() for group in self.sample for prompt in group.values())
+        write_sealed(small.prompts(1), {"sample": [list(group) for group in self.sample]}, rows)
+        model = self.config.model
+        if iteration:
+            folder = str(self.run_dir.model(self.config, iteration).folder)
+            model = ModelConfig(path=folder, trust_remote_code=model.trust_remote_code)
+        pairs = self.config.pairs.model_copy(update={"dominant_rejected": "none"})
+        changed = {"model": model, "languages": self.languages, "dominant": dominant, "pairs": pairs, "probe": None}
+        return self.config.model_copy(update=changed), small
+
+    def _own_answers(self, iteration: int) -> dict[str, list[Answer]]:
+        """Language -> the direct answers of M_t to the sample."""
+        named = self.config.dominant
+        config, small = self._small_run(iteration, named if named in self.languages else self.languages[0])
+        responses.run(config, small, 1)
+        rows = list(read_answers(config, small, 1, self.languages))
+        return {code: _of_language(rows, code, lambda row, c: direct(row, c, config)) for code in self.languages}
+
+    def _translated(self, dominant: str) -> tuple[dict[str, list[Answer]], dict[str, dict[str, Any]]]:
+        """Language -> the translated dominant answers, and how many translations failed, by length of the answer."""
+        config, small = self._small_run(0, dominant)
+        translations.run(config, small, 1)
+        others = config.non_dominant
+        rows = list(read_answers(config, small, 1, self.languages, [(dominant, code) for code in others]))
+        turned = {
+            code: _of_language(rows, code, lambda row, c: translated(row, dominant, c, config)) for code in others
+        }
+        return turned, {code: _failures(rows, dominant, code) for code in others}
+
+    def _quality(self, answers: Sequence[Answer], language: str) -> dict[str, Any]:
+        """How good the answers are by themselves; those that are missing count in neither measure."""
+        given = [(prompt, side.text) for prompt, side in answers if side.text]
+        found: dict[str, Any] = {"n": len(given)}
+        if "verified" in self.by:
+            right = sum(is_right(text, prompt.answer or "", language) for prompt, text in given)
+            found["accuracy"] = round(right / len(given), 4) if given else None
+            found["ci95"] = [round(bound, 4) for bound in wilson_interval(right, len(given))]
+        if self.judge:
+            items = [Answered(prompt.prompt_id, language, prompt.text, text) for prompt, text in given]
+            ratings, _ = score_answers(self.judge, items, self.identifier, f"probe  points {language}")
+            points = [rating.rating for rating in ratings if rating.rating is not None]
+            found["score"] = round(sum(points) / len(points), 3) if points else None
+            found["ci95_score"] = [round(bound, 3) for bound in bootstrap_interval(points)] if points else None
+            found["unscored"] = len(ratings) - len(points)
+        return found
+
+    def _best(self, quality: dict[str, dict[str, Any]]) -> str:
+        """The language with the best answers; where several are equal, the recipe's dominant one comes first."""
+        key = "accuracy" if self.by[0] == "verified" else "score"
+        if all(entry[key] is None for entry in quality.values()):
+            raise RunError("the probe got no answer that could be judged, in any language; nothing can be said")
+        return max(quality, key=lambda code: (quality[code][key] or 0.0, code == self.config.dominant))
+
+    def _duels(self, first: Sequence[Answer], second: Sequence[Answer], language: str) -> dict[str, Any]:
+        return {by: count_duels(self._fight(by, first, second, language)) for by in self.by}
+
+    def _fight(self, by: str, first: Sequence[Answer], second: Sequence[Answer], language: str) -> list[Duel]:
+        """One duel per prompt that both sides have an answer to."""
+        others = {prompt.prompt_id: side.text for prompt, side in second}
+        both = [(p, side.text, other) for p, side in first if side.text and (other := others.get(p.prompt_id))]
+        if by == "verified":
+            right = [[is_right(text, p.answer or "", language) for text in (a, b)] for p, a, b in both]
+            results: list[int | None] = [int(a) - int(b) for a, b in right]
+        else:
+            assert self.judge is not None
+            asked = [Comparison(p.prompt_id, language, p.text, a, b) for p, a, b in both]
+            verdicts, _ = compare(self.judge, asked, self.identifier, f"probe  judge {language}")
+            votes = {"win": 1, "tie": 0, "lose": -1, None: None}
+            results = [votes[verdict.outcome] for verdict in verdicts]
+        return [Duel(p.prompt_id, language, result) for (p, _, _), result in zip(both, results, strict=True)]
+
+
+def stop_or_go(directions: dict[str, int], together: int, dominant: str, iteration: int) -> dict[str, Any]:
+    """Whether to stop after M_t, which model to keep, and why; `directions` are 1, 0, -1 for gain, noise and loss."""
+    gains = [code for code, way in directions.items() if way > 0 and code != dominant]
+    losses = [code for code, way in directions.items() if way < 0]
+    if dominant in losses:
+        reason = f"the dominant language ({dominant}) got worse beyond noise, and it is the teacher"
+    elif not gains and together <= 0:
+        reason = "no language gains beyond noise, nor do all of them together"
+    else:
+        return {"gains": gains, "losses": losses, "stop": False, "keep": iteration, "reason": ""}
+    return {"gains": gains, "losses": losses, "stop": True, "keep": iteration - 1, "reason": reason}
+
+
+def _verdict(accuracy: dict[str, Any], failures: dict[str, Any]) -> str:
+    """train, weak or drop, by the interval of the reward accuracy; drop too where most translations fail."""
+    if failures["translations"] and failures["translation_failed"] > 0.5:
+        return "drop"
+    return {1: "train", 0: "weak", -1: "drop"}[direction(accuracy)]
+
+
+def _of_language(rows: Sequence[Answers], code: str, side: Callable[[Answers, str], Side]) -> list[Answer]:
+    return [(row.prompts[code], side(row, code)) for row in rows if code in row.prompts]
+
+
+def _failures(rows: Sequence[Answers], dominant: str, code: str) -> dict[str, Any]:
+    """Translations that were tried and failed, in all and by length of the dominant answer in characters."""
+    tried = [
+        (len(row.responses[dominant].text or ""), row.translations[dominant, code].failure is not None)
+        for row in rows
+        if (dominant, code) in row.translations
+    ]
+    bounds = (0, *_LENGTHS, None)
+    by_length = []
+    for low, high in pairwise(bounds):
+        part = [failed for length, failed in tried if length >= (low or 0) and (high is None or length < high)]
+        if part:
+            by_length.append({"from_characters": low, "to_characters": high, "n": len(part), "failed": sum(part)})
+    failed = sum(fail for _, fail in tried)
+    return {
+        "translations": len(tried),
+        "translation_failed": round(failed / len(tried), 4) if tried else None,
+        "failed_by_length": by_length,
+    }

@@ -1,0 +1,68 @@
+"""`lidr evaluate` on a model that is part of no run: it gets a run directory with nothing but an evaluation in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lidr.benchmarks import BENCHMARKS
+from lidr.config import Config, load_config
+from lidr.errors import ConfigError
+
+
+def evaluation_config(
+    model: str,
+    recipe: str | Path = "evaluation",
+    benchmarks: Sequence[str] = (),
+    languages: Sequence[str] = (),
+    base_url: str | None = None,
+    settings: Iterable[str] = (),
+) -> Config:
+    """The recipe that only measures `model`: a folder, a hub id, a folder of answers, or a name on the server.
+
+    Everything else comes from `recipe`. `settings` are `a.b=c` overrides, which come last. Raises ConfigError.
+    """
+    overrides = [f"model.path={json.dumps(model)}", "iterations=0", "prompts=null", "probe=null"]
+    overrides.append(f"name={json.dumps(model_name(model))}")
+    if base_url:
+        # Most servers know no repetition penalty, and the strictest refuse it.
+        overrides += [
+            f"engine={json.dumps({'type': 'openai', 'base_url': base_url})}",
+            "evaluation.repetition_penalty=1",
+        ]
+    overrides += benchmark_overrides(load_config(recipe), benchmarks, languages, list(settings))
+    config = load_config(recipe, overrides)
+    if not any(config.evaluation.benchmarks.model_dump().values()):
+        raise ConfigError(f"no benchmark is named; give --benchmarks with some of {', '.join(BENCHMARKS)}")
+    return config
+
+
+def benchmark_overrides(
+    base: Config, benchmarks: Sequence[str], languages: Sequence[str], settings: Sequence[str]
+) -> list[str]:
+    """`--benchmarks` and `--languages` as overrides of a recipe, and the user's own after them."""
+    unknown = [name for name in benchmarks if name not in BENCHMARKS]
+    if unknown:
+        raise ConfigError(f"--benchmarks: no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    known: dict[str, Any] = base.evaluation.benchmarks.model_dump()
+    chosen = list(benchmarks) or [name for name, found in known.items() if found]
+    overrides = []
+    if benchmarks:
+        overrides += [f"evaluation.benchmarks.{name}=null" for name in known if name not in chosen]
+        # As one mapping, so that a benchmark's own settings can be given field by field after it.
+        overrides += [f"evaluation.benchmarks.{name}={{}}" for name in chosen if not known[name]]
+    if languages:
+        listed = json.dumps(list(languages))
+        overrides += [f"languages={listed}"] if not base.iterations else []
+        overrides += [f"evaluation.benchmarks.{name}.languages={listed}" for name in chosen]
+    return overrides + list(settings)
+
+
+def model_name(model: str) -> str:
+    """A model's path or id as the name of a folder: `org/name` becomes `org--name`."""
+    path = Path(model)
+    text = path.resolve().name if path.exists() else model.replace("/", "--")
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "model"
