@@ -71,5 +71,5 @@ def test_stages_one_by_one_and_status(tmp_path: Path) -> None:
     again = lidr("respond", run)
     assert "nothing owed" in again.stderr
     status = lidr("status", run).stdout
-    assert "owed" in status  # M1 is not measured yet: `evaluate` began with iteration 0
+    assert "owed" not in status  # `evaluate` has measured M0 and M1
     assert (tmp_path / "run" / "report.html").exists()

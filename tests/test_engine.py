@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from lidr.config import TransformersConfig
 from lidr.engines.base import Completion, Request, Sampling
@@ -100,3 +101,29 @@ def test_sampling_is_repeatable_and_depends_on_the_seed(engine: TransformersEngi
 
     assert sample(1) == sample(1)
     assert sample(1) != sample(2)
+
+
+def test_log_probabilities_of_the_first_token_are_those_of_a_forward_pass(engine: TransformersEngine) -> None:
+    sampling = Sampling(5, top_logprobs=7)
+    together = by_id(engine.generate(REQUESTS, sampling))  # in padded batches
+    for request in REQUESTS:
+        messages = [{"role": role, "content": content} for role, content in request.messages]
+        text = engine.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        tokens = engine.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            logits = engine.model(input_ids=tokens).logits[0, -1]  # (vocabulary,)
+        values, ids = logits.float().log_softmax(-1).topk(7)
+        found = together[request.request_id].first_token
+        assert [token for token, _ in found] == [engine.tokenizer.decode([token]) for token in ids.tolist()]
+        assert [logprob for _, logprob in found] == pytest.approx(values.tolist(), abs=1e-4)
+        assert together[request.request_id].text.startswith(found[0][0].strip())
+
+
+def test_log_probabilities_change_no_answer_and_are_absent_unless_asked_for(engine: TransformersEngine) -> None:
+    plain = by_id(engine.generate(REQUESTS, GREEDY))
+    asked = by_id(engine.generate(REQUESTS, replace(GREEDY, top_logprobs=1)))
+    assert {made.first_token for made in plain.values()} == {()}
+    assert all(len(made.first_token) == 1 for made in asked.values())
+    assert {key: replace(made, first_token=()) for key, made in asked.items()} == plain
+    vocabulary = len(next(engine.generate(REQUESTS[:1], replace(GREEDY, top_logprobs=10**6))).first_token)
+    assert vocabulary == engine.model.config.vocab_size

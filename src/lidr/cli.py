@@ -79,7 +79,7 @@ def probe(
     """
     from lidr import tables
     from lidr.config import load_config
-    from lidr.run_dir import RunDir
+    from lidr.run_dir import LOCK_OWNER, RunDir
     from lidr.stages.probe import read_probe
 
     if (Path(recipe) / "recipe.yaml").exists():
@@ -91,6 +91,8 @@ def probe(
         run = RunDir.start(config, run_dir or Path("runs") / config.name, say=_say)
     _run_stages(config, run, iteration, ("probe",))
     found = read_probe(run, iteration)
+    if LOCK_OWNER in os.environ:  # a step of `lidr run`, which says itself what was found
+        return
     if found and iteration == 0:
         tables.print_probe(config, found)
     else:
@@ -134,17 +136,18 @@ def evaluate(
         str, typer.Argument(metavar="RUN|MODEL", help="A run; or a model's folder, hub id or name on a server; or a "
         "folder of answers.")
     ],
-    benchmarks: Annotated[str | None, typer.Option(help="Names with commas, such as mgsm,head_to_head.")] = None,
+    benchmarks: Annotated[str | None, typer.Option(help="Such as mgsm,head_to_head; the recipe's come too.")] = None,
     languages: Annotated[str | None, typer.Option(help="Codes with commas, such as es,fr.")] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server that has the model.")] = None,
     recipe: Annotated[str, typer.Option(help="Where all other settings come from, for a model.")] = "evaluation",
     out: Annotated[Path | None, typer.Option(help="Where results go. Default: evaluations/MODEL.")] = None,
-    iteration: IterationOption = None,
+    iteration: Annotated[int | None, typer.Option("--iteration", "-i", help="Default: all models of the run.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
 ) -> None:  # fmt: skip
     """Step 6: measure the models of a run, or any model.
 
-    In a run, iteration 0 is the model as it came. The same command continues an interrupted evaluation.
+    Benchmarks are added to those of a run's recipe; iteration 0 is the model as it came. The same command continues an
+    interrupted evaluation.
     """
     chosen, codes = _names(benchmarks), _names(languages)
     if (Path(model) / "recipe.yaml").exists():
@@ -247,14 +250,17 @@ def _evaluate_run(
 ) -> None:
     from lidr.config import load_config
     from lidr.results import write_results
-    from lidr.run_dir import RunDir
+    from lidr.run_dir import RunDir, read_seal
     from lidr.standalone import benchmark_overrides
 
     run_dir, config = RunDir.load(path)
     overrides = benchmark_overrides(config, benchmarks, codes, settings)
     if overrides:
-        RunDir.start(load_config(run_dir.recipe, overrides), path, say=_say)
-    config, run_dir, _ = _stages(path, iteration, "evaluation")
+        config = load_config(run_dir.recipe, overrides)
+        RunDir.start(config, path, say=_say)
+    trained = [number for number in range(1, config.iterations + 1) if read_seal(run_dir.model_folder(number))]
+    for number in [0, *trained] if iteration is None else [iteration]:
+        _stages(path, number, "evaluation")
     write_results(config, run_dir)
 
 
@@ -264,10 +270,12 @@ def _evaluate_model(
 ) -> None:  # fmt: skip
     from lidr import loop
     from lidr.run_dir import RunDir
-    from lidr.standalone import evaluation_config
+    from lidr.standalone import evaluation_config, measured_before, model_name
 
+    folder = out or Path("evaluations") / model_name(model)
+    if measured_before(folder, model):
+        recipe = str(folder / "recipe.yaml")
     config = evaluation_config(model, recipe, benchmarks, codes, base_url, settings)
-    folder = out or Path("evaluations") / config.name
     with _interruptible():
         loop.run(config, RunDir.start(config, folder, say=_say))
     _say(f"report: {folder / 'report.html'}")

@@ -9,6 +9,7 @@ import difflib
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -101,12 +102,18 @@ class OpenAIConfig(_Section):
     max_retries: Annotated[int, Field(ge=0)] = 8
     """How often a request is sent again after 429, 5xx, a timeout, a lost connection or a damaged reply."""
     extra_body: dict[str, Any] = {}
-    """Fields of the server's own to be sent with every request."""
+    """Fields of the server's own to be sent with every request; null leaves out one that is sent by itself (`seed:
+    null`), for servers that refuse it."""
 
     @field_validator("base_url")
     @classmethod
     def _is_url(cls, url: str) -> str:
-        if not url.startswith(("http://", "https://")):
+        try:
+            parts = urlsplit(url)
+            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:  # a port that is no number
+            is_url = False
+        if not is_url:
             raise ValueError("a URL is needed, such as http://localhost:8000/v1")
         return url.rstrip("/")
 

@@ -31,16 +31,16 @@ from lidr.errors import RunError
 from lidr.results import write_results
 from lidr.run_dir import LOCK_OWNER, RunDir, is_sealed, stale_because
 from lidr.stages import evaluation, pairs, probe, prompts, report, responses, training, translations
-from lidr.tables import print_evaluation, print_iteration, print_probe, print_progress
+from lidr.tables import print_evaluation, print_iteration, print_progress
 
 STAGES: dict[str, ModuleType] = {
-    "probe": probe,
     "prompts": prompts,
     "responses": responses,
     "translations": translations,
     "pairs": pairs,
     "training": training,
     "evaluation": evaluation,
+    "probe": probe,
 }
 COMMANDS = {
     "probe": "probe",
@@ -61,7 +61,9 @@ def run(config: Config, run_dir: RunDir) -> None:
         if not config.iterations:
             step("evaluation", config, run_dir, 0, lock)
             print_evaluation(config, write_results(config, run_dir))
-        config = _probed(config, run_dir, lock)
+        if config.probe:
+            step("probe", config, run_dir, 0, lock)
+            config = probe.conclude(config, run_dir)
         for iteration in range(1, config.iterations + 1):
             step("prompts", config, run_dir, iteration, lock)
             if iteration == 1:
@@ -83,20 +85,6 @@ def run(config: Config, run_dir: RunDir) -> None:
             report.run(config, run_dir)
         if config.iterations and not pairs.count(run_dir, 1):
             raise RunError(f"iteration 1 made no pair to train on; {run_dir.path / 'report.html'} counts the reasons")
-
-
-def _probed(config: Config, run_dir: RunDir, lock: int) -> Config:
-    """Probe M_0 where the recipe says so, and the recipe that is left if it is to be obeyed."""
-    if config.probe is None:
-        return config
-    step("probe", config, run_dir, 0, lock)
-    found = probe.read_probe(run_dir, 0) or {}
-    print_probe(config, found)
-    if not config.probe.obey:
-        return config
-    config = probe.obeyed(config, found)
-    run_dir.write_recipe(config)
-    return config
 
 
 def step(stage: str, config: Config, run_dir: RunDir, iteration: int, lock: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from lidr.config import Config
 from lidr.errors import RunError
 from lidr.run_dir import Outputs, RunDir, is_sealed, write_text
-from lidr.stages import evaluation, pairs, training
+from lidr.stages import evaluation, pairs, probe, training
 from lidr.stages.evaluation import benchmarks_of, read_metrics
 from lidr.stages.pairs import read_summary
 
@@ -19,13 +19,15 @@ SCHEMA = 1
 
 
 def collect_results(config: Config, run: RunDir) -> dict[str, Any]:
-    """What is known so far: metrics of every model that was measured, and counts of every iteration."""
+    """What is known so far: metrics of every measured model, counts of every iteration, and findings of the probe."""
     models = [_model(config, run, iteration) for iteration in range(config.iterations + 1)]
     iterations = [_iteration(config, run, iteration) for iteration in range(1, config.iterations + 1)]
+    probes = [_probe(config, run, iteration) for iteration in range(config.iterations + 1)]
     return {
         "schema": SCHEMA,
         "models": [model for model in models if model],
         "iterations": [iteration for iteration in iterations if iteration],
+        "probe": [found for found in probes if found],
     }
 
 
@@ -46,6 +48,17 @@ def _model(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None
         if _is_current(partial(evaluation.output, benchmark=name), config, run, iteration)
     }
     return {"name": f"M{iteration}", "path": path, "benchmarks": measured}
+
+
+def _probe(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None:
+    """What the probe found of M_0, and of a later model against the one before it."""
+
+    def output(config: Config, run: RunDir, iteration: int) -> Outputs:
+        return [(run.probe(iteration), probe.inputs(config, run, iteration))]
+
+    if config.probe is None or not _is_current(output, config, run, iteration):
+        return None
+    return {"model": f"M{iteration}", **(probe.read_probe(run, iteration) or {})}
 
 
 def _is_current(outputs: Callable[..., Outputs], config: Config, run: RunDir, iteration: int) -> bool:

@@ -400,7 +400,17 @@ def environment(config: Config) -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
     packages = {}
-    for name in ("lidr", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "py3langid"):
+    for name in (
+        "lidr",
+        "torch",
+        "transformers",
+        "accelerate",
+        "datasets",
+        "tokenizers",
+        "safetensors",
+        "py3langid",
+        "openai",
+    ):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:

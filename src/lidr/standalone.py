@@ -37,23 +37,28 @@ def evaluation_config(
     config = load_config(recipe, overrides)
     if not any(config.evaluation.benchmarks.model_dump().values()):
         raise ConfigError(f"no benchmark is named; give --benchmarks with some of {', '.join(BENCHMARKS)}")
+    if config.evaluation.benchmarks.head_to_head and config.evaluation.benchmarks.head_to_head.against == "M0":
+        raise ConfigError(
+            "evaluation.benchmarks.head_to_head.against: M0 is the model itself here; name a folder of the other "
+            "side's answers, or take the benchmark out"
+        )
     return config
 
 
 def benchmark_overrides(
     base: Config, benchmarks: Sequence[str], languages: Sequence[str], settings: Sequence[str]
 ) -> list[str]:
-    """`--benchmarks` and `--languages` as overrides of a recipe, and the user's own after them."""
+    """`--benchmarks` and `--languages` as overrides of a recipe, and the user's own after them.
+
+    Benchmarks come in addition to the recipe's, so that what was measured before stays in the results.
+    """
     unknown = [name for name in benchmarks if name not in BENCHMARKS]
     if unknown:
         raise ConfigError(f"--benchmarks: no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     known: dict[str, Any] = base.evaluation.benchmarks.model_dump()
     chosen = list(benchmarks) or [name for name, found in known.items() if found]
-    overrides = []
-    if benchmarks:
-        overrides += [f"evaluation.benchmarks.{name}=null" for name in known if name not in chosen]
-        # As one mapping, so that a benchmark's own settings can be given field by field after it.
-        overrides += [f"evaluation.benchmarks.{name}={{}}" for name in chosen if not known[name]]
+    # An empty mapping, so that a benchmark's own settings can be given field by field after it.
+    overrides = [f"evaluation.benchmarks.{name}={{}}" for name in benchmarks if not known[name]]
     if languages:
         listed = json.dumps(list(languages))
         overrides += [f"languages={listed}"] if not base.iterations else []
@@ -66,3 +71,18 @@ def model_name(model: str) -> str:
     path = Path(model)
     text = path.resolve().name if path.exists() else model.replace("/", "--")
     return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "model"
+
+
+def measured_before(folder: Path, model: str) -> bool:
+    """Whether `folder` holds an evaluation of this model, to which more benchmarks can be added.
+
+    Raises ConfigError where it holds something else, which would be overwritten.
+    """
+    recipe = folder / "recipe.yaml"
+    if not recipe.exists():
+        return False
+    before = load_config(recipe)
+    if before.iterations or Path(before.model.path).resolve() != Path(model).resolve():
+        what = "a training run" if before.iterations else "an evaluation"
+        raise ConfigError(f"{folder} holds {what} of {before.model.path}; give another --out for {model}")
+    return True

@@ -6,16 +6,28 @@ from lidr.config import Config
 from lidr.errors import RunError
 from lidr.loop import STAGES
 from lidr.run_dir import Outputs, RunDir, is_sealed, partial_path, read_seal, stale_because
+from lidr.stages.probe import read_probe
 
 Row = tuple[str, str, str, str]
 
 
 def run_status(config: Config, run: RunDir) -> list[Row]:
-    """(iteration, stage, state, detail) in the order of the loop; states are done, partial, stale, owed and waiting."""
-    rows = [_state(config, run, 0, "evaluation")]
+    """(iteration, stage, state, detail) in the order of the loop; states are done, partial, stale, owed and waiting.
+
+    A run that its stop rule has ended owes no later iteration.
+    """
+    rows = [_state(config, run, 0, stage) for stage in ("probe", "evaluation") if _has(config, stage, 0)]
     for iteration in range(1, config.iterations + 1):
-        rows += [_state(config, run, iteration, stage) for stage in STAGES]
+        rows += [_state(config, run, iteration, stage) for stage in STAGES if _has(config, stage, iteration)]
+        found = read_probe(run, iteration) if rows[-1][1:3] == ("probe", "done") else None
+        if found and found["stop"]:
+            break
     return rows
+
+
+def _has(config: Config, stage: str, iteration: int) -> bool:
+    """Whether a stage has anything to do in this recipe."""
+    return stage != "probe" or (config.probe is not None and (iteration == 0 or config.probe.stop))
 
 
 def first_owed(config: Config, run: RunDir, stage: str) -> int:

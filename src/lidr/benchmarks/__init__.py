@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -56,6 +57,8 @@ def _harness(family: str, settings: HarnessConfig, bench: Bench) -> Benchmark:
     if languages is None:
         absent = [] if settings.task else missing(family, config.languages)
         languages = [code for code in config.languages if code not in absent]
+        if absent:
+            print(f"{family}: lm-evaluation-harness has no {', '.join(absent)}; left out", file=sys.stderr)
     engine = config.engine.model_dump(include={"device", "dtype", "batch_size"})
     return HarnessBenchmark(
         family=family, model_folder=bench.model.folder, trust_remote_code=config.model.trust_remote_code,

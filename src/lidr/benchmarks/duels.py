@@ -42,12 +42,16 @@ def count_duels(duels: Sequence[Duel]) -> dict[str, Any]:
 
 
 def count_together(duels: Iterable[Duel]) -> dict[str, Any]:
-    """All languages as one: each prompt counts once, by the sum of its duels, which are not independent."""
-    sums: dict[str, int] = defaultdict(int)
+    """All languages as one: each prompt counts once, by the sum of its duels, which are not independent.
+
+    A prompt is unscored where all of its duels are.
+    """
+    scored: dict[str, list[int]] = defaultdict(list)
     for duel in duels:
-        sums[duel.prompt_id] += duel.result or 0
-    wins, losses = sum(total > 0 for total in sums.values()), sum(total < 0 for total in sums.values())
-    return _shares(wins, losses) | {"ties": len(sums) - wins - losses, "unscored": 0}
+        scored[duel.prompt_id] += [] if duel.result is None else [duel.result]
+    sums = [sum(results) for results in scored.values() if results]
+    wins, losses = sum(total > 0 for total in sums), sum(total < 0 for total in sums)
+    return _shares(wins, losses) | {"ties": len(sums) - wins - losses, "unscored": len(scored) - len(sums)}
 
 
 def direction(counted: dict[str, Any]) -> int:

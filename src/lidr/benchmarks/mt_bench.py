@@ -70,20 +70,28 @@ class MtBenchBenchmark:
 
 def read_questions(path: str, language: str, limit: int | None = None) -> list[MtQuestion]:
     """FastChat's question format: `question_id`, `category`, `turns` and, for some, `reference`. Raises DataError."""
-    questions: list[MtQuestion] = []
+    questions: dict[str, MtQuestion] = {}
     for place, row in read_language(path, language, ("{}.jsonl", "{}.json"), _FIELD, _WAY_OUT, split="train"):
-        turns, question_id = row.get("turns"), row.get("question_id")
-        is_text = isinstance(turns, list) and turns and all(isinstance(turn, str) and turn.strip() for turn in turns)
-        if question_id is None or not is_text or len(turns or []) > 2:
-            raise DataError(f"{place}: needs 'question_id' and 'turns', a list of one or two texts; correct the row")
-        references = row.get("reference") or []
-        category = str(row.get("category") or "")
-        questions.append(MtQuestion(str(question_id), category, tuple(turns or ()), tuple(map(str, references))))
+        question = _read_question(row, place)
+        if question.question_id in questions:
+            raise DataError(f"{place}: question_id {question.question_id!r} stands twice; correct the row")
+        questions[question.question_id] = question
         if len(questions) == limit:
             break
     if not questions:
         raise DataError(f"{path}: no questions in {language}; {_WAY_OUT}")
-    return questions
+    return list(questions.values())
+
+
+def _read_question(row: dict[str, Any], place: str) -> MtQuestion:
+    turns, question_id, references = row.get("turns"), row.get("question_id"), row.get("reference") or []
+    is_text = isinstance(turns, list) and turns and all(isinstance(turn, str) and turn.strip() for turn in turns)
+    if question_id is None or not is_text or len(turns or []) > 2:
+        raise DataError(f"{place}: needs 'question_id' and 'turns', a list of one or two texts; correct the row")
+    if not isinstance(references, list) or not all(isinstance(text, str | None) for text in references):
+        raise DataError(f"{place}: 'reference' must be a list of a text per turn; correct the row")
+    known = tuple(text or "" for text in references)
+    return MtQuestion(str(question_id), str(row.get("category") or ""), tuple(turns or ()), known)
 
 
 def _second_turn(question: MtQuestion, first: Completion, language: str) -> Question:

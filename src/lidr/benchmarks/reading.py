@@ -59,7 +59,7 @@ def read_instructions(path: str, language: str, limit: int | None, field: str) -
     questions: list[Question] = []
     for place, row in read_language(path, language, ("{}.json", "{}.jsonl"), field, way_out):
         text = text_field(row, _INSTRUCTION_FIELDS, place, strip=False)  # answers are joined by the exact text
-        questions.append(Question(str(len(questions) + 1), language, text, group=str(row.get("dataset", ""))))
+        questions.append(Question(str(len(questions) + 1), language, text, group=str(row.get("dataset") or "")))
         if len(questions) == limit:
             break
     if not questions:
@@ -96,7 +96,14 @@ def _parse(line: str, place: str, suffix: str) -> dict[str, Any]:
 def _object(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DataError(f"{place}: a row must be an object with fields, this is {str(row)[:60]!r}; correct it")
-    return row
+    return {name: _whole(value) for name, value in row.items()}
+
+
+def _whole(value: Any) -> Any:
+    """Half of a surrogate pair (JSON's "\\ud83d", an emoji cut in two) as U+FFFD: it could not be written as UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return [_whole(item) for item in value] if isinstance(value, list) else value
 
 
 def _read_dataset(path: str, language: str, split: str, way_out: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -218,9 +218,7 @@ class _Outcomes:
         except _Refused as refusal:
             self.lost_in_a_row = 0
             self.refused.append(refusal.completion)
-            if self.engine.answered or len({completion.error for completion in self.refused}) > 1:
-                yield from self.end_refused()
-            elif len(self.refused) >= self.limit:
+            if not self._told_apart() and len(self.refused) >= self.limit:
                 self.engine.give_up(
                     f"{refusal} (the same for all of the first {self.limit} requests; a "
                     "model without system turns needs system_prompt: null)"
@@ -228,16 +226,22 @@ class _Outcomes:
         else:
             self.lost_in_a_row = 0
             yield completion
-
-    def end_refused(self) -> Iterator[Completion]:
-        held, self.refused = self.refused, []
-        yield from held
+        if self._told_apart():
+            yield from self._release()
 
     def end(self) -> Iterator[Completion]:
         """What was held back; then EngineError where requests got no answer."""
-        yield from self.end_refused()
+        yield from self._release()
         if self.lost:
             raise EngineError(f"{self.engine.config.base_url}: {self._failures()}")
+
+    def _told_apart(self) -> bool:
+        """Whether the refusals are known to be about their rows."""
+        return self.engine.answered or len({completion.error for completion in self.refused}) > 1
+
+    def _release(self) -> Iterator[Completion]:
+        held, self.refused = self.refused, []
+        yield from held
 
     def _failures(self) -> str:
         attempts = self.engine.config.max_retries + 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from lidr.config import JudgeConfig, ModelConfig
 from lidr.engines import Completion, Engine, Request, Sampling, open_model
-from lidr.errors import EngineError
+from lidr.errors import ConfigError, EngineError
 from lidr.progress import track
 from lidr.records import Row, content_id
 
@@ -58,16 +58,16 @@ class Judge:
 
         Raises EngineError where the server is away, or a limit is reached; all replies until then are kept.
         """
-        keys = [content_id(FORMAT, self.identity, self.sampling.as_dict(), content) for content in contents]
+        keys = [content_id(self.identity, self.sampling.as_dict(), content) for content in contents]
         requests = {key: Request(key, (("user", content),)) for key, content in zip(keys, contents, strict=True)}
         owed = {key: request for key, request in requests.items() if self._kept(key) is None}
         with track(title, len(requests), kept=len(requests) - len(owed)) as progress:
             if owed:
                 purse = _Purse(self.config, self._all())
-                for completion in self.engine().generate(purse.affordable(owed.values()), self.sampling):
+                for completion in self._replies(purse.affordable(owed.values())):
                     reply = _reply(completion)
-                    purse.settle(reply, owed[completion.request_id])
                     self._keep(completion.request_id, reply)
+                    purse.settle(reply, owed[completion.request_id])
                     progress.advance(tokens=reply.completion_tokens, dropped=reply.error is not None)
                 purse.check(len(requests) - progress.rows)
         return [kept for key in keys if (kept := self._kept(key))]
@@ -81,6 +81,13 @@ class Judge:
             "completion_tokens": sum(reply.completion_tokens for reply in replies),
             "cost_usd": None if cost is None else round(cost, 6),
         }
+
+    def _replies(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """The engine's completions; its errors say that it is the judge's engine, not that of the model under test."""
+        try:
+            yield from self.engine().generate(requests, self.sampling)
+        except EngineError as error:
+            raise EngineError(f"evaluation.judge: {error}") from error
 
     def _kept(self, key: str) -> Reply | None:
         found = self._table.execute("SELECT row FROM reply WHERE id = ?", (key,)).fetchone()
@@ -121,8 +128,14 @@ class _Purse:
             yield request
 
     def settle(self, reply: Reply, request: Request) -> None:
+        """Count a reply at its cost. Raises EngineError where the server does not tell it."""
         self.reserved -= self._estimate(request)
         self.spent += _cost(self.config, [reply]) or 0.0
+        if self.config.budget_usd is not None and reply.error is None and not reply.prompt_tokens:
+            raise EngineError(
+                "evaluation.judge.budget_usd cannot be kept: the server does not say how many tokens its replies took. "
+                "Set it to null, and max_requests instead; all verdicts are kept"
+            )
 
     def check(self, missing: int) -> None:
         """Raise EngineError where a limit was reached."""
@@ -151,6 +164,11 @@ def _cost(config: JudgeConfig, replies: Iterable[Reply]) -> float | None:
     return sum(_price(config, reply.prompt_tokens, reply.completion_tokens) for reply in replies)
 
 
+def tag_mark(*texts: str) -> str:
+    """Six hex digits for the names of the tags around some texts: no text can know them, so none can close its tag."""
+    return content_id(*texts)[:6]
+
+
 def _reply(completion: Completion) -> Reply:
     first_token = [list(pair) for pair in completion.first_token]
     used = (completion.prompt_tokens, completion.completion_tokens)
@@ -159,24 +177,32 @@ def _reply(completion: Completion) -> Reply:
 
 def judge_identity(config: JudgeConfig, cache_file: Path) -> dict[str, Any]:
     """What makes two judges the same: model, server or weights, and decoding. `cache_file` as in `resolve_model`."""
+    engine = config.engine
+    decoding = {"format": FORMAT, "logprobs": config.logprobs, "max_new_tokens": config.max_new_tokens}
+    if engine.type == "openai":
+        return {"model": config.model, "base_url": engine.base_url, "extra_body": engine.extra_body} | decoding
+    return {"model": _local_model(config, cache_file)[1]} | decoding
+
+
+def _local_model(config: JudgeConfig, cache_file: Path) -> tuple[Path, str]:
+    """Folder and fingerprint of a judge with weights."""
     from lidr.models import resolve_model
 
-    engine = config.engine
-    if engine.type == "openai":
-        return {"model": config.model, "base_url": engine.base_url, "extra_body": engine.extra_body}
-    return {"model": resolve_model(ModelConfig(path=config.model), cache_file)[1]}
+    try:
+        return resolve_model(ModelConfig(path=config.model), cache_file)
+    except ConfigError as error:
+        hint = "a judge on a server needs evaluation.judge.engine: {type: openai, base_url: ...}"
+        raise ConfigError(f"evaluation.judge: {error}; {hint}") from error
 
 
 @contextmanager
 def open_judge(config: JudgeConfig, store: Path, cache_file: Path) -> Iterator[Judge]:
     """The recipe's judge; its engine is opened with the first request that is owed."""
-    from lidr.models import resolve_model
-
     with ExitStack() as stack:
 
         def start() -> Engine:
             local = config.engine.type == "transformers"
-            model = str(resolve_model(ModelConfig(path=config.model), cache_file)[0]) if local else config.model
+            model = str(_local_model(config, cache_file)[0]) if local else config.model
             return stack.enter_context(open_model(config.engine, model))
 
         judge = Judge(config, judge_identity(config, cache_file), cache(start), store)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.benchmarks.statistics import bootstrap_interval, sign_test, wilson_interval
-from lidr.judges.base import Judge, Reply
+from lidr.judges.base import Judge, Reply, tag_mark
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.languages import get_language
@@ -106,12 +106,15 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _content(comparison: Comparison, swap: bool = False) -> str:
     first, second = comparison.answer, comparison.opponent
+    if swap:
+        first, second = second, first
     return fill_template(
         read_template("judge_pairwise"),
         language=get_language(comparison.language).name,
         prompt=comparison.prompt,
-        first=second if swap else first,
-        second=first if swap else second,
+        first=first,
+        second=second,
+        mark=tag_mark(comparison.prompt, first, second),
     )
 
 
@@ -121,7 +124,7 @@ def _rule(comparison: Comparison, identifier: LanguageIdentifier) -> tuple[str, 
     if answer == opponent:
         return "identical", 0.5
     if not answer or not opponent:
-        return "empty", 0.5 if not answer and not opponent else float(bool(answer))
+        return "empty", float(bool(answer))
     if asks_for_other_language(comparison.prompt, comparison.language):
         return None
     wrong = [identifier.identify(text) not in (None, comparison.language) for text in (answer, opponent)]

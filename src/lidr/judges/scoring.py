@@ -6,15 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lidr.judges.base import Judge, Reply
+from lidr.judges.base import Judge, Reply, tag_mark
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.languages import get_language
 from lidr.records import Rating
 from lidr.templates import fill_template, read_template
 
-_RATING = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*\]\]")
-_RATING_ONLY = re.compile(r"\W*(?:Rating:)?\W*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*", re.I)
+_RATING = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\s*\]\]")
+_RATING_ONLY = re.compile(r"[^\w.\-−]*(?:Rating:)?[^\w.\-−]*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*", re.I)
 LOWEST, HIGHEST = 1.0, 10.0
 
 
@@ -68,7 +68,8 @@ def _rated(item: Answered, reply: Reply) -> Rating:
 def _rule(item: Answered, identifier: LanguageIdentifier) -> str | None:
     if not item.answer.strip():
         return "empty"
-    if any(asks_for_other_language(text, item.language) for text in (item.prompt, *(t for _, t in item.history))):
+    asked = [item.prompt, *(text for role, text in item.history if role == "user")]
+    if any(asks_for_other_language(text, item.language) for text in asked):
         return None
     return "wrong_language" if identifier.identify(item.answer) not in (None, item.language) else None
 
@@ -77,6 +78,7 @@ def _content(item: Answered) -> str:
     turns = [*item.history, ("user", item.prompt), ("assistant", item.answer)]
     if item.reference:
         turns.append(("reference_answer", item.reference))
-    conversation = "\n\n".join(f"<{role}>\n{text}\n</{role}>" for role, text in turns)
+    mark = tag_mark(*(text for _, text in turns))
+    conversation = "\n\n".join(f"<{role}_{mark}>\n{text}\n</{role}_{mark}>" for role, text in turns)
     language = get_language(item.language).name
     return fill_template(read_template("judge_score"), language=language, conversation=conversation)

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.config import Config
+from lidr.config import HARNESS, JUDGED, Config
 from lidr.progress import duration
 from lidr.reporting.contents import PairTable
+from lidr.reporting.judged import Outcomes
+from lidr.reporting.kinds import ACCURACY, KINDS, OFF_TARGET
 from lidr.reporting.log import Alarm, TimeTable
-from lidr.reporting.measures import ACCURACY, KINDS, Measure, MeasureRow, with_interval
-from lidr.reporting.words import finite, join_names, language_name, number, signed
+from lidr.reporting.measures import Change, Measure, MeasureRow, with_interval
+from lidr.reporting.words import finite, interval, join_names, language_name, number, percent, signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +31,33 @@ class Finding:
 
 
 def findings(measures: Iterable[Measure], config: Config) -> list[Finding]:
-    """The mean of the trained languages, the dominant one, and those left out of training, for each known metric."""
+    """The mean of the trained languages, the dominant one, and those left out of training, for each told metric."""
     found = []
     for measure in measures:
-        mean, transfer = measure.mean("trained"), measure.mean("transfer")
+        if not measure.kind.is_told:
+            continue
+        mean, transfer = measure.plain_mean, measure.mean("transfer")
+        # What is judged has an off-target share of its own beside the benchmark's; one tile for it is enough.
+        is_key = measure.kind.is_key and (measure.kind is not OFF_TARGET or measure.benchmark not in JUDGED)
         if mean:
-            names = mean.name.split(" · ")
-            short = names[0] if len(names) == 1 else f"mean of {len(names)} trained languages"
-            full = names[0] if len(names) == 1 else f"mean of {join_names(names)}"
-            found.append(_finding(measure, mean, short, full, is_key=True))
+            found.append(_finding(measure, mean, *_names(mean, config), is_key=is_key))
         dominant = next((row for row in measure.rows if row.role == "dominant" and all(row.cells)), None)
         if dominant:
-            name = f"{dominant.name} (dominant)"
-            found.append(_finding(measure, dominant, name, name, is_key=measure.kind is ACCURACY))
+            is_key = measure.kind is ACCURACY and measure.benchmark not in HARNESS
+            found.append(_finding(measure, dominant, dominant.title, dominant.title, is_key=is_key))
         if transfer:
             name = f"{join_names(transfer.name.split(' · '))} (not trained)"
             found.append(_finding(measure, transfer, name, name))
     return found
+
+
+def _names(mean: MeasureRow, config: Config) -> tuple[str, str]:
+    """What a mean over languages is called, in a tile and in a sentence."""
+    names = mean.name.split(" · ")
+    if len(names) == 1:
+        return names[0], names[0]
+    trained = "trained " if config.iterations else ""
+    return f"mean of {len(names)} {trained}languages", f"mean of {join_names(names)}"
 
 
 def _finding(measure: Measure, row: MeasureRow, short: str, full: str, is_key: bool = False) -> Finding:
@@ -53,15 +65,36 @@ def _finding(measure: Measure, row: MeasureRow, short: str, full: str, is_key: b
     change, first = row.change, row.cells[0]
     who = full[:1].upper() + full[1:]
     if change is None:
-        sentence = f"{who}: {with_interval(first)} for {measure.models[0]}; there is nothing to compare it with yet."
+        is_run = measure.rows[0].role != "measured"
+        compared = f" for {measure.models[0]}; there is nothing to compare it with yet" if is_run else ""
+        sentence = f"{who}: {with_interval(first)}{compared}."
         figures = number(first.value if first else None)
-        return Finding(topic, short, figures, measure.models[0], "flat", sentence, is_key)
+        verdict = f"95 % interval {interval(first.interval)}" if first and first.interval else measure.models[0]
+        return Finding(topic, short, figures, verdict, "flat", sentence, is_key)
     figures = f"{number(change.before.value)} → {number(change.after.value)}"
-    result = f"{signed(change.delta)}, {change.verdict}"
+    result = f"{signed(change.delta)}, {change.words}"
     sentence = f"{who}: {with_interval(change.before)} to {with_interval(change.after)}, {result}."
     improved = (change.delta < 0) == measure.kind.lower_is_better
     tone = ("good" if improved else "bad") if change.is_clear else "flat"
     return Finding(topic, short, figures, result, tone, sentence, is_key)
+
+
+def outcome_finding(outcomes: Outcomes, config: Config) -> Finding:
+    """Wins against losses of one comparison: the mean of the trained languages, or of all where nothing was trained."""
+    mean = outcomes.mean
+    win, tie, lose = mean.cells
+    assert win and tie and lose  # a row without them is none
+    topic = f"{outcomes.benchmark}, {outcomes.title}"
+    short, full = _names(mean, config)
+    change = Change(lose, win)
+    tone = ("good" if change.delta > 0 else "bad") if change.is_clear else "flat"
+    verdict = {True: "are apart", False: "overlap", None: "are unknown"}[change.is_clear]
+    sentence = (
+        f"{full[:1].upper()}{full[1:]}: wins {with_interval(win)}, ties {number(tie.value)}, "
+        f"loses {with_interval(lose)}; the intervals of wins and losses {verdict}."
+    )
+    figures = f"{percent(win.value)} : {percent(lose.value)}"
+    return Finding(topic, short, figures, f"wins : losses, {change.verdict}", tone, sentence, is_key=True)
 
 
 def paragraphs(found: Iterable[Finding]) -> list[tuple[str, str]]:
@@ -74,20 +107,8 @@ def paragraphs(found: Iterable[Finding]) -> list[tuple[str, str]]:
 
 def introduction(config: Config, results: dict[str, Any]) -> list[str]:
     """What the run was, and what it still lacks, in sentences."""
-    weak = join_names([language_name(code) for code in config.non_dominant])
-    method = {
-        "dpo": "to prefer translations of its own answers in the dominant language to its direct answers (DPO + NLL)",
-        "sft": "on translations of its own answers in the dominant language (plain supervised fine-tuning)",
-    }[config.training.objective]
-    iterations = f"{config.iterations} iteration{'s' if config.iterations > 1 else ''}"
-    sentences = [
-        f"The model {config.model.path} was to be improved in {weak}, in {iterations}, with "
-        f"{language_name(config.dominant)} as the dominant language: it was trained {method}, without human labels."
-    ]
     models = results.get("models", [])
-    trained = [model for model in models if model["name"] != "M0"]
-    if len(trained) < config.iterations:
-        sentences.append(f"This run is not finished: {len(trained)} of {iterations} trained so far.")
+    sentences = _training(config, results) if config.iterations else _evaluation(config, models)
     unmeasured = [model["name"] for model in models if not model.get("benchmarks")]
     if unmeasured and any(config.evaluation.benchmarks.model_dump().values()):
         sentences.append(f"Not measured yet: {join_names(unmeasured)}.")
@@ -98,8 +119,51 @@ def introduction(config: Config, results: dict[str, Any]) -> list[str]:
             silent[benchmark].append(model_name)
     sentences += [f"{benchmark} gave no figures for {join_names(names)}." for benchmark, names in silent.items()]
     if len(measured) == sum(map(len, silent.values())):
-        sentences.append("Nothing was measured, so this report cannot say whether the model got better.")
+        doubt = ", so this report cannot say whether the model got better" if config.iterations else ""
+        sentences.append(f"Nothing was measured{doubt}.")
     return sentences
+
+
+def _training(config: Config, results: dict[str, Any]) -> list[str]:
+    """What was to be trained, and how far it came."""
+    weak = join_names([language_name(code) for code in config.non_dominant])
+    method = {
+        "dpo": "to prefer translations of its own answers in the dominant language to its direct answers (DPO + NLL)",
+        "sft": "on translations of its own answers in the dominant language (plain supervised fine-tuning)",
+    }[config.training.objective]
+    iterations = f"{config.iterations} iteration{'s' if config.iterations > 1 else ''}"
+    # A run that stops by itself has as many iterations as it needs.
+    limit = "up to " if config.probe and config.probe.stop and config.iterations > 1 else ""
+    sentences = [
+        f"The model {config.model.path} was to be improved in {weak}, in {limit}{iterations}, with "
+        f"{language_name(config.dominant)} as the dominant language: it was trained {method}, without human labels."
+    ]
+    trained = [model for model in results.get("models", []) if model["name"] != "M0"]
+    if len(trained) < config.iterations:
+        sentences.append(
+            _end(results, len(trained)) or f"This run is not finished: {len(trained)} of {iterations} trained so far."
+        )
+    return sentences
+
+
+def _end(results: dict[str, Any], trained: int) -> str:
+    """Why a run ended before its last iteration; empty where it did not."""
+    last = f"M{trained}"
+    if any(found["model"] == last and found.get("stop") for found in results.get("probe", [])):
+        return f"The stop rule ended the run after {last}."
+    entries = [entry for entry in results.get("iterations", []) if entry.get("iteration") == trained + 1]
+    if entries and not sum(entries[0].get("pairs", {}).values()):
+        return f"Iteration {trained + 1} made no pair, so the run ended with {last}."
+    return ""
+
+
+def _evaluation(config: Config, models: list[dict[str, Any]]) -> list[str]:
+    """What was measured outside a run."""
+    found = models[0].get("benchmarks", {}) if models else {}
+    codes = list(dict.fromkeys(code for languages in found.values() for code in languages)) or config.languages
+    benchmarks = join_names(list(found)) or "no benchmark so far"
+    languages = join_names([language_name(code) for code in codes])
+    return [f"The model {config.model.path} was measured in {languages}, on {benchmarks}; nothing was trained."]
 
 
 def _is_silent(languages: dict[str, dict[str, Any]]) -> bool:
@@ -108,7 +172,7 @@ def _is_silent(languages: dict[str, dict[str, Any]]) -> bool:
     return bool(found) and all(finite(value) is None for value in found)
 
 
-def warnings(alarms: Iterable[Alarm]) -> list[tuple[str, str]]:
+def alarm_warnings(alarms: Iterable[Alarm]) -> list[tuple[str, str]]:
     """(topic, sentences) of what the trainings warned of."""
     return [
         (f"Training alarm, iteration {alarm.iteration}", f"{alarm.title}, at step {alarm.step}. {alarm.message}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from lidr.progress import duration
 from lidr.reporting.contents import PairTable
+from lidr.reporting.grid import Grid
 from lidr.reporting.log import TimeTable
 from lidr.reporting.measures import Measure, with_interval
 from lidr.reporting.telemetry import GroupTable
@@ -52,11 +53,17 @@ def measure_table(measure: Measure) -> SafeMarkdown:
         rows.append(mean)
     lines = []
     for row in rows:
-        name = {"trained": row.name, "mean": f"Mean of {row.name}"}.get(row.role, f"{row.name} ({row.role})")
-        change = f"{signed(row.change.delta)}, {row.change.verdict}" if row.change else "–"
+        name = f"Mean of {row.name}" if row.role == "mean" else row.title
+        change = f"{signed(row.change.delta)}, {row.change.words}" if row.change else "–"
         lines.append([name, *map(with_interval, row.cells), *([change] if compared else [])])
     arrow = [f"{measure.models[0]} → {measure.models[-1]}"] if compared else []
     return table(["Language", *measure.models, *arrow], lines)
+
+
+def grid_table(grid: Grid) -> SafeMarkdown:
+    """What stands in small letters on the page comes in brackets."""
+    rows = [[name, *(f"{main} ({small})" if small else main for main, small in cells)] for name, cells in grid.rows]
+    return table(grid.header, rows)
 
 
 def pair_table(pairs: PairTable) -> SafeMarkdown:

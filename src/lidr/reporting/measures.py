@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lidr.benchmarks.statistics import wilson_interval
 from lidr.config import Config
-from lidr.reporting.words import Interval, finite, interval, language_name, number
+from lidr.reporting.kinds import BOOKKEEPING, KINDS, MeasureKind
+from lidr.reporting.words import Interval, finite, interval, language_name, number, p_value
+
+# Languages that are not set apart: those that were trained, and in an evaluation outside a run all of them.
+_PLAIN = ("trained", "measured")
+_KNOWN_KEYS = BOOKKEEPING | {
+    key for kind in KINDS for key in (kind.key, kind.interval_key, *kind.count_keys, *(a.key for a in kind.asides))
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,21 @@ class Cell:
     interval: Interval | None = None
 
 
+def read_cell(metrics: dict[str, Any], key: str, interval_key: str = "") -> Cell | None:
+    """A value and its interval as results.json has them; None where the value is a gap.
+
+    An interval without width is none: it comes of a bootstrap over equal values, and would be taken for certainty.
+    """
+    value = finite(metrics.get(key))
+    if value is None:
+        return None
+    given = metrics.get(interval_key or f"ci95_{key}")
+    bounds = [finite(bound) for bound in given] if isinstance(given, list) else []
+    if len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None and bounds[0] < bounds[1]:
+        return Cell(value, (bounds[0], bounds[1]))
+    return Cell(value)
+
+
 def with_interval(cell: Cell | None) -> str:
     if cell is None:
         return "–"
@@ -27,10 +49,11 @@ def with_interval(cell: Cell | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From the first measured model to the last."""
+    """From the first measured model to the last. `p` is McNemar's exact test, where the questions were the same."""
 
     before: Cell
     after: Cell
+    p: float | None = None
 
     @property
     def delta(self) -> float:
@@ -46,68 +69,38 @@ class Change:
     def verdict(self) -> str:
         return {True: "intervals apart", False: "within noise", None: "no interval"}[self.is_clear]
 
+    @property
+    def words(self) -> str:
+        """The verdict, with the test where there was one."""
+        return self.verdict if self.p is None else f"{self.verdict}, {p_value(self.p)}"
+
 
 @dataclass(frozen=True, slots=True)
 class MeasureRow:
-    """One language (or the mean of several), one cell per model. `role` is dominant, trained, transfer or mean."""
+    """One language (or the mean of several), one cell per model.
+
+    `role` is dominant, trained, transfer or mean, and measured where nothing was trained.
+    """
 
     code: str
     name: str
     role: str
     cells: list[Cell | None]
+    p: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The role, where it has to be said."""
+        return self.role if self.role in ("dominant", "transfer") else ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} ({self.label})" if self.label else self.name
 
     @property
     def change(self) -> Change | None:
         first, last = self.cells[0], self.cells[-1]
-        return Change(first, last) if len(self.cells) > 1 and first and last else None
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureKind:
-    """A metric of results.json: its keys there, and its words here."""
-
-    key: str
-    title: str
-    short: str
-    note: str
-    interval_key: str = ""
-    count_keys: tuple[str, ...] = ()
-    lower_is_better: bool = False
-    aside_key: str = ""
-    aside: str = ""  # what the answers counted under `aside_key` are
-
-
-ACCURACY = MeasureKind(
-    "accuracy",
-    "Accuracy",
-    "accuracy",
-    "share of right answers",
-    "ci95",
-    ("n",),
-    aside_key="failed",
-    aside="questions without an answer, left out",
-)
-HELD_OUT = MeasureKind(
-    "accuracy_held_out",
-    "Accuracy on held-out items",
-    "held-out accuracy",
-    "share of right answers to what no training prompt asked for",
-    "ci95_held_out",
-    ("n_held_out",),
-)
-OFF_TARGET = MeasureKind(
-    "off_target",
-    "Off-target answers",
-    "off-target share",
-    "share of answers in another language than the question's; lower is better",
-    "ci95_off_target",
-    ("n", "n_held_out"),
-    lower_is_better=True,
-    aside_key="undecided",
-    aside="language not told, counted as on target",
-)
-KINDS = (ACCURACY, HELD_OUT, OFF_TARGET)
-_KNOWN_KEYS = {key for kind in KINDS for key in (kind.key, kind.interval_key, kind.aside_key, *kind.count_keys)}
+        return Change(first, last, self.p) if len(self.cells) > 1 and first and last else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,35 +112,49 @@ class Measure:
     models: list[str]
     rows: list[MeasureRow]
     counts: list[int]  # questions per language, as far as they are known
-    asides: list[int]  # per model, all languages together: see MeasureKind.aside
+    asides: list[list[float]]  # per model, for each of MeasureKind.asides
 
-    def mean(self, role: str) -> MeasureRow | None:
-        """The mean over the languages of a role that every model was measured in."""
-        rows = [row for row in self.rows if row.role == role and all(row.cells)]
+    def mean(self, *roles: str) -> MeasureRow | None:
+        """The mean over the languages of some roles that every model was measured in."""
+        rows = [row for row in self.rows if row.role in roles and all(row.cells)]
         if not rows:
             return None
-        cells: list[Cell | None] = [_mean_cell([row.cells[i] for row in rows]) for i in range(len(self.models))]
+        cells: list[Cell | None] = [mean_cell([row.cells[i] for row in rows]) for i in range(len(self.models))]
         return MeasureRow("", " · ".join(row.name for row in rows), "mean", cells)
 
     @property
-    def mean_row(self) -> MeasureRow | None:
-        """The mean over the trained languages, where there is more than one."""
-        return self.mean("trained") if sum(row.role == "trained" for row in self.rows) > 1 else None
+    def plain_mean(self) -> MeasureRow | None:
+        """The mean over the trained languages, or over all of an evaluation outside a run."""
+        return self.mean(*_PLAIN)
 
     @property
-    def counts_note(self) -> str:
-        """How many questions were asked, and how many answers say nothing here."""
-        notes = []
+    def mean_row(self) -> MeasureRow | None:
+        """`plain_mean`, where it is one of several languages."""
+        return self.plain_mean if sum(row.role in _PLAIN for row in self.rows) > 1 else None
+
+    @property
+    def has_intervals(self) -> bool:
+        return any(cell and cell.interval for row in self.rows for cell in row.cells)
+
+    @property
+    def is_tested(self) -> bool:
+        return any(row.p is not None for row in self.rows)
+
+    @property
+    def notes(self) -> str:
+        """What the metric is, how many questions were asked, and how many answers say nothing here."""
+        notes = [f"{self.kind.note[:1].upper()}{self.kind.note[1:]}"]
         if self.counts:
             low, high = min(self.counts), max(self.counts)
             notes.append(f"{low:,} questions per language" if low == high else f"{low:,} to {high:,} per language")
-        if any(self.asides):
-            by_model = ", ".join(f"{count:,} ({name})" for name, count in zip(self.models, self.asides, strict=True))
-            notes.append(f"{self.kind.aside}: {by_model}")
+        for aside, counts in zip(self.kind.asides, self.asides, strict=True):
+            if any(counts):
+                by_model = ", ".join(f"{count:,.0f} ({name})" for name, count in zip(self.models, counts, strict=True))
+                notes.append(f"{aside.words}: {by_model}")
         return "; ".join(notes)
 
 
-def _mean_cell(cells: Sequence[Cell | None]) -> Cell:
+def mean_cell(cells: Sequence[Cell | None]) -> Cell:
     """Mean of values and of interval bounds. The latter holds even if the languages err together, as they may do."""
     known = [cell for cell in cells if cell]
     intervals = [cell.interval for cell in known if cell.interval]
@@ -172,10 +179,25 @@ def read_measures(results: dict[str, Any], config: Config) -> list[Measure]:
             for key, value in metrics.items()
             if key not in _KNOWN_KEYS and finite(value) is not None
         )
-        others = tuple(MeasureKind(key, key.replace("_", " "), key, "as the benchmark reports it") for key in unknown)
+        others = tuple(
+            MeasureKind(key, key.replace("_", " "), key, "as the benchmark reports it", "other") for key in unknown
+        )
         for kind in KINDS + others:
             measures.append(_measure(name, kind, by_model, config))
     return [measure for measure in measures if measure]
+
+
+def language_order(found: Iterable[str], config: Config) -> list[str]:
+    """The dominant language, the others of the recipe, and the rest as they come."""
+    codes = list(dict.fromkeys(found))
+    order = [config.dominant, *config.non_dominant] if config.iterations else config.languages
+    return [code for code in order if code in codes] + [code for code in codes if code not in order]
+
+
+def role(code: str, config: Config) -> str:
+    if not config.iterations:
+        return "measured"
+    return "dominant" if code == config.dominant else "trained" if code in config.languages else "transfer"
 
 
 def _measure(benchmark: str, kind: MeasureKind, by_model: dict[str, Any], config: Config) -> Measure | None:
@@ -184,35 +206,27 @@ def _measure(benchmark: str, kind: MeasureKind, by_model: dict[str, Any], config
         for model, languages in by_model.items()
     }
     table = {model: cells for model, cells in table.items() if cells}
-    found = dict.fromkeys(code for cells in table.values() for code in cells)
-    if not found:
+    codes = language_order((code for cells in table.values() for code in cells), config)
+    if not codes:
         return None
-    order = [config.dominant, *config.non_dominant]
-    codes = [code for code in order if code in found] + [code for code in found if code not in order]
     rows = [
-        MeasureRow(code, language_name(code), _role(code, config), [cells.get(code) for cells in table.values()])
+        MeasureRow(code, language_name(code), role(code, config), [cells.get(code) for cells in table.values()])
         for code in codes
     ]
     counts = [count for metrics in by_model[next(iter(table))].values() if (count := _count(metrics, kind))]
-    asides = [int(sum(finite(m.get(kind.aside_key)) or 0 for m in by_model[model].values())) for model in table]
+    asides = []
+    for aside in kind.asides:
+        found = [[finite(metrics.get(aside.key)) or 0.0 for metrics in by_model[model].values()] for model in table]
+        asides.append([sum(values) / (len(values) if aside.is_mean else 1) for values in found])
     return Measure(benchmark, kind, list(table), rows, counts, asides)
 
 
-def _role(code: str, config: Config) -> str:
-    return "dominant" if code == config.dominant else "trained" if code in config.languages else "transfer"
-
-
 def _cell(metrics: dict[str, Any], kind: MeasureKind) -> Cell | None:
-    value = finite(metrics.get(kind.key))
-    if value is None:
-        return None
-    given = metrics.get(kind.interval_key)
-    if isinstance(given, list) and len(given) == 2 and None not in (bounds := [finite(bound) for bound in given]):
-        return Cell(value, (bounds[0], bounds[1]))  # type: ignore[arg-type]
+    cell = read_cell(metrics, kind.key, kind.interval_key)
     count = _count(metrics, kind)
-    if count and 0 <= value <= 1:
-        return Cell(value, wilson_interval(round(value * count), count))
-    return Cell(value)
+    if cell and cell.interval is None and count and kind.is_share and 0 <= cell.value <= 1:
+        return Cell(cell.value, wilson_interval(round(cell.value * count), count))
+    return cell
 
 
 def _count(metrics: dict[str, Any], kind: MeasureKind) -> int:

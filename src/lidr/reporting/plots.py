@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
 
-from lidr.reporting.measures import Measure
+from lidr.reporting.measures import Cell, Measure
 from lidr.reporting.telemetry import group_names, groups, mean_over_pairs
 from lidr.reporting.words import Interval, finite, language_name
 
 # Okabe and Ito's palette, told apart with every common kind of colour vision; shapes differ, too.
 _MODEL_COLOURS = ("#7a7a7a", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00")
 _MODEL_MARKERS = ("o", "s", "D", "^", "v", "P")
+# (bar, figures in it) of wins, ties and losses.
+_OUTCOMES = (("#0072b2", "#ffffff"), ("#d3d8dd", "#20252a"), ("#e69f00", "#20252a"))
 _LINES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", ":"))
 _LANGUAGE_DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _LANGUAGE_PANELS: dict[str, tuple[str, Interval | None]] = {
@@ -66,39 +68,106 @@ def draw(paint: Callable[[Any], None], size: tuple[float, float], label: str) ->
 
 def dot_plot(measure: Measure) -> str:
     """A row per language, a dot per model, a line per 95 % interval."""
-    rows, models = measure.rows, measure.models
-    gap = 0.62 / max(1, len(models))
+    low, high = measure.kind.limits
+    if measure.kind.is_zoomed:
+        cells = [cell for row in measure.rows for cell in row.cells if cell]
+        bounds = [bound for cell in cells for bound in cell.interval or (cell.value,)]
+        if measure.kind.lower_is_better:
+            high = min(high, max(0.2, 1.08 * max(bounds)))
+        else:
+            low = max(low, min(0.8, 1.08 * min(bounds) - 0.08))
+    series = [(model, [row.cells[i] for row in measure.rows]) for i, model in enumerate(measure.models)]
+    label = f"{measure.benchmark}: {measure.kind.title} by language and model"
+    return interval_plot([row.title for row in measure.rows], series, label, (low, high), measure.kind.middle)
+
+
+def interval_plot(
+    names: Sequence[str],
+    series: Sequence[tuple[str, Sequence[Cell | None]]],
+    label: str,
+    limits: Interval = (0.0, 1.0),
+    middle: float | None = None,
+) -> str:
+    """A row per name, a dot per series, a line per 95 % interval, and an upright line at `middle`."""
+    gap = 0.62 / max(1, len(series))
+    margin = 0.02 * (limits[1] - limits[0])
 
     def paint(figure: Any) -> None:
         axes = figure.subplots()
-        for y in range(0, len(rows), 2):
+        for y in range(0, len(names), 2):
             axes.axhspan(y - 0.5, y + 0.5, color="#eef1f4", linewidth=0, zorder=0)
-        for i, model in enumerate(models):
-            known = [
-                (y + (i - (len(models) - 1) / 2) * gap, cell) for y, row in enumerate(rows) if (cell := row.cells[i])
-            ]
-            bounds = [cell.interval or (cell.value, cell.value) for _, cell in known]
-            below = [max(0.0, cell.value - low) for (_, cell), (low, _) in zip(known, bounds, strict=True)]
-            above = [max(0.0, high - cell.value) for (_, cell), (_, high) in zip(known, bounds, strict=True)]
+        if middle is not None:
+            axes.axvline(middle, color="#20252a", linewidth=1, linestyle=(0, (4, 3)), zorder=2)
+        for i, (title, cells) in enumerate(series):
+            known = [(y + (i - (len(series) - 1) / 2) * gap, cell) for y, cell in enumerate(cells) if cell]
             axes.errorbar(
-                [cell.value for _, cell in known], [y for y, _ in known], xerr=[below, above], label=model,
-                color=_MODEL_COLOURS[i % 6], fmt=_MODEL_MARKERS[i % 6], markersize=5, elinewidth=1.6, zorder=3,
+                [cell.value for _, cell in known], [y for y, _ in known], xerr=_error([cell for _, cell in known]),
+                label=title, color=_MODEL_COLOURS[i % 6], fmt=_MODEL_MARKERS[i % 6], markersize=5, elinewidth=1.6,
+                zorder=3,
             )  # fmt: skip
-        highest = max(
-            bound for row in rows for cell in row.cells if cell for bound in (cell.value, *(cell.interval or ()))
-        )
-        axes.set_xlim(-0.02, min(1.02, max(0.2, highest * 1.08)) if measure.kind.lower_is_better else 1.02)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        names = [row.name if row.role == "trained" else f"{row.name} ({row.role})" for row in rows]
-        axes.set_yticks(range(len(rows)), names)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
+        axes.set_xlim(limits[0] - margin, limits[1] + margin)
+        if limits[1] > 1:  # a judge's points
+            axes.set_xticks(range(int(limits[0]), int(limits[1]) + 1))
+        _name_axis(axes, names)
         axes.grid(axis="x", color="#c9ced4", linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(models), handletextpad=0.3, borderaxespad=0.2)
+        _legend(axes, len(series))
 
-    height = 0.75 + len(rows) * max(0.36, 0.1 + 0.14 * len(models))
-    return draw(paint, (5.0, height), f"{measure.benchmark}: {measure.kind.title} by language and model")
+    height = 0.75 + len(names) * max(0.36, 0.1 + 0.14 * len(series))
+    return draw(paint, (5.0, height), label)
+
+
+def outcome_plot(rows: Sequence[tuple[str, Sequence[Cell | None]]], titles: Sequence[str], label: str) -> str:
+    """A bar per language, split into wins, ties and losses, with the interval of the share of wins."""
+
+    def paint(figure: Any) -> None:
+        axes = figure.subplots()
+        left = [0.0] * len(rows)
+        for part, ((colour, ink), title) in enumerate(zip(_OUTCOMES, titles, strict=True)):
+            widths = [cell.value if (cell := cells[part]) else 0.0 for _, cells in rows]
+            axes.barh(range(len(rows)), widths, 0.74, left, color=colour, label=title, edgecolor="white", linewidth=0.8)
+            for y, (start, width) in enumerate(zip(left, widths, strict=True)):
+                if width >= 0.055:  # a narrower part has no room for its figure
+                    axes.text(
+                        start + width / 2, y - 0.06, f"{100 * width:.0f} %", color=ink, ha="center", va="center",
+                        fontsize=9,
+                    )  # fmt: skip
+            left = [start + width for start, width in zip(left, widths, strict=True)]
+        wins = [(y, cell) for y, (_, cells) in enumerate(rows) if (cell := cells[0])]
+        # White under black, so that it shows on every part of the bar; below the figures.
+        for colour, width, cap in (("white", 3.4, 3.6), ("#20252a", 1.4, 3)):
+            axes.errorbar(
+                [cell.value for _, cell in wins], [y + 0.24 for y, _ in wins], xerr=_error([cell for _, cell in wins]),
+                fmt="none", ecolor=colour, elinewidth=width, capsize=cap, capthick=width,
+            )  # fmt: skip
+        axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+        _name_axis(axes, [name for name, _ in rows])
+        _legend(axes, 3)
+
+    return draw(paint, (5.0, 0.75 + 0.42 * len(rows)), label)
+
+
+def _error(cells: Sequence[Cell]) -> list[list[float]]:
+    """How far the intervals reach below and above the values."""
+    bounds = [cell.interval or (cell.value, cell.value) for cell in cells]
+    below = [max(0.0, cell.value - low) for cell, (low, _) in zip(cells, bounds, strict=True)]
+    above = [max(0.0, high - cell.value) for cell, (_, high) in zip(cells, bounds, strict=True)]
+    return [below, above]
+
+
+def _name_axis(axes: Any, names: Sequence[str]) -> None:
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _legend(axes: Any, columns: int) -> None:
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=min(columns, 6), handletextpad=0.3, borderaxespad=0.2,
+        columnspacing=1.2, handlelength=1.2,
+    )  # fmt: skip
 
 
 def line_plot(

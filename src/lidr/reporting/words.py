@@ -49,3 +49,9 @@ def finite(value: Any) -> float | None:
     """The value if it is a number to show; None for everything else, which is a gap."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if is_number else None
+
+
+def p_value(value: float) -> str:
+    """In one piece: the spaces do not break."""
+    text = "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")

@@ -9,11 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lidr.benchmarks.alpaca_files import read_model_outputs
-
 from lidr.benchmarks import BENCHMARKS
+from lidr.benchmarks.alpaca_files import read_model_outputs
 from lidr.benchmarks.base import Bench, Question
-from lidr.config import JUDGED, Config
+from lidr.config import HARNESS, JUDGED, Config
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import DataError
 from lidr.judges import judge_identity, open_judge
@@ -39,10 +38,9 @@ def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Input
         "seed": config.seed,
     }
     paths = [path for name in _PATH_FIELDS if (path := getattr(settings, name, None))]
-    made_from["files"] = {path: stamps for path in paths if (stamps := file_stamps(Path(path).expanduser()))}
+    made_from["files"] = {path: stamps for path in paths if (stamps := _stamps(path, run))}
     if benchmark in JUDGED and config.evaluation.judge:
         made_from["judge"] = judge_identity(config.evaluation.judge, run.model_cache)
-        made_from["judge_logprobs"] = config.evaluation.judge.logprobs
     if getattr(settings, "against", None) == "M0":
         made_from["opponent"] = run.model(config, 0).fingerprint
     return made_from
@@ -74,6 +72,8 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
             folder = run_dir.evaluation(iteration, name)
             if is_sealed(folder / "metrics.json", made_from):
                 continue
+            if name in HARNESS:  # they come last, and load the model themselves
+                stack.close()
             examinee = _Examinee(config, run_dir, iteration, name, model, made_from, engine)
             initial = examinee if iteration == 0 else _initial(config, run_dir, name, stack)
             bench = Bench(config, run_dir, iteration, model, folder, judge, initial.answer)
@@ -100,6 +100,13 @@ def _initial(config: Config, run_dir: RunDir, benchmark: str, stack: ExitStack) 
 def _open_judge(config: Config, run_dir: RunDir) -> Any:
     assert config.evaluation.judge is not None  # checked at load wherever a benchmark needs one
     return open_judge(config.evaluation.judge, run_dir.judge_replies, run_dir.model_cache)
+
+
+def _stamps(path: str, run: RunDir) -> dict[str, list[int]]:
+    """Those of a benchmark's files; the run may lie in their folder, and what it writes is no input."""
+    own = run.path.resolve()
+    found = file_stamps(Path(path).expanduser())
+    return {file: stamp for file, stamp in found.items() if not Path(file).resolve().is_relative_to(own)}
 
 
 def _decoding(config: Config) -> dict[str, Any]:
@@ -152,14 +159,16 @@ class _Examinee:
 def _recorded(folder: Path, language: str, questions: list[Question]) -> list[Completion]:
     """The answers of a folder in AlpacaEval's format, which must be answers to just these questions."""
     path = folder / f"{language}.json"
+    if any(question.history for question in questions):
+        raise DataError(f"{folder}: recorded answers are to single questions; this benchmark has turns before them")
     rows = read_model_outputs(folder, language)
     if len(rows) < len(questions):
         raise DataError(f"{path}: {len(rows)} answers for {len(questions)} questions; add those that are missing")
     for number, (row, question) in enumerate(zip(rows, questions, strict=False), 1):
-        if row.instruction != question.prompt or question.history:
+        if row.instruction != question.prompt:
             raise DataError(
                 f"{path} item {number}: answers {row.instruction[:60]!r}, but the question here is "
-                f"{question.prompt[:60]!r}; bring both files into the same order"
+                f"{question.prompt[:60]!r}; answers must be to the benchmark's own questions, in their order"
             )
     return [
         Completion(question.question_id, row.output, "stop") for row, question in zip(rows, questions, strict=False)

@@ -21,13 +21,14 @@ from lidr.benchmarks.statistics import bootstrap_interval, wilson_interval
 from lidr.config import Config, ModelConfig
 from lidr.engines import Completion
 from lidr.errors import ConfigError, RunError
-from lidr.judges import Answered, Comparison, Judge, compare, judge_identity, open_judge, score_answers
+from lidr.judges import Answered, Comparison, Judge, Reply, compare, judge_identity, open_judge, score_answers
 from lidr.language_id import identifier_for
 from lidr.records import Prompt
 from lidr.run_dir import Inputs, Outputs, RunDir, write_sealed
 from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
 from lidr.strategies.base import Answers, Side, direct, translated
+from lidr.tables import print_probe
 
 _VERSION = 1
 
@@ -75,6 +76,8 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
         probe = _Probe(config, run_dir, sample, by, judge)
         started = time.monotonic()
         found = probe.imbalance() if iteration == 0 else probe.progress(iteration)
+        if judge:
+            found["judge"] = judge.usage(probe.replies)
     seconds = round(time.monotonic() - started, 3)
     run_dir.log("stage", iteration=iteration, stage="probe", seconds=seconds, rows=len(sample))
     write_sealed(run_dir.probe(iteration), inputs(config, run_dir, iteration), [json.dumps(found, indent=1)])
@@ -101,6 +104,18 @@ def judged_by(config: Config) -> list[str]:
         )
     available = [name for name in wanted if has[name]]
     return available[:1] if config.probe.by == "auto" else available
+
+
+def conclude(config: Config, run: RunDir) -> Config:
+    """Say what the probe of M_0 found, and give back the recipe to go on with: another one where it is to be obeyed."""
+    assert config.probe is not None
+    found = read_probe(run, 0)
+    assert found is not None
+    print_probe(config, found)
+    if config.probe.obey:
+        config = obeyed(config, found)
+        run.write_recipe(config)
+    return config
 
 
 def obeyed(config: Config, found: dict[str, Any]) -> Config:
@@ -132,6 +147,7 @@ class _Probe:
     ) -> None:
         assert config.probe is not None
         self.config, self.run_dir, self.sample, self.by, self.judge = config, run_dir, sample, by, judge
+        self.replies: list[Reply] = []  # the judge's, for their cost
         self.languages = config.probe.languages or config.languages
         self.identifier = identifier_for(self.languages)
 
@@ -214,7 +230,8 @@ class _Probe:
             found["ci95"] = [round(bound, 4) for bound in wilson_interval(right, len(given))]
         if self.judge:
             items = [Answered(prompt.prompt_id, language, prompt.text, text) for prompt, text in given]
-            ratings, _ = score_answers(self.judge, items, self.identifier, f"probe  points {language}")
+            ratings, replies = score_answers(self.judge, items, self.identifier, f"probe  points {language}")
+            self.replies += replies
             points = [rating.rating for rating in ratings if rating.rating is not None]
             found["score"] = round(sum(points) / len(points), 3) if points else None
             found["ci95_score"] = [round(bound, 3) for bound in bootstrap_interval(points)] if points else None
@@ -241,7 +258,8 @@ class _Probe:
         else:
             assert self.judge is not None
             asked = [Comparison(p.prompt_id, language, p.text, a, b) for p, a, b in both]
-            verdicts, _ = compare(self.judge, asked, self.identifier, f"probe  judge {language}")
+            verdicts, replies = compare(self.judge, asked, self.identifier, f"probe  judge {language}")
+            self.replies += replies
             votes = {"win": 1, "tie": 0, "lose": -1, None: None}
             results = [votes[verdict.outcome] for verdict in verdicts]
         return [Duel(p.prompt_id, language, result) for (p, _, _), result in zip(both, results, strict=True)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,20 @@ from lidr.config import Config, dump_config, flatten
 from lidr.progress import duration
 from lidr.reporting import markdown
 from lidr.reporting.contents import PairTable, Sample, drop_details, pair_table, reservoir, sample
-from lidr.reporting.findings import costs, findings, introduction, paragraphs, warnings
-from lidr.reporting.log import digest_log, time_table
-from lidr.reporting.measures import KINDS, OFF_TARGET, read_measures
+from lidr.reporting.findings import alarm_warnings, costs, findings, introduction, outcome_finding, paragraphs
+from lidr.reporting.judged import judge_grid, judge_total, judge_warnings, position_plot, read_judge
+from lidr.reporting.log import Log, digest_log, time_table
+from lidr.reporting.measures import read_measures
 from lidr.reporting.plots import curve_plots, dot_plot, language_plot
+from lidr.reporting.probed import probe_advice, probe_sentences, probe_views
+from lidr.reporting.rows import judge_replies, read_scored, with_rows
+from lidr.reporting.sections import read_sections
 from lidr.reporting.telemetry import group_table
-from lidr.reporting.words import interval, language_name, number, percent, signed
+from lidr.reporting.verdicts import read_verdicts
+from lidr.reporting.words import interval, language_name, number, p_value, percent, signed
 from lidr.run_dir import RunDir, read_rows, read_seal, write_text
 
-_VERSION = 2  # a report of an older layout is written anew
+_VERSION = 3  # a report of an older layout is written anew
 _FINGERPRINT = '<meta name="lidr-inputs" content="{}">'
 PAPER = "https://arxiv.org/abs/2410.08964"
 
@@ -67,6 +73,7 @@ def render(template: str, context: dict[str, Any]) -> str:
         "measure_table": markdown.measure_table, "pair_table": markdown.pair_table,
         "time_table": markdown.time_table, "step_table": markdown.step_table,
         "group_table": markdown.group_table, "environment_table": markdown.environment_table,
+        "grid_table": markdown.grid_table, "p_value": p_value,
         "dot_plot": dot_plot, "svg": Markup,  # only for what `plots.draw` made, which escapes its texts
     }  # fmt: skip
     return environment.get_template(template).render(context)
@@ -75,34 +82,26 @@ def render(template: str, context: dict[str, Any]) -> str:
 def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
     """All that the templates show."""
     fingerprint = _fingerprint(run_dir)  # first: what is written meanwhile makes the report outdated
-    results = _read_json(run_dir, "results.json")
+    results = _read_results(config, run_dir)
     log = digest_log(run_dir.read_log())
-    curves = {iteration: curve for iteration, curve in sorted(log.curves.items()) if curve}
-    alarms = sorted(log.alarms.values(), key=lambda alarm: (alarm.iteration, alarm.step))
-    measures = read_measures(results, config)
-    known = [measure for measure in measures if measure.kind in KINDS]
-    headline = findings(known, config)
     tables = _read_tables(config, run_dir, results)
     times = time_table(results, log)
+    alarms = sorted(log.alarms.values(), key=lambda alarm: (alarm.iteration, alarm.step))
     sampled, samples = _read_samples(config, run_dir, results)
     environment = flatten(_read_json(run_dir, "environment.json"))
     return {
         "fingerprint": fingerprint,
         "config": config,
         "introduction": introduction(config, results),
-        "tiles": [finding for finding in headline if finding.is_key],
-        "paragraphs": paragraphs(headline),
-        "warnings": warnings(alarms),
+        "advice": probe_advice(results, config),
+        **_measured(config, run_dir, results),
+        "alarm_warnings": alarm_warnings(alarms),
         "costs": costs(tables, times),
-        "accuracy": [measure for measure in known if measure.kind is not OFF_TARGET],
-        "off_target": [measure for measure in known if measure.kind is OFF_TARGET],
-        "other": [measure for measure in measures if measure.kind not in KINDS],
+        "probes": probe_views(results, config),
+        "probe_sentences": probe_sentences(results, config),
         "tables": tables,
-        "curves": {i: curve_plots(i, curve, log.held_out.get(i, {})) for i, curve in curves.items()},
-        "language_plots": {i: language_plot(i, curve, config.languages) for i, curve in curves.items()},
-        "group_tables": {i: group_table(i, curve, config.languages) for i, curve in curves.items()},
+        **_trained(config, log),
         "alarms": alarms,
-        "final_steps": [(iteration, len(curve), curve[max(curve)]) for iteration, curve in curves.items()],
         "times": times,
         "recipe": run_dir.recipe.read_text(encoding="utf-8") if run_dir.recipe.exists() else dump_config(config),
         "environment": {key: "" if value is None else value for key, value in environment.items()},
@@ -112,15 +111,67 @@ def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
     }
 
 
+def _measured(config: Config, run_dir: RunDir, results: dict[str, Any]) -> dict[str, Any]:
+    """What the benchmarks and the judge found."""
+    scored = partial(read_scored, config, run_dir)
+    measures = with_rows(read_measures(results, config), config, run_dir)
+    sections = read_sections(results, measures, config, scored)
+    outcomes = [outcome for section in sections for block in section.blocks for outcome in block.outcomes]
+    found = findings([measure for measure in measures if measure.kind.section == "accuracy"], config)
+    found += [outcome_finding(outcomes[-1], config)] if outcomes else []
+    found += findings([measure for measure in measures if measure.kind.section in ("judged", "language")], config)
+    judge = read_judge(results, config, scored)
+    judged_model, verdicts = read_verdicts(results, config, run_dir)
+    return {
+        "tiles": [finding for finding in found if finding.is_key],
+        "paragraphs": paragraphs(found),
+        "compared": any(measure.kind.is_told and len(measure.models) > 1 for measure in measures),
+        "sections": sections,
+        "other": [measure for measure in measures if measure.kind.section == "other"],
+        "judge": judge_grid(judge) if judge else None,
+        "judge_total": judge_total(judge, judge_replies(run_dir), config),
+        "judge_plot": position_plot(judge, config),
+        "judge_warnings": judge_warnings(judge),
+        "judged_model": judged_model,
+        "verdicts": verdicts,
+    }
+
+
+def _trained(config: Config, log: Log) -> dict[str, Any]:
+    """What the trainings logged."""
+    curves = {iteration: curve for iteration, curve in sorted(log.curves.items()) if curve}
+    return {
+        "curves": {i: curve_plots(i, curve, log.held_out.get(i, {})) for i, curve in curves.items()},
+        "language_plots": {i: language_plot(i, curve, config.languages) for i, curve in curves.items()},
+        "group_tables": {i: group_table(i, curve, config.languages) for i, curve in curves.items()},
+        "final_steps": [(iteration, len(curve), curve[max(curve)]) for iteration, curve in curves.items()],
+    }
+
+
+def _read_results(config: Config, run_dir: RunDir) -> dict[str, Any]:
+    """results.json; the one model of an evaluation outside a run goes by its own name, not as M0."""
+    results = _read_json(run_dir, "results.json")
+    if config.iterations:
+        return results
+    return results | {"models": [model | {"name": config.name} for model in results.get("models", [])]}
+
+
 def _fingerprint(run_dir: RunDir) -> str:
-    """Hash of what the report is made from; the pairs by their seals, which is quick."""
+    """Hash of what the report is made from; pairs and scored rows by their seals, which is quick."""
     known = hashlib.sha256(str(_VERSION).encode())
     for name in ("results.json", "recipe.yaml", "environment.json", "metrics.jsonl"):
         path = run_dir.path / name
         known.update(hashlib.sha256(path.read_bytes() if path.exists() else b"").digest())
-    for entry in _read_json(run_dir, "results.json").get("iterations", []):
-        seal = read_seal(run_dir.pair_summary(entry["iteration"])) or {}
-        known.update(str(seal.get("sha256")).encode())
+    results = _read_json(run_dir, "results.json")  # has the probe's findings as they are
+    sealed = [run_dir.pair_summary(entry["iteration"]) for entry in results.get("iterations", [])]
+    sealed += [
+        run_dir.evaluation(int(model["name"][1:]), benchmark) / f"{code}.jsonl"
+        for model in results.get("models", [])
+        for benchmark, languages in model.get("benchmarks", {}).items()
+        for code in languages
+    ]
+    for path in sealed:
+        known.update(str((read_seal(path) or {}).get("sha256")).encode())
     return known.hexdigest()[:16]
 
 

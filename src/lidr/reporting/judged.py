@@ -1,0 +1,299 @@
+"""What the judge said: win, tie and lose by language, ratings by category, and the judge's own habits and cost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lidr.config import JUDGED, Config
+from lidr.reporting.grid import Entry, Grid, figure
+from lidr.reporting.measures import Cell, MeasureRow, language_order, mean_cell, read_cell, role
+from lidr.reporting.plots import interval_plot, outcome_plot
+from lidr.reporting.rows import bootstrap_cell, first_position, mean_by_question
+from lidr.reporting.words import finite, join_names, language_name, number, p_value, percent
+
+# (model, benchmark, language) -> the rows that were scored.
+Scored = Callable[[str, str, str], Iterator[dict[str, Any]]]
+
+HEAD_TO_HEAD = "head_to_head"
+_LARGE_BIAS = 0.1
+_MANY_UNSCORED = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """One model against another: a row per language, whose cells are the shares of wins, ties and losses."""
+
+    benchmark: str
+    model: str
+    opponent: str
+    rows: list[MeasureRow]  # p is the sign test of wins against losses
+    counts: list[int]
+
+    @property
+    def title(self) -> str:
+        return f"{self.model} against {self.opponent}"
+
+    @property
+    def mean(self) -> MeasureRow:
+        """The mean over the trained languages; over all where none was."""
+        rows = [row for row in self.rows if row.role == "trained"] or self.rows
+        cells: list[Cell | None] = [mean_cell([row.cells[part] for row in rows]) for part in range(3)]
+        return MeasureRow("", " · ".join(row.name for row in rows), "mean", cells)
+
+    @property
+    def plot(self) -> str:
+        titles = ["wins", "ties", "losses"]
+        label = f"{self.benchmark}: {self.title}, by language"
+        return outcome_plot([(row.title, row.cells) for row in self.rows], titles, label)
+
+    @property
+    def grid(self) -> Grid:
+        rows: list[tuple[str, list[Entry]]] = [
+            (row.title, [*map(figure, row.cells), ("–" if row.p is None else p_value(row.p), ""), (f"{count:,}", "")])
+            for row, count in zip(self.rows, self.counts, strict=True)
+        ]
+        if len(self.rows) > 1:
+            name = f"Mean of {len(self.mean.name.split(' · '))} languages"
+            rows.append((name, [*map(figure, self.mean.cells), ("", ""), ("", "")]))
+        note = (
+            "Both orders are judged; where they contradict each other it is a tie. p: sign test of wins against "
+            "losses, per language, not corrected for their number."
+        )
+        header = ["Language", "Wins", "Ties", "Losses", "Sign test", "Questions"]
+        return Grid(f"{self.benchmark}, {self.title}", header, rows, note)
+
+
+def read_outcomes(results: dict[str, Any], config: Config) -> list[Outcomes]:
+    """One entry per model that was compared."""
+    settings = config.evaluation.benchmarks.head_to_head
+    opponent = "M0" if settings is None or settings.against == "M0" else Path(settings.against).name
+    found = []
+    for model in results.get("models", []):
+        languages = {
+            code: metrics
+            for code, metrics in model.get("benchmarks", {}).get(HEAD_TO_HEAD, {}).items()
+            if all(finite(metrics.get(part)) is not None for part in ("win", "tie", "lose"))
+        }
+        codes = language_order(languages, config)
+        rows = [
+            MeasureRow(
+                code, language_name(code), role(code, config),
+                [read_cell(languages[code], part) for part in ("win", "tie", "lose")],
+                finite(languages[code].get("sign_test_p")),
+            )
+            for code in codes
+        ]  # fmt: skip
+        if rows:
+            counts = [int(finite(languages[code].get("n")) or 0) for code in codes]
+            found.append(Outcomes(HEAD_TO_HEAD, model["name"], opponent, rows, counts))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """MT-Bench by turn and category: first and last model, all languages together, and a table by language."""
+
+    plot: str
+    grid: Grid
+
+
+def read_categories(results: dict[str, Any], config: Config, scored: Scored) -> Categories | None:
+    found = {
+        model["name"]: languages
+        for model in results.get("models", [])
+        if (languages := model.get("benchmarks", {}).get("mt_bench"))
+    }
+    if not found:
+        return None
+    names = list(dict.fromkeys((next(iter(found)), list(found)[-1])))  # first and last
+    categories = list(
+        dict.fromkeys(name for model in names for metrics in found[model].values() for name in metrics["by_category"])
+    )
+    if not categories:
+        return None
+    codes = language_order((code for model in names for code in found[model]), config)
+    ratings = {model: [row for code in found[model] for row in scored(model, "mt_bench", code)] for model in names}
+    turns = [("First turn", "1"), ("Second turn", "2")]
+    series = []
+    for model, rows in ratings.items():
+        cells = [mean_by_question([row for row in rows if str(row["question_id"]).endswith(f".{t}")]) for _, t in turns]
+        cells += [mean_by_question([row for row in rows if row["group"] == name]) for name in categories]
+        series.append((model, cells))
+    labels = [*(title for title, _ in turns), *(name.capitalize() or "No category" for name in categories)]
+    plot = interval_plot(labels, series, "mt_bench: score by turn and category", (1.0, 10.0))
+    return Categories(plot, _category_grid(labels[2:], categories, codes, [found[model] for model in names], names))
+
+
+def _category_grid(
+    labels: Sequence[str], categories: Sequence[str], codes: Sequence[str], found: Sequence[dict[str, Any]],
+    names: Sequence[str],
+) -> Grid:  # fmt: skip
+    rows: list[tuple[str, list[Entry]]] = []
+    for label, category in zip(labels, categories, strict=True):
+        cells = []
+        for code in codes:
+            values = [finite(languages.get(code, {}).get("by_category", {}).get(category)) for languages in found]
+            cells.append((" → ".join("–" if value is None else f"{value:.2f}" for value in values), ""))
+        rows.append((label, cells))
+    note = (
+        f"{' → '.join(names)}, the judge's mean rating. In the plot all languages together, with 95 % intervals by "
+        "bootstrap over the questions."
+    )
+    return Grid("mt_bench by category", ["Category", *map(language_name, codes)], rows, note)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRow:
+    """What the judge did for one benchmark in one language, all models together."""
+
+    benchmark: str
+    code: str
+    requests: int
+    read: int  # tokens
+    written: int
+    cost: float | None  # USD
+    verdicts: int
+    unscored: int
+    ruled: int
+    first_position: Cell | None
+    consistent: float | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.benchmark}, {language_name(self.code)}"
+
+    @property
+    def share_unscored(self) -> float | None:
+        return self.unscored / self.verdicts if self.verdicts else None
+
+
+def read_judge(results: dict[str, Any], config: Config, scored: Scored) -> list[JudgeRow]:
+    """A row per judged benchmark and language."""
+    rows = []
+    for benchmark in JUDGED:
+        by_model = {
+            model["name"]: {code: m for code, m in model["benchmarks"][benchmark].items() if m.get("judge")}
+            for model in results.get("models", [])
+            if benchmark in model.get("benchmarks", {})
+        }
+        for code in language_order((code for languages in by_model.values() for code in languages), config):
+            parts = {name: languages[code] for name, languages in by_model.items() if code in languages}
+            values = [value for name in parts for value in first_position(scored(name, benchmark, code))]
+            rows.append(_judge_row(benchmark, code, list(parts.values()), bootstrap_cell(values)))
+    return rows
+
+
+def _judge_row(benchmark: str, code: str, parts: Sequence[dict[str, Any]], drawn: Cell | None) -> JudgeRow:
+    """`parts` are the metrics of the models; `drawn` is the preference for the first answer, by the verdicts."""
+    usages = [part["judge"] for part in parts]
+    costs = [finite(usage.get("cost_usd")) for usage in usages]
+
+    def total(found: Sequence[dict[str, Any]], key: str) -> int:
+        return int(sum(finite(part.get(key)) or 0 for part in found))
+
+    def mean(key: str) -> float | None:
+        known = [
+            (value, part["n"] - part.get("ruled", 0)) for part in parts if (value := finite(part.get(key))) is not None
+        ]
+        judged = sum(count for _, count in known)
+        return sum(value * count for value, count in known) / judged if judged else None
+
+    is_compared = any("first_position" in part for part in parts)
+    unscored, ruled = total(parts, "unscored"), total(parts, "ruled")
+    # Of ratings `n` counts the questions, which have two turns; each was asked about once or decided by a rule.
+    verdicts = total(parts, "n") + unscored if is_compared else total(usages, "requests") + ruled
+    position = mean("first_position")
+    return JudgeRow(
+        benchmark, code, total(usages, "requests"), total(usages, "prompt_tokens"), total(usages, "completion_tokens"),
+        None if None in costs else sum(cost or 0.0 for cost in costs), verdicts, unscored, ruled,
+        drawn or (None if position is None else Cell(position)), mean("consistent"),
+    )  # fmt: skip
+
+
+def judge_grid(rows: Sequence[JudgeRow]) -> Grid:
+    lines: list[tuple[str, list[Entry]]] = [
+        (
+            row.name,
+            [
+                (f"{row.requests:,}", ""), (f"{row.read:,}", ""), (f"{row.written:,}", ""), (_usd(row.cost), ""),
+                (f"{row.verdicts:,}", ""), (f"{row.unscored:,}", ""), (f"{row.ruled:,}", ""),
+                figure(row.first_position), (number(row.consistent), ""),
+            ],
+        )
+        for row in rows
+    ]  # fmt: skip
+    header = ["Benchmark, language", "Requests", "Tokens read", "Tokens written", "Cost (USD)", "Verdicts", "Unscored",
+              "By rule", "First position", "Consistent"]  # fmt: skip
+    note = (
+        "All models together. Unscored: the judge's reply was no verdict, and the answer counts on neither side. By "
+        "rule: equal, empty or in the wrong language, not asked. First position: mean preference for the answer "
+        "shown first, 0.5 is no bias; both orders are asked, so that it cancels out. Consistent: share of the pairs "
+        "judged alike in both orders."
+    )
+    return Grid("The judge", header, lines, note)
+
+
+def position_plot(rows: Sequence[JudgeRow], config: Config) -> str | None:
+    """The judge's liking for the first answer, by language and benchmark."""
+    known = [row for row in rows if row.first_position]
+    codes = language_order((row.code for row in known), config)
+    if not codes:
+        return None
+    series = []
+    for benchmark in dict.fromkeys(row.benchmark for row in known):
+        by_code = {row.code: row.first_position for row in known if row.benchmark == benchmark}
+        series.append((benchmark, [by_code.get(code) for code in codes]))
+    label = "The judge's preference for the answer shown first, by language"
+    return interval_plot([language_name(code) for code in codes], series, label, middle=0.5)
+
+
+def judge_total(rows: Sequence[JudgeRow], replies: Sequence[tuple[int, int]], config: Config) -> str:
+    """One sentence on what the judge cost. `replies` as `rows.judge_replies` gives them."""
+    judge = config.evaluation.judge
+    if not (rows and judge):
+        return ""
+    requests = len(replies)
+    prices = (judge.usd_per_million_input_tokens, judge.usd_per_million_output_tokens)
+    read, written = (sum(reply[i] for reply in replies) for i in (0, 1))
+    if not requests:  # the replies are not there any more
+        return f"{judge.model}: {sum(row.requests for row in rows):,} requests."
+    cost = ""
+    if prices[0] is not None and prices[1] is not None:
+        cost = f", {_usd((prices[0] * read + prices[1] * written) / 1e6)} USD"
+    return (
+        f"{judge.model}: {requests:,} requests in all, {read:,} tokens read and {written:,} written{cost}. What two "
+        "benchmarks or the probe ask alike is asked once."
+    )
+
+
+def judge_warnings(rows: Sequence[JudgeRow]) -> list[tuple[str, str]]:
+    """(topic, sentence) where the judge cannot be relied upon without a look at it."""
+    found = []
+    biased = [row for row in rows if row.first_position and abs(row.first_position.value - 0.5) > _LARGE_BIAS]
+    if biased:
+        places = _places([(row, figure(row.first_position)[0]) for row in biased])
+        found.append(
+            ("Judge's position bias", f"Its preference for the answer shown first is far from 0.5: {places}. Both "
+             "orders are asked, so it cancels out, but it makes ties of what another judge would tell apart.")
+        )  # fmt: skip
+    silent = [row for row in rows if (row.share_unscored or 0) > _MANY_UNSCORED]
+    if silent:
+        places = _places([(row, percent(row.share_unscored)) for row in silent])
+        found.append(("Judge without verdict", f"More than 5 % of its replies were no verdict: {places}."))
+    return found
+
+
+def _places(found: Sequence[tuple[JudgeRow, str]]) -> str:
+    """`head_to_head in Spanish (0.63) and French (0.71); mt_bench in ...`."""
+    by_benchmark: dict[str, list[str]] = defaultdict(list)
+    for row, value in found:
+        by_benchmark[row.benchmark].append(f"{language_name(row.code)} ({value})")
+    return "; ".join(f"{benchmark} in {join_names(names)}" for benchmark, names in by_benchmark.items())
+
+
+def _usd(cost: float | None) -> str:
+    return "—" if cost is None else f"{cost:,.2f}"

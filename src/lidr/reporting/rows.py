@@ -1,0 +1,104 @@
+"""What the report needs of single answers and verdicts, and results.json does not have."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lidr.benchmarks.statistics import bootstrap_interval, compare_paired
+from lidr.config import Config
+from lidr.reporting.kinds import ACCURACY, HELD_OUT, SCORE_TURN_1, SCORE_TURN_2
+from lidr.reporting.measures import Cell, Measure, MeasureRow
+from lidr.run_dir import RunDir, read_rows
+
+# Which rows a metric is over, where a benchmark splits its questions (the laboratory does).
+_GROUPS = {ACCURACY.key: ("", "trained"), HELD_OUT.key: ("held_out",)}
+_TURNS = {SCORE_TURN_1.key: ".1", SCORE_TURN_2.key: ".2"}  # how their question ids end
+
+
+def rows_file(config: Config, run_dir: RunDir, model: str, benchmark: str, language: str) -> Path:
+    """The scored rows of one model, benchmark and language. Outside a run there is one model, whatever its name."""
+    iteration = int(model[1:]) if config.iterations else 0
+    return run_dir.evaluation(iteration, benchmark) / f"{language}.jsonl"
+
+
+def read_scored(config: Config, run_dir: RunDir, model: str, benchmark: str, language: str) -> Iterator[dict[str, Any]]:
+    path = rows_file(config, run_dir, model, benchmark, language)
+    return read_rows(path) if path.exists() else iter(())
+
+
+def with_rows(measures: Sequence[Measure], config: Config, run_dir: RunDir) -> list[Measure]:
+    """The measures with what their rows add to results.json.
+
+    That is McNemar's test between first and last model, where rows say which answers are right, and the intervals of
+    MT-Bench's turns.
+    """
+    found = []
+    for measure in measures:
+        if measure.kind.key in _GROUPS and len(measure.models) > 1:
+            measure = replace(measure, rows=[_tested(measure, row, config, run_dir) for row in measure.rows])
+        elif measure.kind.key in _TURNS:
+            measure = replace(measure, rows=[_of_turn(measure, row, config, run_dir) for row in measure.rows])
+        found.append(measure)
+    return found
+
+
+def _of_turn(measure: Measure, row: MeasureRow, config: Config, run_dir: RunDir) -> MeasureRow:
+    cells = []
+    for model, cell in zip(measure.models, row.cells, strict=True):
+        ratings = read_scored(config, run_dir, model, measure.benchmark, row.code)
+        drawn = mean_by_question([r for r in ratings if str(r["question_id"]).endswith(_TURNS[measure.kind.key])])
+        cells.append(replace(cell, interval=drawn.interval) if cell and drawn else cell)
+    return replace(row, cells=cells)
+
+
+def _tested(measure: Measure, row: MeasureRow, config: Config, run_dir: RunDir) -> MeasureRow:
+    if row.change is None:
+        return row
+    before, after = (
+        [
+            scored
+            for scored in read_scored(config, run_dir, model, measure.benchmark, row.code)
+            if "correct" in scored and scored.get("group", "") in _GROUPS[measure.kind.key]
+        ]
+        for model in (measure.models[0], measure.models[-1])
+    )
+    return replace(row, p=compare_paired(before, after)["p"])
+
+
+def first_position(verdicts: Iterator[dict[str, Any]]) -> list[float]:
+    """How far the judge preferred the answer that it saw first, for every comparison that it judged in both orders."""
+    both = [(row.get("shown_first"), row.get("shown_second")) for row in verdicts if row.get("preference") is not None]
+    return [(first + 1 - second) / 2 for first, second in both if first is not None and second is not None]
+
+
+def mean_by_question(ratings: Sequence[dict[str, Any]]) -> Cell | None:
+    """The mean rating with a bootstrap interval over the questions, whose languages and turns are not independent."""
+    by_question: dict[str, list[float]] = defaultdict(list)
+    for row in ratings:
+        if row.get("rating") is not None:
+            by_question[str(row["question_id"]).rpartition(".")[0]].append(row["rating"])
+    means = [sum(values) / len(values) for values in by_question.values()]
+    return bootstrap_cell(means)
+
+
+def bootstrap_cell(values: Sequence[float]) -> Cell | None:
+    """A mean with its bootstrap interval; without one where the values do not differ."""
+    if not values:
+        return None
+    return Cell(sum(values) / len(values), bootstrap_interval(values) if len(set(values)) > 1 else None)
+
+
+def judge_replies(run_dir: RunDir) -> list[tuple[int, int]]:
+    """(tokens read, tokens written) of every request that the judge of a run answered, each of which was made once."""
+    if not run_dir.judge_replies.exists():
+        return []
+    with closing(sqlite3.connect(f"{run_dir.judge_replies.resolve().as_uri()}?mode=ro", uri=True)) as table:
+        replies = [json.loads(row) for (row,) in table.execute("SELECT row FROM reply")]
+    return [(reply["prompt_tokens"], reply["completion_tokens"]) for reply in replies]
