@@ -16,30 +16,25 @@ MAIN_METRICS = ("accuracy", "win", "tie", "lose", "win_rate", "lc_win_rate", "sc
 
 
 def print_iteration(config: Config, run: RunDir, results: dict[str, Any], iteration: int) -> None:
-    """Pairs, drops and benchmark figures of one iteration, a row per language."""
+    """Pairs, drops and benchmark figures of one iteration, before and after, a column per language."""
     counts = next(item for item in results["iterations"] if item["iteration"] == iteration)
     models = {model["name"]: model["benchmarks"] for model in results["models"]}
     before, after = models.get(f"M{iteration - 1}", {}), models.get(f"M{iteration}", {})
-    table = Table(title=f"{config.name}: iteration {iteration}")
-    for heading in ("language", "pairs", "dropped"):
-        table.add_column(heading, justify="left" if heading == "language" else "right")
-    for name in after:
-        table.add_column(f"{name} accuracy", justify="right")
-        table.add_column("off-target", justify="right")
     measured = {code for metrics in after.values() for code in metrics}
-    for code in [*config.languages, *sorted(measured - set(config.languages))]:
-        label = (
-            f"{code} (dominant)"
-            if code == config.dominant
-            else code
-            if code in config.languages
-            else f"{code} (transfer)"
-        )
-        dropped = sum(counts["dropped_by_language"].get(code, {}).values())
-        row = [label, str(counts["pairs"].get(code, "")), str(dropped or "")]
-        for name in after:
-            row += [_change(before, after, name, code, "accuracy"), _change(before, after, name, code, "off_target")]
-        table.add_row(*row)
+    codes = [*config.languages, *sorted(measured - set(config.languages))]
+    table = Table(title=f"{config.name}: iteration {iteration}, M{iteration - 1} -> M{iteration}")
+    table.add_column("")
+    for code in codes:
+        role = "dominant" if code == config.dominant else "" if code in config.languages else "transfer"
+        table.add_column(f"{code}\n{role}", justify="right")
+    dropped = {code: sum(counts["dropped_by_language"].get(code, {}).values()) for code in codes}
+    table.add_row("pairs", *(str(counts["pairs"].get(code, "")) for code in codes))
+    table.add_row("dropped", *(str(dropped[code] or "") for code in codes), end_section=True)
+    for name in after:
+        for metric in MAIN_METRICS:
+            cells = [_change(before, after, name, code, metric) for code in codes]
+            if any(cells):
+                table.add_row(f"{name} {metric.replace('_', ' ')}", *cells)
     _print(table)
 
 
@@ -156,7 +151,7 @@ def _change(before: dict[str, Any], after: dict[str, Any], name: str, code: str,
     old = before.get(name, {}).get(code, {}).get(metric)
     if new is None:
         return ""
-    return f"{new:.3f}" if old is None else f"{old:.3f} -> {new:.3f}"
+    return f"{new:.2f}" if old is None else f"{old:.2f} -> {new:.2f}"
 
 
 def _print(table: Table) -> None:

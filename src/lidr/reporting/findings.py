@@ -34,13 +34,12 @@ def findings(measures: Iterable[Measure], config: Config) -> list[Finding]:
     """The mean of the trained languages, the dominant one, and those left out of training, for each told metric."""
     found = []
     for measure in measures:
-        if not measure.kind.is_told:
+        # What is judged has an off-target share, too, but its verdicts tell of it already.
+        if not measure.kind.is_told or (measure.kind is OFF_TARGET and measure.benchmark in JUDGED):
             continue
         mean, transfer = measure.plain_mean, measure.mean("transfer")
-        # What is judged has an off-target share of its own beside the benchmark's; one tile for it is enough.
-        is_key = measure.kind.is_key and (measure.kind is not OFF_TARGET or measure.benchmark not in JUDGED)
         if mean:
-            found.append(_finding(measure, mean, *_names(mean, config), is_key=is_key))
+            found.append(_finding(measure, mean, *_names(mean, config), is_key=measure.kind.is_key))
         dominant = next((row for row in measure.rows if row.role == "dominant" and all(row.cells)), None)
         if dominant:
             is_key = measure.kind is ACCURACY and measure.benchmark not in HARNESS

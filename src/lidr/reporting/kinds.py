@@ -85,14 +85,6 @@ SCORE = MeasureKind(
     "score", "Score", "score", "the judge's mean rating from 1 to 10, over turns and questions", "judged",
     "ci95_score", ("n",), limits=(1.0, 10.0), is_key=True, asides=(_FAILED, _UNSCORED, _RULED),
 )  # fmt: skip
-SCORE_TURN_1, SCORE_TURN_2 = (
-    MeasureKind(
-        f"score_turn_{turn}", f"Score of the {name} turn", f"score, {name} turn",
-        f"the judge's mean rating of the {name} turn, from 1 to 10", "judged", f"ci95_score_turn_{turn}",
-        limits=(1.0, 10.0), is_told=False,
-    )
-    for turn, name in ((1, "first"), (2, "second"))
-)  # fmt: skip
 OFF_TARGET = MeasureKind(
     "off_target", "Off-target answers", "off-target share",
     "share of answers in another language than the question's; lower is better", "language", "ci95_off_target",
@@ -116,14 +108,13 @@ LCPR = MeasureKind(
     "harmonic mean of the two pass rates (LCPR)", "language", "ci95_lcpr", is_zoomed=True, is_told=False,
 )  # fmt: skip
 KINDS = (
-    ACCURACY, HELD_OUT, ACCURACY_NORM, WIN_RATE, LC_WIN_RATE, PREFERENCE, SCORE, SCORE_TURN_1, SCORE_TURN_2,
-    OFF_TARGET, LPR, WPR, LCPR,
+    ACCURACY, HELD_OUT, ACCURACY_NORM, WIN_RATE, LC_WIN_RATE, PREFERENCE, SCORE, OFF_TARGET, LPR, WPR, LCPR,
 )  # fmt: skip
 
 # Numbers that are shown elsewhere (the bars of head to head, the judge's table) or only support another one.
 BOOKKEEPING = frozenset(
     {
         "win", "tie", "lose", "sign_test_p", "first_position", "consistent", "stderr", "num_fewshot", "lines",
-        "n", "failed", "undecided", "unscored", "ruled", "truncated", "without_gold",
+        "score_turn_1", "score_turn_2", "n", "failed", "undecided", "unscored", "ruled", "truncated", "without_gold",
     }
 )  # fmt: skip

@@ -61,20 +61,20 @@ def imbalance(found: dict[str, Any], config: Config) -> ProbeView:
 
 
 def _imbalance_grid(found: dict[str, Any], codes: Sequence[str]) -> Grid:
-    header = ["Language"]
+    header = ["Language", "Verdict"]
     for by in found["by"]:
         header += [f"Own {_QUALITY[by][0]}", f"Translated {_QUALITY[by][0]}"]
     header += [f"Reward accuracy ({_WHO[by]})" for by in found["by"]]
-    header += ["Off-target", "Failed translations", "Verdict"]
+    header += ["Off-target", "Failed translations"]
     rows = []
     for code in codes:
         entry = found["languages"][code]
-        cells: list[Entry] = []
+        cells: list[Entry] = [(VERDICTS[entry["verdict"]], "")]
         for by in found["by"]:
             key, interval_key, *_ = _QUALITY[by]
             cells += [figure(read_cell(entry.get(side, {}), key, interval_key)) for side in ("own", "translated")]
         cells += [_duels(entry.get("reward_accuracy", {}).get(by)) for by in found["by"]]
-        cells += [figure(read_cell(entry, "off_target")), _failed(entry), (VERDICTS[entry["verdict"]], "")]
+        cells += [figure(read_cell(entry, "off_target")), _failed(entry)]
         rows.append((language_name(code), cells))
     note = "Small figures are 95 % intervals, and counts of better : worse answers (ties apart)."
     return Grid("Imbalance probe of M0", header, rows, note)

@@ -13,13 +13,12 @@ from typing import Any
 
 from lidr.benchmarks.statistics import bootstrap_interval, compare_paired
 from lidr.config import Config
-from lidr.reporting.kinds import ACCURACY, HELD_OUT, SCORE_TURN_1, SCORE_TURN_2
+from lidr.reporting.kinds import ACCURACY, HELD_OUT
 from lidr.reporting.measures import Cell, Measure, MeasureRow
 from lidr.run_dir import RunDir, read_rows
 
 # Which rows a metric is over, where a benchmark splits its questions (the laboratory does).
 _GROUPS = {ACCURACY.key: ("", "trained"), HELD_OUT.key: ("held_out",)}
-_TURNS = {SCORE_TURN_1.key: ".1", SCORE_TURN_2.key: ".2"}  # how their question ids end
 
 
 def rows_file(config: Config, run_dir: RunDir, model: str, benchmark: str, language: str) -> Path:
@@ -34,28 +33,13 @@ def read_scored(config: Config, run_dir: RunDir, model: str, benchmark: str, lan
 
 
 def with_rows(measures: Sequence[Measure], config: Config, run_dir: RunDir) -> list[Measure]:
-    """The measures with what their rows add to results.json.
-
-    That is McNemar's test between first and last model, where rows say which answers are right, and the intervals of
-    MT-Bench's turns.
-    """
+    """The measures with McNemar's test between the first and the last model, where rows say which answers are right."""
     found = []
     for measure in measures:
         if measure.kind.key in _GROUPS and len(measure.models) > 1:
             measure = replace(measure, rows=[_tested(measure, row, config, run_dir) for row in measure.rows])
-        elif measure.kind.key in _TURNS:
-            measure = replace(measure, rows=[_of_turn(measure, row, config, run_dir) for row in measure.rows])
         found.append(measure)
     return found
-
-
-def _of_turn(measure: Measure, row: MeasureRow, config: Config, run_dir: RunDir) -> MeasureRow:
-    cells = []
-    for model, cell in zip(measure.models, row.cells, strict=True):
-        ratings = read_scored(config, run_dir, model, measure.benchmark, row.code)
-        drawn = mean_by_question([r for r in ratings if str(r["question_id"]).endswith(_TURNS[measure.kind.key])])
-        cells.append(replace(cell, interval=drawn.interval) if cell and drawn else cell)
-    return replace(row, cells=cells)
 
 
 def _tested(measure: Measure, row: MeasureRow, config: Config, run_dir: RunDir) -> MeasureRow:
