@@ -256,8 +256,9 @@ def _evaluate_run(
     run_dir, config = RunDir.load(path)
     overrides = benchmark_overrides(config, benchmarks, codes, settings)
     if overrides:
-        config = load_config(run_dir.recipe, overrides)
-        RunDir.start(config, path, say=_say)
+        with run_dir.lock():  # nobody's recipe is changed under their feet
+            config = load_config(run_dir.recipe, overrides)
+            RunDir.start(config, path, say=_say)
     trained = [number for number in range(1, config.iterations + 1) if read_seal(run_dir.model_folder(number))]
     for number in [0, *trained] if iteration is None else [iteration]:
         _stages(path, number, "evaluation")
@@ -273,7 +274,7 @@ def _evaluate_model(
     from lidr.standalone import evaluation_config, measured_before, model_name
 
     folder = out or Path("evaluations") / model_name(model)
-    if measured_before(folder, model):
+    if measured_before(folder, model) and recipe == "evaluation":
         recipe = str(folder / "recipe.yaml")
     config = evaluation_config(model, recipe, benchmarks, codes, base_url, settings)
     with _interruptible():
@@ -291,11 +292,11 @@ def _stages(run: Path, iteration: int | None, *stages: str) -> tuple[Config, Run
     from lidr.status import first_owed
 
     run_dir, config = RunDir.load(run)
-    last = config.iterations
+    first, last = 0 if stages[-1] == "evaluation" else 1, config.iterations
     if iteration is None:
         iteration = first_owed(config, run_dir, stages[-1])
-    if not (0 if stages[-1] == "evaluation" else 1) <= iteration <= last:
-        raise typer.BadParameter(f"this run has iterations 1 to {last}", param_hint="--iteration")
+    if not first <= iteration <= last:
+        raise typer.BadParameter(f"this run has iterations {first} to {last}", param_hint="--iteration")
     return config, run_dir, _run_stages(config, run_dir, iteration, stages)
 
 

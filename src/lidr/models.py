@@ -30,7 +30,8 @@ def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
     folder = _local_folder(model, known.get(name))
     if not (folder / "config.json").exists():
         raise ConfigError(
-            f"model.path {model.path}: {folder} has no config.json; a Hugging Face model folder is needed"
+            f"model.path {model.path}: {folder} has no config.json; a Hugging Face model folder is needed "
+            "(`lidr evaluate` also takes a folder of <language>.json answers)"
         )
     stamp = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in _model_files(folder)]
     entry = known.get(name)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
 
 from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult
 from lidr.benchmarks.comparing import instructions
 from lidr.benchmarks.confusion import check_answer, pass_rates
 from lidr.config import InstructionsConfig
 from lidr.language_id import identifier_for
+from lidr.language_names import asks_for_other_language
 from lidr.records import Row
 
 
@@ -33,15 +35,18 @@ class LanguageConfusionBenchmark:
         self._identifier = identifier_for([*self.languages, *bench.config.languages])
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
-        """See `Benchmark.evaluate`; answers that the engine failed to give are left out and counted."""
+        """See `Benchmark.evaluate`; what the engine failed to answer, or asks for another language, is only counted."""
         for language in self.languages:
-            questions = instructions(self.settings, self.bench, language, "language_confusion")
-            answers = answer(language, questions)
+            asked = instructions(self.settings, self.bench, language, "language_confusion")
+            answers = answer(language, asked)
+            # Who asks for a French poem in English gets lines in both.
+            own = [not asks_for_other_language(question.prompt, language) for question in asked]
+            questions, answers = list(compress(asked, own)), list(compress(answers, own))
             given = [pair for pair in zip(questions, answers, strict=True) if pair[1].finish_reason != "error"]
             checked = [check_answer(reply.text, language, self._identifier) for _, reply in given]
             rows = [
                 ConfusionRow(question.question_id, language, reply.text, found.wrong_lines, found.wrong_words)
                 for (question, reply), found in zip(given, checked, strict=True)
             ]
-            failed = len(questions) - len(given)
-            yield LanguageResult(language, rows, pass_rates(checked, language) | {"failed": failed})
+            left_out = {"failed": len(questions) - len(given), "other_language_asked": len(asked) - len(questions)}
+            yield LanguageResult(language, rows, pass_rates(checked, language) | left_out)

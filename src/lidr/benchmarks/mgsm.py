@@ -15,8 +15,8 @@ from lidr.benchmarks.reading import read_language, text_field
 from lidr.benchmarks.statistics import wilson_interval
 from lidr.engines.base import Completion
 from lidr.errors import DataError
-from lidr.language_id import LanguageIdentifier
-from lidr.languages import LANGUAGES, get_language
+from lidr.language_id import identifier_for
+from lidr.languages import get_language
 
 _QUESTION_FIELDS = ("question", "query")
 _GOLD_FIELDS = ("answer_number", "response")
@@ -58,9 +58,7 @@ class MgsmBenchmark:
     ) -> None:
         self.path, self.limit, self.instruction, self.num_fewshot = path, limit, instruction, num_fewshot
         self.languages = tuple(get_language(code).code for code in languages)
-        answered_in = {"en", *languages, *candidates}
-        # With English alone there is nothing to tell apart: then any language of the table may turn up.
-        self._identifier = LanguageIdentifier(sorted(answered_in) if len(answered_in) > 1 else list(LANGUAGES))
+        self._identifier = identifier_for([*languages, *candidates])
 
     def questions(self, language: str) -> list[Question]:
         """The questions of one language, with golds in plain digits. Raises DataError for rows that cannot be used."""

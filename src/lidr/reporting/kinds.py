@@ -115,6 +115,7 @@ KINDS = (
 BOOKKEEPING = frozenset(
     {
         "win", "tie", "lose", "sign_test_p", "first_position", "consistent", "stderr", "num_fewshot", "lines",
-        "score_turn_1", "score_turn_2", "n", "failed", "undecided", "unscored", "ruled", "truncated", "without_gold",
+        "score_turn_1", "score_turn_2", "other_language_asked",
+        "n", "failed", "undecided", "unscored", "ruled", "truncated", "without_gold",
     }
 )  # fmt: skip

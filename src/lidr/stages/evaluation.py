@@ -31,7 +31,8 @@ def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Input
         "format": FORMAT,
         "model": run.model(config, iteration).fingerprint,
         "benchmark": settings.model_dump(),
-        "languages": config.languages,
+        # They are what an answer's language is told among; the harness only takes its own languages from them.
+        "languages": config.languages if benchmark not in HARNESS or settings.languages is None else None,
         "training_prompts": digest(run.prompts(1)) if benchmark == "lab" and config.iterations else None,
         "decoding": _decoding(config),
         "system_prompt": config.system_prompt,
