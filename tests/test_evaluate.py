@@ -140,7 +140,19 @@ def test_a_server_that_is_away_or_refuses_is_a_message(server: TestServer, tmp_p
         lidr(*arguments, *mgsm(tmp_path / "mgsm"))
     server.switch_off()
     with pytest.raises(EngineError, match=r"^no connection to http://127\.0\.0\.1"):
-        lidr(*arguments)
+        lidr(*arguments, *mgsm(tmp_path / "mgsm"))
+    # What could not be measured does not stand in the way of the next command.
+    server.switch_on()
+    server.answer = lambda body: Reply("It is 4.")
+    answered = write_answers(tmp_path / "asked")
+    lidr(
+        "served",
+        "--benchmarks",
+        "language_confusion",
+        *arguments[3:],
+        *setting("evaluation.benchmarks.language_confusion.path", answered),
+    )
+    server.switch_off()
     answers, other = write_answers(tmp_path / "answers"), write_answers(tmp_path / "other", words=(20, 20))
     settings = setting("evaluation.judge", judge_settings(server))
     settings += setting("evaluation.benchmarks.head_to_head.against", other)
@@ -211,7 +223,9 @@ def test_errors_say_what_to_do(tmp_path: Path, arguments: list[str], message: st
 def test_a_model_is_not_compared_with_itself(server: TestServer, tmp_path: Path) -> None:
     settings = [f"evaluation.judge={json.dumps(judge_settings(server))}"]
     with pytest.raises(ConfigError, match=r"head_to_head\.against: M0 is the model itself here; name a folder"):
-        evaluation_config(write_answers(tmp_path / "answers"), benchmarks=["head_to_head"], settings=settings)
+        evaluation_config(
+            write_answers(tmp_path / "answers"), tmp_path / "out", benchmarks=["head_to_head"], settings=settings
+        )
 
 
 def test_an_evaluation_does_not_replace_something_else(tmp_path: Path) -> None:
@@ -248,8 +262,9 @@ def test_every_model_has_a_name_that_can_be_a_folder(model: str, name: str) -> N
     assert model_name(model) == name
 
 
-def test_the_recipe_gives_the_rest_and_settings_come_last() -> None:
-    config = evaluation_config("lab", "quickstart", ["mgsm"], ["en", "ru"], settings=["evaluation.max_new_tokens=9"])
+def test_the_recipe_gives_the_rest_and_settings_come_last(tmp_path: Path) -> None:
+    settings = ["evaluation.max_new_tokens=9"]
+    config = evaluation_config("lab", tmp_path / "out", "quickstart", ["mgsm"], ["en", "ru"], settings=settings)
     assert (config.iterations, config.prompts, config.name) == (0, None, "lab")
     assert (config.evaluation.max_new_tokens, config.evaluation.repetition_penalty) == (9, 1.0)
     assert config.evaluation.benchmarks.mgsm and config.evaluation.benchmarks.mgsm.languages == ["en", "ru"]

@@ -26,7 +26,7 @@ from lidr.engines.base import Completion, Request, Sampling
 from lidr.errors import DataError, EngineError
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
-from lidr.language_id import identifier_for
+from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.run_dir import RunDir, is_sealed, seal
 from lidr.stages import evaluation
@@ -143,7 +143,11 @@ def test_mt_bench_asks_two_turns_and_scores_them(
     run = evaluate(config, tmp_path / "run")
     metrics = evaluation.read_metrics(run, 0, "mt_bench")["en"]
     # A rating is 1 + words / 10: five words have 1, and 10, 20 and 40 words 2, 3 and 5.
-    expected: dict[str, Any] = {"score": (1 + 5 + 1 + 2 + 3) / 5, "score_turn_1": round(5 / 3, 3), "score_turn_2": 3.5}
+    expected: dict[str, Any] = {
+        "score": ((1 + 5) / 2 + (1 + 2) / 2 + 3) / 3,
+        "score_turn_1": round(5 / 3, 3),
+        "score_turn_2": 3.5,
+    }
     expected |= {"by_category": {"math": 2.0, "writing": 3.0}, "n": 3, "unscored": 0, "ruled": 0, "failed": 2}
     assert {name: metrics[name] for name in expected} == expected
     assert metrics["ci95_score"][0] <= metrics["score"] <= metrics["ci95_score"][1]
@@ -406,7 +410,10 @@ def real_config(server: TestServer, *settings: str) -> Config:
     judge = judge_settings(server)
     chosen = [f"evaluation.judge={json.dumps(judge)}", "name=t"]
     chosen += [f"evaluation.benchmarks.head_to_head.{setting}" for setting in (f"against={OTHER}", f"limit={LIMIT}")]
-    return evaluation_config(str(TESTED), "evaluation", ["head_to_head"], LANGUAGES, None, [*chosen, *settings])
+    nowhere = Path("no evaluation was made here")
+    return evaluation_config(
+        str(TESTED), nowhere, benchmarks=["head_to_head"], languages=LANGUAGES, settings=[*chosen, *settings]
+    )
 
 
 def files_of(run: RunDir) -> dict[str, bytes]:
@@ -427,7 +434,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def known_outcome(language: str, prompt: str, answer: str, opponent: str) -> str:
     """What the rule says of two answers, computed from them directly."""
-    identify = identifier_for(LANGUAGES).identify
+    identify = LanguageIdentifier().identify
     if answer.strip() == opponent.strip():
         return "tie"
     if not asks_for_other_language(prompt, language):

@@ -34,7 +34,7 @@ from lidr.judges import (
 from lidr.judges import Reply as Said
 from lidr.judges.pairwise import preference
 from lidr.judges.scoring import read_rating
-from lidr.language_id import identifier_for
+from lidr.language_id import LanguageIdentifier
 from lidr.records import Verdict
 from lidr.templates import read_template
 from tests.openai_server import Faults, Reply, TestServer
@@ -42,7 +42,7 @@ from tests.rule_judge import RuleJudge, essay, judge_settings, quality, read_con
 
 ENGLISH = "The river runs slowly through the old town, and people walk along it in the evening."
 SPANISH = "El río corre despacio por el casco antiguo, y la gente pasea por su orilla cada tarde."
-IDENTIFIER = identifier_for(["en", "es"])
+IDENTIFIER = LanguageIdentifier()
 
 
 @pytest.fixture(autouse=True)

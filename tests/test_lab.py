@@ -14,6 +14,7 @@ import pytest
 from lidr.benchmarks.base import LanguageResult, Question
 from lidr.benchmarks.lab import LabBenchmark
 from lidr.engines.base import Completion
+from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH, world
 from lidr.lab.corpus import (
     ENGLISH_ANSWER_SHARE,
@@ -289,5 +290,5 @@ def test_prompts_from_elsewhere_leave_the_trained_part_empty() -> None:
 
 
 def test_unknown_language_is_refused() -> None:
-    with pytest.raises(ValueError, match="no zh"):
+    with pytest.raises(ConfigError, match="no zh"):
         LabBenchmark(["zh"], [])

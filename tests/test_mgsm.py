@@ -82,7 +82,7 @@ def test_limit_and_other_field_names_and_tsv(tmp_path: Path) -> None:
 
 def test_off_target_is_counted_and_bare_numbers_are_undecided(tmp_path: Path) -> None:
     rows = [{"query": f"¿Cuánto? {number}", "response": str(number)} for number in range(4)]
-    benchmark = MgsmBenchmark(path=write_rows(tmp_path, ["es"], rows), languages=["es"], candidates=["de"])
+    benchmark = MgsmBenchmark(path=write_rows(tmp_path, ["es"], rows), languages=["es"])
     texts = {
         "0": "She has nothing left at the end of the day, so the answer is 0.",
         "1": "1",

@@ -114,6 +114,42 @@ def test_a_language_without_signal_is_left_out_when_the_probe_is_obeyed() -> Non
         probe.obeyed(config, found)
 
 
+def test_findings_that_a_recipe_cannot_follow_are_errors() -> None:
+    found = {"dominant": "en", "languages": {"en": {"verdict": "dominant"}, "es": {"verdict": "train"}}}
+    settings = ["probe.obey=true", "dominant=es", "languages=[en, es, fr]"]
+    with pytest.raises(ConfigError, match=r"does not fit what the probe found .*pairs\.dominant_rejected 'en'"):
+        probe.obeyed(load_config("quickstart", [*settings, "pairs.dominant_rejected=en"]), found)
+    # What was probed beside the recipe's languages is not trained, and what was not probed stays.
+    found["languages"]["it"] = {"verdict": "train"}
+    assert probe.obeyed(load_config("quickstart", settings), found).languages == ["en", "es", "fr"]
+    with pytest.raises(RunError, match="it dominant, which is not among"):
+        probe.obeyed(load_config("quickstart", settings), found | {"dominant": "it"})
+
+
+def test_the_named_language_stays_dominant_within_noise() -> None:
+    def quality(**intervals: tuple[float, float, float] | None) -> dict[str, dict[str, Any]]:
+        return {
+            code: {"accuracy": value and value[0], "ci95": value and list(value[1:])}
+            for code, value in intervals.items()
+        }
+
+    close = quality(en=(0.94, 0.84, 0.98), es=(0.96, 0.87, 0.99))
+    assert probe.best_language(close, "verified", "en") == "en"
+    assert probe.best_language(close, "verified", "es") == "es"
+    clear = quality(en=(0.4, 0.3, 0.5), es=(0.9, 0.8, 0.95))
+    assert probe.best_language(clear, "verified", "en") == "es"
+    assert probe.best_language(quality(en=None, es=(0.1, 0.0, 0.3)), "verified", "en") == "es"
+    with pytest.raises(RunError, match="no answer that could be judged"):
+        probe.best_language(quality(en=None, es=None), "verified", "en")
+
+
+def test_a_model_trained_on_the_sample_is_not_measured_on_it(tmp_path: Path) -> None:
+    config, run_dir = start(tmp_path / "run", "probe.stop=true", "probe.prompts=5")
+    prompts.run(config.model_copy(update={"probe": None}), run_dir, 1)
+    with pytest.raises(RunError, match="was not trained with this probe's sample kept apart"):
+        probe.run(config, run_dir, 1)
+
+
 def test_the_sample_is_kept_out_of_training(prompts_folder: Path, tmp_path: Path) -> None:
     config = make_config(prompts_folder, probe={"prompts": 2})
     run_dir = RunDir.start(config, tmp_path / "run", say=print)

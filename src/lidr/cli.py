@@ -47,7 +47,7 @@ IterationOption = Annotated[int | None, typer.Option("--iteration", "-i", help="
 def run(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (see `lidr recipes`) or a YAML file.")],
     run_dir: Annotated[Path | None, typer.Option(help="Where the run lives. Default: runs/RECIPE.")] = None,
-    probe: Annotated[bool, typer.Option("--probe", help="Probe first; leave out languages without signal.")] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="Probe first; leave out what it advises to drop.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
 ) -> None:
     """All steps and iterations, then the report.
@@ -82,13 +82,19 @@ def probe(
     from lidr.run_dir import LOCK_OWNER, RunDir
     from lidr.stages.probe import read_probe
 
-    if (Path(recipe) / "recipe.yaml").exists():
-        run, config = RunDir.load(Path(recipe))
-    else:
-        config = load_config(recipe, set_)
-        if config.probe is None:
-            config = load_config(recipe, ["probe={}", *(set_ or [])])
-        run = RunDir.start(config, run_dir or Path("runs") / config.name, say=_say)
+    is_run = (Path(recipe) / "recipe.yaml").exists()
+    if is_run and run_dir:
+        raise typer.BadParameter(f"{recipe} is a run already", param_hint="--run-dir")
+    source = str(Path(recipe) / "recipe.yaml") if is_run else recipe
+    config = load_config(source, set_)
+    if config.probe is None:
+        config = load_config(source, ["probe={}", *(set_ or [])])
+    folder = Path(recipe) if is_run else run_dir or Path("runs") / config.name
+    if LOCK_OWNER not in os.environ:
+        RunDir.start(config, folder, say=_say)
+    run = RunDir(folder)
+    if _checked(config, iteration, "probe") and not (config.probe and config.probe.stop):
+        raise typer.BadParameter("later iterations are for --set probe.stop=true", param_hint="--iteration")
     _run_stages(config, run, iteration, ("probe",))
     found = read_probe(run, iteration)
     if LOCK_OWNER in os.environ:  # a step of `lidr run`, which says itself what was found
@@ -151,7 +157,11 @@ def evaluate(
     """
     chosen, codes = _names(benchmarks), _names(languages)
     if (Path(model) / "recipe.yaml").exists():
+        if base_url or out or recipe != "evaluation":
+            raise typer.BadParameter(f"{model} is a run: --base-url, --out and --recipe are for models outside of runs")
         _evaluate_run(Path(model), iteration, chosen, codes, set_ or [])
+    elif iteration is not None:
+        raise typer.BadParameter(f"{model} is no run", param_hint="--iteration")
     else:
         _evaluate_model(model, recipe, chosen, codes, base_url, out, set_ or [])
 
@@ -248,35 +258,44 @@ def _names(text: str | None) -> list[str]:
 def _evaluate_run(
     path: Path, iteration: int | None, benchmarks: list[str], codes: list[str], settings: list[str]
 ) -> None:
+    from lidr import standalone, tables
     from lidr.config import load_config
+    from lidr.errors import LidrError
     from lidr.results import write_results
     from lidr.run_dir import RunDir, read_seal
-    from lidr.standalone import benchmark_overrides
+    from lidr.stages import report as report_stage
 
     run_dir, config = RunDir.load(path)
-    overrides = benchmark_overrides(config, benchmarks, codes, settings)
-    if overrides:
-        with run_dir.lock():  # nobody's recipe is changed under their feet
-            config = load_config(run_dir.recipe, overrides)
-            RunDir.start(config, path, say=_say)
     trained = [number for number in range(1, config.iterations + 1) if read_seal(run_dir.model_folder(number))]
-    for number in [0, *trained] if iteration is None else [iteration]:
-        _stages(path, number, "evaluation")
-    write_results(config, run_dir)
+    numbers = [0, *trained] if iteration is None else [_checked(config, iteration, "evaluation")]
+    before = config
+    overrides = standalone.benchmark_overrides(config, benchmarks, codes, settings, standalone.measured(path))
+    if overrides:
+        config = load_config(run_dir.recipe, overrides)
+        RunDir.start(config, path, say=_say)
+    try:
+        for number in numbers:
+            _run_stages(config, run_dir, number, ("evaluation",))
+    except LidrError:
+        run_dir.write_recipe(before)  # a benchmark that cannot be run does not stay in the recipe
+        raise
+    results = write_results(config, run_dir)
+    for model in results["models"]:
+        tables.print_evaluation(f"{config.name}: {model['name']}", model)
+    if report_stage.is_outdated(run_dir):
+        report_stage.run(config, run_dir)
+    _say(f"report: {path / 'report.html'}")
 
 
 def _evaluate_model(
     model: str, recipe: str, benchmarks: list[str], codes: list[str], base_url: str | None, out: Path | None,
     settings: list[str],
 ) -> None:  # fmt: skip
-    from lidr import loop
+    from lidr import loop, standalone
     from lidr.run_dir import RunDir
-    from lidr.standalone import evaluation_config, measured_before, model_name
 
-    folder = out or Path("evaluations") / model_name(model)
-    if measured_before(folder, model) and recipe == "evaluation":
-        recipe = str(folder / "recipe.yaml")
-    config = evaluation_config(model, recipe, benchmarks, codes, base_url, settings)
+    folder = out or Path("evaluations") / standalone.model_name(model)
+    config = standalone.evaluation_config(model, folder, recipe, benchmarks, codes, base_url, settings)
     with _interruptible():
         loop.run(config, RunDir.start(config, folder, say=_say))
     _say(f"report: {folder / 'report.html'}")
@@ -292,12 +311,17 @@ def _stages(run: Path, iteration: int | None, *stages: str) -> tuple[Config, Run
     from lidr.status import first_owed
 
     run_dir, config = RunDir.load(run)
-    first, last = 0 if stages[-1] == "evaluation" else 1, config.iterations
     if iteration is None:
         iteration = first_owed(config, run_dir, stages[-1])
-    if not first <= iteration <= last:
-        raise typer.BadParameter(f"this run has iterations {first} to {last}", param_hint="--iteration")
-    return config, run_dir, _run_stages(config, run_dir, iteration, stages)
+    return config, run_dir, _run_stages(config, run_dir, _checked(config, iteration, stages[-1]), stages)
+
+
+def _checked(config: Config, iteration: int, stage: str) -> int:
+    """An iteration that the recipe has; the first steps of the loop have an iteration 0, the model as it came."""
+    first = 0 if stage in ("evaluation", "probe") else 1
+    if not first <= iteration <= config.iterations:
+        raise typer.BadParameter(f"this run has iterations {first} to {config.iterations}", param_hint="--iteration")
+    return iteration
 
 
 def _run_stages(config: Any, run_dir: Any, iteration: int, stages: tuple[str, ...]) -> int:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -36,6 +37,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+def _known_languages(languages: list[str]) -> list[str]:
+    for code in languages:
+        get_language(code)
+    if len(set(languages)) != len(languages):
+        raise ValueError("a language is listed twice")
+    if not languages:
+        raise ValueError("no language is listed")
+    return languages
+
+
+LanguageCodes = Annotated[list[str], AfterValidator(_known_languages)]
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -258,14 +270,14 @@ class TrainingConfig(_Section):
 
 
 class LabBenchmarkConfig(_Section):
-    languages: list[str] = ["en", "es", "fr", "de", "ru", "it"]
+    languages: LanguageCodes = ["en", "es", "fr", "de", "ru", "it"]
     """Languages of the laboratory to be asked."""
 
 
 class MgsmConfig(_Section):
     path: str = "juletxara/mgsm"
     """A folder of `<language>.jsonl` files (`query`, `response`), or a Hugging Face data set (hub id or folder)."""
-    languages: list[str] = ["en", "es", "fr", "de", "ru", "zh", "ja", "th", "sw", "bn", "te"]
+    languages: LanguageCodes = ["en", "es", "fr", "de", "ru", "zh", "ja", "th", "sw", "bn", "te"]
     """Languages to be asked."""
     limit: PositiveInt | None = None
     """Ask only the first n questions of each language."""
@@ -281,7 +293,7 @@ class InstructionsConfig(_Section):
     """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, or a Hugging Face data set with
     one configuration per language. null takes the instructions of the answers that are compared with, or of the
     answers under test where the model is a folder of answers."""
-    languages: list[str] | None = None
+    languages: LanguageCodes | None = None
     """Languages to be asked; null takes the recipe's."""
     limit: PositiveInt | None = None
     """Ask only the first n instructions of each language."""
@@ -301,14 +313,14 @@ class MtBenchConfig(_Section):
     path: str
     """A folder of `<language>.jsonl` files in FastChat's question format (`question_id`, `category`, `turns`), or a
     Hugging Face data set with one configuration per language."""
-    languages: list[str] | None = None
+    languages: LanguageCodes | None = None
     """Languages to be asked; null takes the recipe's."""
     limit: PositiveInt | None = None
     """Ask only the first n questions of each language."""
 
 
 class HarnessConfig(_Section):
-    languages: list[str] | None = None
+    languages: LanguageCodes | None = None
     """Languages to be asked; null takes those of the recipe's that the harness has the task in."""
     limit: PositiveInt | None = None
     """Only the first n items of each task; Global-MMLU and INCLUDE have several tasks in a language."""
@@ -362,7 +374,9 @@ class BenchmarksConfig(_Section):
 
 
 JUDGED = ("head_to_head", "x_alpacaeval", "mt_bench")
-HARNESS = tuple(name for name, field in BenchmarksConfig.model_fields.items() if "harness" in str(field.description))
+HARNESS = tuple(
+    name for name, field in BenchmarksConfig.model_fields.items() if field.annotation == HarnessConfig | None
+)
 
 
 class JudgeConfig(_Section):
@@ -410,13 +424,15 @@ class EvaluationConfig(DecodingConfig):
 class ProbeConfig(_Section):
     prompts: PositiveInt = 50
     """Size of the sample, in prompts; they are kept out of training."""
-    languages: list[str] | None = None
+    languages: LanguageCodes | None = None
     """Languages to be probed; null takes the recipe's. A run that obeys notes here what it started from."""
+    dominant: str | None = None
+    """The dominant language, unless another is better beyond noise; null takes the recipe's. Noted in the same way."""
     by: Literal["auto", "verified", "judge", "both"] = "auto"
     """Who says which answer is better: the prompts' known answers, the judge, or each of them. `auto` takes what there
     is, the known answers first."""
     obey: bool = False
-    """Train only the languages in which the probe found a signal, with the dominant language that it found."""
+    """Leave out the languages that the probe advises to drop, and teach from the dominant language that it found."""
     stop: bool = False
     """Measure every new model against the one before it, and stop when no language gains beyond noise."""
 
@@ -435,7 +451,7 @@ class Config(_Section):
     """One line for `lidr recipes`."""
     model: ModelConfig
     """The model to be improved."""
-    languages: list[str]
+    languages: LanguageCodes
     """Training languages, the dominant one included."""
     dominant: str = "en"
     """The model's best language, which teaches the others."""
@@ -467,15 +483,6 @@ class Config(_Section):
     """The imbalance probe before training, and the rule that ends it."""
     report: ReportConfig = ReportConfig()
     """The report."""
-
-    @field_validator("languages")
-    @classmethod
-    def _known_languages(cls, languages: list[str]) -> list[str]:
-        for code in languages:
-            get_language(code)
-        if len(set(languages)) != len(languages):
-            raise ValueError("a language is listed twice")
-        return languages
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -609,7 +616,8 @@ def _explain(problem: Any) -> str:
         return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "; remove it")
     if problem["type"] == "missing":
         return f"{where}: missing; add it to the recipe or give --set {where}=..."
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r:.60})"
+    got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.60})"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}{got}"
 
 
 def _fields_at(location: list[str]) -> list[str]:

@@ -60,7 +60,8 @@ def run(config: Config, run_dir: RunDir) -> None:
     with run_dir.lock() as lock:
         if not config.iterations:
             step("evaluation", config, run_dir, 0, lock)
-            print_evaluation(config, write_results(config, run_dir))
+            for model in write_results(config, run_dir)["models"]:
+                print_evaluation(config.name, model)
         if config.probe:
             step("probe", config, run_dir, 0, lock)
             config = probe.conclude(config, run_dir)

@@ -49,9 +49,12 @@ def read_seal(path: Path) -> dict[str, Any] | None:
 
 
 def is_sealed(path: Path, inputs: Inputs) -> bool:
-    """Whether `path` is complete and was made from just these inputs."""
+    """Whether `path` is complete and was made from just these inputs.
+
+    An input that is absent is one that is null: newer versions of the package have fields that older seals lack.
+    """
     seal = read_seal(path)
-    return seal is not None and canonical_json(seal["inputs"]) == canonical_json(inputs)
+    return seal is not None and not changes(seal["inputs"], json.loads(canonical_json(inputs)))
 
 
 def stale_because(path: Path, inputs: Inputs) -> list[str]:
@@ -344,16 +347,18 @@ class RunDir:
     def start(cls, config: Config, path: Path, say: Callable[[str], None]) -> Self:
         """Create the directory, or take up the one that is there; says what changed in the recipe since."""
         run = cls(path)
-        if path.exists() and any(path.iterdir()) and not run.recipe.exists():
+        files = [file for file in path.iterdir() if not file.name.startswith(".")] if path.exists() else []
+        if files and not run.recipe.exists():
             raise RunError(f"{path} is not empty and holds no run; give another --run-dir or empty it")
         path.mkdir(parents=True, exist_ok=True)
-        if run.recipe.exists():
-            # As it was written, not as a Config: an older version of the package may have had other fields.
-            old = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
-            for change in changes(old, config.model_dump(mode="json")):
-                say(f"recipe changed since the last start: {change}")
-        run.write_recipe(config)
-        write_text(path / "environment.json", json.dumps(environment(config), indent=1) + "\n")
+        with run.lock():  # the recipe of a run that somebody else is working on stays as it is
+            if run.recipe.exists():
+                # As it was written, not as a Config: an older version of the package may have had other fields.
+                old = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
+                for change in _told_changes(old, config.model_dump(mode="json")):
+                    say(f"recipe changed since the last start: {change}")
+            run.write_recipe(config)
+            write_text(path / "environment.json", json.dumps(environment(config), indent=1) + "\n")
         return run
 
     @classmethod
@@ -393,6 +398,15 @@ class RunDir:
         finally:
             self.lock_descriptor = None
             os.close(descriptor)
+
+
+def _told_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs between two recipes, but for what the probe itself changed in a run that obeys it."""
+    found = changes(old, new)
+    if all((recipe.get("probe") or {}).get("obey") for recipe in (old, new)):
+        own = ("languages:", "dominant:", "probe.languages:", "probe.dominant:")
+        found = [change for change in found if not change.startswith(own)]
+    return found
 
 
 def environment(config: Config) -> dict[str, Any]:

@@ -15,29 +15,36 @@ from lidr.errors import ConfigError
 
 def evaluation_config(
     model: str,
-    recipe: str | Path = "evaluation",
+    folder: Path,
+    recipe: str = "evaluation",
     benchmarks: Sequence[str] = (),
     languages: Sequence[str] = (),
     base_url: str | None = None,
-    settings: Iterable[str] = (),
+    settings: Sequence[str] = (),
 ) -> Config:
     """The recipe that only measures `model`: a folder, a hub id, a folder of answers, or a name on the server.
 
-    Everything else comes from `recipe`. `settings` are `a.b=c` overrides, which come last. Raises ConfigError.
+    Everything else comes from `recipe`, or from what `folder` has of this model already, to which benchmarks and
+    languages are added. `settings` are `a.b=c` overrides, which come last. Raises ConfigError.
     """
     overrides = [f"model.path={json.dumps(model)}", "iterations=0", "prompts=null", "probe=null"]
     overrides.append(f"name={json.dumps(model_name(model))}")
     if base_url:
         # Most servers know no repetition penalty, and the strictest refuse it.
-        overrides += [
-            f"engine={json.dumps({'type': 'openai', 'base_url': base_url})}",
-            "evaluation.repetition_penalty=1",
-        ]
-    overrides += benchmark_overrides(load_config(recipe), benchmarks, languages, list(settings))
-    config = load_config(recipe, overrides)
-    if not any(config.evaluation.benchmarks.model_dump().values()):
+        engine = json.dumps({"type": "openai", "base_url": base_url})
+        overrides += [f"engine={engine}", "evaluation.repetition_penalty=1"]
+    done: dict[str, list[str]] = {}
+    if measured_before(folder, model) and recipe == "evaluation":
+        recipe, done = str(folder / "recipe.yaml"), measured(folder)
+        # What an earlier command asked for in vain is not asked for again.
+        given = load_config(recipe).evaluation.benchmarks.model_dump()
+        overrides += [f"evaluation.benchmarks.{name}=null" for name in given if given[name] and name not in done]
+    base = load_config(recipe, overrides)
+    config = load_config(recipe, overrides + benchmark_overrides(base, benchmarks, languages, settings, done))
+    chosen = config.evaluation.benchmarks
+    if not any(chosen.model_dump().values()):
         raise ConfigError(f"no benchmark is named; give --benchmarks with some of {', '.join(BENCHMARKS)}")
-    if config.evaluation.benchmarks.head_to_head and config.evaluation.benchmarks.head_to_head.against == "M0":
+    if chosen.head_to_head and chosen.head_to_head.against == "M0":
         raise ConfigError(
             "evaluation.benchmarks.head_to_head.against: M0 is the model itself here; name a folder of the other "
             "side's answers, or take the benchmark out"
@@ -46,11 +53,16 @@ def evaluation_config(
 
 
 def benchmark_overrides(
-    base: Config, benchmarks: Sequence[str], languages: Sequence[str], settings: Sequence[str]
+    base: Config,
+    benchmarks: Sequence[str],
+    languages: Sequence[str],
+    settings: Sequence[str],
+    done: dict[str, list[str]],
 ) -> list[str]:
     """`--benchmarks` and `--languages` as overrides of a recipe, and the user's own after them.
 
-    Benchmarks come in addition to the recipe's, so that what was measured before stays in the results.
+    Benchmarks come in addition to the recipe's, and languages in addition to those `done` (benchmark -> languages), so
+    that what was measured before stays in the results.
     """
     unknown = [name for name in benchmarks if name not in BENCHMARKS]
     if unknown:
@@ -60,10 +72,26 @@ def benchmark_overrides(
     # An empty mapping, so that a benchmark's own settings can be given field by field after it.
     overrides = [f"evaluation.benchmarks.{name}={{}}" for name in benchmarks if not known[name]]
     if languages:
-        listed = json.dumps(list(languages))
-        overrides += [f"languages={listed}"] if not base.iterations else []
-        overrides += [f"evaluation.benchmarks.{name}.languages={listed}" for name in chosen]
+        if not base.iterations:
+            overrides.append(f"languages={json.dumps(_union(base.languages if done else [], languages))}")
+        for name in chosen:
+            overrides.append(
+                f"evaluation.benchmarks.{name}.languages={json.dumps(_union(done.get(name, []), languages))}"
+            )
     return overrides + list(settings)
+
+
+def measured(folder: Path) -> dict[str, list[str]]:
+    """Benchmark -> languages for which a run directory has figures, of any of its models."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(folder.glob("iteration_*/6_evaluation/*/metrics.json")):
+        metrics = json.loads(file.read_text(encoding="utf-8"))
+        found[file.parent.name] = _union(found.get(file.parent.name, []), metrics)
+    return found
+
+
+def _union(first: Iterable[str], second: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys([*first, *second]))
 
 
 def model_name(model: str) -> str:

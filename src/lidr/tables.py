@@ -12,7 +12,19 @@ from lidr.config import Config
 from lidr.run_dir import RunDir
 
 # What the terminal shows of a benchmark; results.json and the report have all of it.
-MAIN_METRICS = ("accuracy", "win", "tie", "lose", "win_rate", "lc_win_rate", "score", "lpr", "wpr", "off_target")
+MAIN_METRICS = (
+    "accuracy",
+    "accuracy_held_out",
+    "win",
+    "tie",
+    "lose",
+    "win_rate",
+    "lc_win_rate",
+    "score",
+    "lpr",
+    "wpr",
+    "off_target",
+)
 
 
 def print_iteration(config: Config, run: RunDir, results: dict[str, Any], iteration: int) -> None:
@@ -38,11 +50,11 @@ def print_iteration(config: Config, run: RunDir, results: dict[str, Any], iterat
     _print(table)
 
 
-def print_evaluation(config: Config, results: dict[str, Any]) -> None:
-    """The figures of a model that was only measured, a row per metric and a column per language."""
-    measured = results["models"][0]["benchmarks"] if results["models"] else {}
+def print_evaluation(title: str, model: dict[str, Any]) -> None:
+    """The figures of one model of results.json, a row per metric and a column per language."""
+    measured = model["benchmarks"]
     codes = list(dict.fromkeys(code for found in measured.values() for code in found))
-    table = Table(title=config.name)
+    table = Table(title=title)
     table.add_column("")
     for code in codes:
         table.add_column(code, justify="right")
@@ -60,8 +72,10 @@ def _figure(metrics: dict[str, Any], metric: str) -> str:
     value = metrics.get(metric)
     if value is None:
         return ""
-    bounds = metrics.get("ci95" if metric == "accuracy" else f"ci95_{metric}")
-    return f"{value:.3f} ({bounds[0]:.2f}-{bounds[1]:.2f})" if bounds else f"{value:.3f}"
+    key = {"accuracy": "ci95", "accuracy_held_out": "ci95_held_out"}.get(metric, f"ci95_{metric}")
+    low, high = metrics.get(key) or (0.0, 0.0)
+    # A bootstrap over equal values has no width, and says nothing.
+    return f"{value:.3f} ({low:.2f}-{high:.2f})" if low < high else f"{value:.3f}"
 
 
 _VERDICTS = {"dominant": "dominant", "train": "train", "weak": "weak signal", "drop": "drop"}

@@ -9,6 +9,7 @@ from typing import Any
 
 from lidr.benchmarks.base import Bench, Benchmark
 from lidr.config import HARNESS, HarnessConfig
+from lidr.errors import ConfigError
 
 
 def _lab(settings: Any, bench: Bench) -> Benchmark:
@@ -22,7 +23,7 @@ def _lab(settings: Any, bench: Bench) -> Benchmark:
 def _mgsm(settings: Any, bench: Bench) -> Benchmark:
     from lidr.benchmarks.mgsm import MgsmBenchmark
 
-    return MgsmBenchmark(**settings.model_dump(), candidates=bench.config.languages)
+    return MgsmBenchmark(**settings.model_dump())
 
 
 def _head_to_head(settings: Any, bench: Bench) -> Benchmark:
@@ -57,6 +58,8 @@ def _harness(family: str, settings: HarnessConfig, bench: Bench) -> Benchmark:
     if languages is None:
         absent = [] if settings.task else missing(family, config.languages)
         languages = [code for code in config.languages if code not in absent]
+        if not languages:
+            raise ConfigError(f"evaluation.benchmarks.{family}: lm-evaluation-harness has none of {', '.join(absent)}")
         if absent:
             print(f"{family}: lm-evaluation-harness has no {', '.join(absent)}; left out", file=sys.stderr)
     engine = config.engine.model_dump(include={"device", "dtype", "batch_size"})

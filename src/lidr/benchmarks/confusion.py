@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.benchmarks.statistics import wilson_interval
-from lidr.language_id import _NOT_LANGUAGE, LanguageIdentifier
+from lidr.language_id import NOT_LANGUAGE, LanguageIdentifier
 from lidr.languages import get_language
 
 MIN_WORDS = 5  # as in the benchmark's released code
@@ -71,7 +71,7 @@ class Confusion:
 
 def check_answer(text: str, language: str, identifier: LanguageIdentifier) -> Confusion:
     """Look for lines and words of `text` that are not in `language`, which must be a candidate of the `identifier`."""
-    text = _INLINE_FORMULA.sub(" ", _NOT_LANGUAGE.sub(" ", text))
+    text = _INLINE_FORMULA.sub(" ", NOT_LANGUAGE.sub(" ", text))
     lines = [line.strip() for line in text.splitlines() if _count_words(line) >= MIN_WORDS]
     found = [(line, _line_language(line, language, identifier)) for line in lines]
     wrong_lines = tuple((line, code) for line, code in found if code not in (None, language))

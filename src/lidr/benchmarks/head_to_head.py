@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult
 from lidr.benchmarks.comparing import compare_answers, instructions, off_target, reference_outputs
 from lidr.config import HeadToHeadConfig
-from lidr.language_id import identifier_for
+from lidr.language_id import LanguageIdentifier
 
 
 class HeadToHeadBenchmark:
@@ -19,7 +19,7 @@ class HeadToHeadBenchmark:
     def __init__(self, settings: HeadToHeadConfig, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
-        self._identifier = identifier_for([*self.languages, *bench.config.languages])
+        self._identifier = LanguageIdentifier()
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; the rows are `Verdict`s."""

@@ -8,6 +8,7 @@ from typing import Any
 from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
 from lidr.benchmarks.statistics import wilson_interval
 from lidr.engines.base import Completion
+from lidr.errors import ConfigError
 from lidr.lab import world
 from lidr.lab.world import FACTS, HELD_OUT_FORM, LANGUAGES
 from lidr.language_id import LanguageIdentifier
@@ -26,7 +27,7 @@ class LabBenchmark:
     def __init__(self, languages: Sequence[str], training_prompt_ids: Collection[str]) -> None:
         unknown = [language for language in languages if language not in LANGUAGES]
         if unknown:
-            raise ValueError(f"the laboratory has no {', '.join(unknown)}; it has {', '.join(LANGUAGES)}")
+            raise ConfigError(f"the laboratory has no {', '.join(unknown)}; it has {', '.join(LANGUAGES)}")
         self.languages = tuple(languages)
         self.trained_facts = {world.fact_of_prompt(prompt_id) for prompt_id in training_prompt_ids}
         self._identifier = LanguageIdentifier(LANGUAGES)

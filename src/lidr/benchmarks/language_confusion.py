@@ -10,7 +10,7 @@ from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult
 from lidr.benchmarks.comparing import instructions
 from lidr.benchmarks.confusion import check_answer, pass_rates
 from lidr.config import InstructionsConfig
-from lidr.language_id import identifier_for
+from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.records import Row
 
@@ -32,7 +32,7 @@ class LanguageConfusionBenchmark:
     def __init__(self, settings: InstructionsConfig, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
-        self._identifier = identifier_for([*self.languages, *bench.config.languages])
+        self._identifier = LanguageIdentifier()
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; what the engine failed to answer, or asks for another language, is only counted."""

@@ -15,7 +15,7 @@ from lidr.benchmarks.reading import read_language, text_field
 from lidr.benchmarks.statistics import wilson_interval
 from lidr.engines.base import Completion
 from lidr.errors import DataError
-from lidr.language_id import identifier_for
+from lidr.language_id import LanguageIdentifier
 from lidr.languages import get_language
 
 _QUESTION_FIELDS = ("question", "query")
@@ -42,8 +42,7 @@ class MgsmBenchmark:
     one configuration per language. `limit` asks only the first n questions of each language; `instruction` wraps them
     in the request for step-by-step reasoning in their language. `num_fewshot` puts that many worked examples before
     each question, as turns wrapped in the same way: the first rows of the data set's split `train` (eight per language
-    in the released data), or of `<language>.train.jsonl` (`question`, `answer`) beside the local files. Languages are
-    told apart among those asked, English, and `candidates`.
+    in the released data), or of `<language>.train.jsonl` (`question`, `answer`) beside the local files.
     """
 
     def __init__(
@@ -54,11 +53,10 @@ class MgsmBenchmark:
         limit: int | None = None,
         instruction: bool = True,
         num_fewshot: int = 0,
-        candidates: Sequence[str] = (),
     ) -> None:
         self.path, self.limit, self.instruction, self.num_fewshot = path, limit, instruction, num_fewshot
         self.languages = tuple(get_language(code).code for code in languages)
-        self._identifier = identifier_for([*languages, *candidates])
+        self._identifier = LanguageIdentifier()
 
     def questions(self, language: str) -> list[Question]:
         """The questions of one language, with golds in plain digits. Raises DataError for rows that cannot be used."""

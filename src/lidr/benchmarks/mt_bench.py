@@ -15,7 +15,7 @@ from lidr.config import MtBenchConfig
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Answered, score_answers
-from lidr.language_id import identifier_for
+from lidr.language_id import LanguageIdentifier
 from lidr.records import Rating
 
 _FIELD = "evaluation.benchmarks.mt_bench"
@@ -33,7 +33,7 @@ class MtQuestion:
 
 
 class MtBenchBenchmark:
-    """`score` is the mean rating over turns and questions; its interval is a bootstrap over the questions.
+    """`score` is the mean over the questions of the mean rating of their turns; its interval is a bootstrap over them.
 
     The second turn is asked with the model's own first answer before it, and judged with the whole conversation.
     """
@@ -41,7 +41,7 @@ class MtBenchBenchmark:
     def __init__(self, settings: MtBenchConfig, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
-        self._identifier = identifier_for([*self.languages, *bench.config.languages])
+        self._identifier = LanguageIdentifier()
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; the rows are `Rating`s, whose question ids end in the turn."""
@@ -123,9 +123,8 @@ def _metrics(ratings: Sequence[Rating]) -> dict[str, Any]:
             by_category[rating.group].append(rating.rating)
             by_turn[turn].append(rating.rating)
     means = [_mean(values) for values in by_question.values()]
-    scored = [value for values in by_question.values() for value in values]
     return {
-        "score": round(_mean(scored), 3) if scored else None,
+        "score": round(_mean(means), 3) if means else None,
         "ci95_score": [round(bound, 3) for bound in bootstrap_interval(means)] if means else None,
         "score_turn_1": round(_mean(by_turn["1"]), 3) if by_turn["1"] else None,
         "score_turn_2": round(_mean(by_turn["2"]), 3) if by_turn["2"] else None,

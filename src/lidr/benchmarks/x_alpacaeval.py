@@ -10,7 +10,7 @@ from lidr.benchmarks.comparing import Compared, compare_answers, instructions, r
 from lidr.benchmarks.length_control import length_controlled_win_rate
 from lidr.config import XAlpacaEvalConfig
 from lidr.engines.base import Completion
-from lidr.language_id import identifier_for
+from lidr.language_id import LanguageIdentifier
 
 
 class XAlpacaEvalBenchmark:
@@ -22,7 +22,7 @@ class XAlpacaEvalBenchmark:
     def __init__(self, settings: XAlpacaEvalConfig, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
-        self._identifier = identifier_for([*self.languages, *bench.config.languages])
+        self._identifier = LanguageIdentifier()
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; the rows are `Verdict`s."""

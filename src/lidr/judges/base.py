@@ -38,7 +38,7 @@ class Judge:
     """Asks an engine, keeps every reply under a hash of its request, and asks nothing twice.
 
     `store` is a SQLite file that the benchmarks and models of a run share; killed or stopped, the next attempt goes on
-    with what is owed. `max_requests` and `budget_usd` count everything in it.
+    with what is owed. `max_requests` and `budget_usd` count everything of this judge in it.
     """
 
     def __init__(
@@ -48,7 +48,9 @@ class Judge:
         self.sampling = Sampling(config.max_new_tokens, top_logprobs=20 if config.logprobs else 0)
         store.parent.mkdir(parents=True, exist_ok=True)
         self._table = sqlite3.connect(store)
-        self._table.execute("CREATE TABLE IF NOT EXISTS reply (id TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID")
+        self._table.execute(
+            "CREATE TABLE IF NOT EXISTS reply (id TEXT PRIMARY KEY, judge TEXT, row TEXT) WITHOUT ROWID"
+        )
 
     def close(self) -> None:
         self._table.close()
@@ -95,10 +97,12 @@ class Judge:
 
     def _keep(self, key: str, reply: Reply) -> None:
         with self._table:
-            self._table.execute("INSERT OR REPLACE INTO reply VALUES (?, ?)", (key, reply.to_json()))
+            self._table.execute(
+                "INSERT OR REPLACE INTO reply VALUES (?, ?, ?)", (key, self.config.model, reply.to_json())
+            )
 
     def _all(self) -> Iterator[Reply]:
-        with closing(self._table.execute("SELECT row FROM reply")) as rows:
+        with closing(self._table.execute("SELECT row FROM reply WHERE judge = ?", (self.config.model,))) as rows:
             yield from (Reply.from_dict(json.loads(row)) for (row,) in rows)
 
 

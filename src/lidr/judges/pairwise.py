@@ -17,7 +17,7 @@ from lidr.records import Verdict
 from lidr.templates import fill_template, read_template
 
 _LABELS = ("A", "B")
-_LABEL_ONLY = re.compile(r"[\W_]*([AB])[\W_]*")
+_LABEL_FIRST = re.compile(r"[\W_]*([AB])(?![\w ])")  # "A", "**B**." or "A: ...", but not "A careful reading ..."
 _LABEL_IN_BRACKETS = re.compile(r"\[\[([AB])\]\]")
 
 
@@ -64,11 +64,11 @@ def preference(reply: Reply) -> float | None:
     for token, logprob in reply.first_token:
         if token.strip() in chance:
             chance[token.strip()] += math.exp(logprob)
-    # A reply that begins with something else has its labels among unlikely tokens only: then its text counts.
-    if sum(chance.values()) > 0.5:
+    begins, named = _LABEL_FIRST.match(reply.text), _LABEL_IN_BRACKETS.findall(reply.text)
+    if begins and sum(chance.values()) > 0.5:
         return chance["A"] / sum(chance.values())
-    found = _LABEL_ONLY.fullmatch(reply.text) or next(iter(reversed([*_LABEL_IN_BRACKETS.finditer(reply.text)])), None)
-    return None if found is None else float(found[1] == "A")
+    label = named[-1] if named else begins[1] if begins else None
+    return None if label is None else float(label == "A")
 
 
 def summarise(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -61,13 +61,19 @@ class Change:
 
     @property
     def is_clear(self) -> bool | None:
-        """Whether the intervals are apart; None where one of them is unknown."""
+        """Whether there is more than noise: by the test where there was one, else by intervals that are apart.
+
+        None where there is neither.
+        """
+        if self.p is not None:
+            return self.p < 0.05
         a, b = self.before.interval, self.after.interval
         return None if a is None or b is None else a[1] < b[0] or b[1] < a[0]
 
     @property
     def verdict(self) -> str:
-        return {True: "intervals apart", False: "within noise", None: "no interval"}[self.is_clear]
+        clear = "intervals apart" if self.p is None else "beyond noise"
+        return {True: clear, False: "within noise", None: "no interval"}[self.is_clear]
 
     @property
     def words(self) -> str:

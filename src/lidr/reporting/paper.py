@@ -60,15 +60,6 @@ PAPER_TABLES: dict[str, PaperTable] = {
     "arc": _table("Multilingual ARC-challenge accuracy", MEAN, ("M0", (0.4228,)), ("M2", (0.4321,))),
     "truthfulqa_mc1": _table("Multilingual TruthfulQA MC1", MEAN, ("M0", (0.3417,)), ("M2", (0.3472,))),
     "truthfulqa_mc2": _table("Multilingual TruthfulQA MC2", MEAN, ("M0", (0.5076,)), ("M2", (0.5165,))),
-    "judge_score": _table(
-        "Judge's score of M0's answers", "en es fr it de ja ru",
-        ("own answers", (9.60, 8.34, 6.43, 6.66, 4.69, 0.76, 2.21)),
-        ("self-translated answers", (8.03, 9.32, 9.17, 8.72, 8.96, 7.89, 7.75)),
-    ),
-    "reward_accuracy": _table(
-        "How often the judge prefers chosen to rejected", "en es fr it de ja ru",
-        ("M0", (0.72, 0.57, 0.60, 0.57, 0.70, 0.79, 0.74)),
-    ),
 }  # fmt: skip
 
 

@@ -154,8 +154,8 @@ def _progress_sentence(found: dict[str, Any]) -> str:
         if found[way]
     ]
     return (
-        f"{found['model']} against {_previous(found)}: {with_interval(_share(found['together']))} of the answers that "
-        f"differ are better, {' and '.join(ways) or 'no language gains'} beyond noise."
+        f"{found['model']} against {_previous(found)}: better at {with_interval(_share(found['together']))} of the "
+        f"prompts where they differ, {' and '.join(ways) or 'no language gains'} beyond noise."
     )
 
 

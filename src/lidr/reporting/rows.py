@@ -79,10 +79,11 @@ def bootstrap_cell(values: Sequence[float]) -> Cell | None:
     return Cell(sum(values) / len(values), bootstrap_interval(values) if len(set(values)) > 1 else None)
 
 
-def judge_replies(run_dir: RunDir) -> list[tuple[int, int]]:
-    """(tokens read, tokens written) of every request that the judge of a run answered, each of which was made once."""
-    if not run_dir.judge_replies.exists():
+def judge_replies(config: Config, run_dir: RunDir) -> list[tuple[int, int]]:
+    """(tokens read, tokens written) of every request that the recipe's judge answered, each of which was made once."""
+    judge = config.evaluation.judge
+    if judge is None or not run_dir.judge_replies.exists():
         return []
     with closing(sqlite3.connect(f"{run_dir.judge_replies.resolve().as_uri()}?mode=ro", uri=True)) as table:
-        replies = [json.loads(row) for (row,) in table.execute("SELECT row FROM reply")]
+        replies = [json.loads(row) for (row,) in table.execute("SELECT row FROM reply WHERE judge = ?", (judge.model,))]
     return [(reply["prompt_tokens"], reply["completion_tokens"]) for reply in replies]

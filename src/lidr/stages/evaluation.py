@@ -17,10 +17,23 @@ from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import DataError
 from lidr.judges import judge_identity, open_judge
 from lidr.records import Response, canonical_json, content_id
-from lidr.run_dir import Inputs, Model, Outputs, RowFile, RunDir, digest, file_stamps, is_sealed, write_sealed
+from lidr.run_dir import (
+    Inputs,
+    Model,
+    Outputs,
+    RowFile,
+    RunDir,
+    digest,
+    file_stamps,
+    is_sealed,
+    read_rows,
+    write_sealed,
+)
 from lidr.stages.generation import FORMAT, chat, fill, sampling_of
 from lidr.stages.responses import response_fields
 
+# Bump where a change to the code changes the scores of the same answers.
+_SCORING = 2
 _PATH_FIELDS = ("path", "against", "reference", "include_path")
 
 
@@ -28,11 +41,10 @@ def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Input
     """Everything that the measurements of one benchmark depend on."""
     settings = getattr(config.evaluation.benchmarks, benchmark)
     made_from: Inputs = {
-        "format": FORMAT,
+        "format": [FORMAT, _SCORING],
         "model": run.model(config, iteration).fingerprint,
         "benchmark": settings.model_dump(),
-        # They are what an answer's language is told among; the harness only takes its own languages from them.
-        "languages": config.languages if benchmark not in HARNESS or settings.languages is None else None,
+        "languages": config.languages if getattr(settings, "languages", None) is None else None,
         "training_prompts": digest(run.prompts(1)) if benchmark == "lab" and config.iterations else None,
         "decoding": _decoding(config),
         "system_prompt": config.system_prompt,
@@ -141,7 +153,7 @@ class _Examinee:
             file.seal(self._rows(file, language, requests, questions))
         return [
             Completion(row["id"], row["text"] or "", row["finish_reason"], 0, row["completion_tokens"], row["error"])
-            for row in map(json.loads, file.path.read_text(encoding="utf-8").splitlines())
+            for row in read_rows(file.path)
         ]
 
     def _request(self, question: Question) -> Request:

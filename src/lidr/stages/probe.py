@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
+from pydantic import ValidationError
+
 from lidr.benchmarks.comparing import off_target
 from lidr.benchmarks.duels import Duel, count_duels, count_together, direction, is_right
 from lidr.benchmarks.statistics import bootstrap_interval, wilson_interval
@@ -22,13 +24,15 @@ from lidr.config import Config, ModelConfig
 from lidr.engines import Completion
 from lidr.errors import ConfigError, RunError
 from lidr.judges import Answered, Comparison, Judge, Reply, compare, judge_identity, open_judge, score_answers
-from lidr.language_id import identifier_for
-from lidr.records import Prompt
-from lidr.run_dir import Inputs, Outputs, RunDir, write_sealed
+from lidr.language_id import LanguageIdentifier
+from lidr.language_names import asks_for_other_language
+from lidr.records import Prompt, content_id
+from lidr.run_dir import Inputs, Outputs, RunDir, is_sealed, write_sealed
 from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
 from lidr.strategies.base import Answers, Side, direct, translated
 from lidr.tables import print_probe
+from lidr.templates import read_template
 
 _VERSION = 1
 
@@ -37,16 +41,24 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     """Everything that a probe depends on."""
     assert config.probe is not None
     judge = config.evaluation.judge if "judge" in judged_by(config) else None
+    gates = config.pairs.gates
+    of_translations = {
+        "translations": config.translations.model_dump(),
+        "template": content_id(read_template("translate")),
+        "translation_tasks": gates.translation_tasks,
+        "dominant": config.probe.dominant or config.dominant,
+    }
     return {
         "format": _VERSION,
         "models": [run.model(config, number).fingerprint for number in range(max(0, iteration - 1), iteration + 1)],
         "prompts": prompts.held_out_inputs(config),
         "responses": config.responses.model_dump(),
-        "translations": config.translations.model_dump() if iteration == 0 else None,
         "system_prompt": config.system_prompt,
+        "truncated": gates.truncated,
         "by": config.probe.by,
         "judge": judge_identity(judge, run.model_cache) if judge else None,
         "seed": config.seed,
+        **(of_translations if iteration == 0 else {"languages": config.languages, "dominant": config.dominant}),
     }
 
 
@@ -61,12 +73,21 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Probe M_0, or measure M_t against M_{t-1}, and seal what was found."""
     sample = prompts.hold_out(config, run_dir)
     by = judged_by(config)
-    if "verified" in by and not all(prompt.answer for group in sample for prompt in group.values()):
-        by = [name for name in by if name != "verified"]
     if not by:
         raise ConfigError(
-            "the probe can tell good answers from bad ones by nothing: the prompts have no known answers "
+            "the probe cannot tell good answers from bad ones: the prompts have no known answers "
             "(prompts.fields.answer) and there is no judge (evaluation.judge)"
+        )
+    for prompt in (prompt for group in sample for prompt in group.values()):
+        if "verified" in by and not prompt.answer:
+            raise ConfigError(
+                f"prompt {prompt.prompt_id!r} has no known answer in {prompt.language} (prompts.fields.answer), which "
+                "the probe needs; add it, or set probe.by=judge"
+            )
+    if iteration and not is_sealed(run_dir.prompts(iteration), prompts.inputs(config, run_dir, iteration)):
+        raise RunError(
+            f"M{iteration} was not trained with this probe's sample kept apart, so nothing can be said about it; "
+            "`lidr run` with the probe in the recipe trains it anew"
         )
     with ExitStack() as stack:
         settings = config.evaluation.judge if "judge" in by else None
@@ -121,17 +142,25 @@ def conclude(config: Config, run: RunDir) -> Config:
 def obeyed(config: Config, found: dict[str, Any]) -> Config:
     """The recipe without the languages that the probe advises to drop, and with the dominant language that it found.
 
-    Raises RunError where no language is left to be trained.
+    Raises RunError where no language is left to be trained, ConfigError where the recipe does not fit the findings.
     """
     assert config.probe is not None
-    dominant = found["dominant"]
-    kept = [code for code, entry in found["languages"].items() if code == dominant or entry["verdict"] != "drop"]
+    dominant, verdicts = found["dominant"], {code: entry["verdict"] for code, entry in found["languages"].items()}
+    kept = [code for code in config.languages if code == dominant or verdicts.get(code) != "drop"]
+    if dominant not in kept:
+        raise RunError(f"the probe finds {dominant} dominant, which is not among languages {config.languages}; add it")
     if len(kept) < 2:
         raise RunError(
             "the probe found no language in which translated answers beat direct ones; training would teach nothing"
         )
-    noted = config.probe.model_copy(update={"languages": config.probe.languages or config.languages})
-    return config.model_copy(update={"languages": kept, "dominant": dominant, "probe": noted})
+    first = config.probe
+    noted = {"languages": first.languages or config.languages, "dominant": first.dominant or config.dominant}
+    changed = {"languages": kept, "dominant": dominant, "probe": first.model_copy(update=noted)}
+    try:
+        return Config.model_validate(config.model_copy(update=changed).model_dump())
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"the recipe does not fit what the probe found ({dominant} dominant): {reason}") from None
 
 
 # A prompt in one language, and the answer to it: text None where there is none.
@@ -149,13 +178,14 @@ class _Probe:
         self.config, self.run_dir, self.sample, self.by, self.judge = config, run_dir, sample, by, judge
         self.replies: list[Reply] = []  # the judge's, for their cost
         self.languages = config.probe.languages or config.languages
-        self.identifier = identifier_for(self.languages)
+        self.named = config.probe.dominant or config.dominant
+        self.identifier = LanguageIdentifier()
 
     def imbalance(self) -> dict[str, Any]:
         """The probe of M_0: quality by language, the dominant one, and the reward accuracy of the others."""
         own = self._own_answers(0)
         quality = {code: self._quality(own[code], code) for code in self.languages}
-        dominant = self._best(quality)
+        dominant = best_language(quality, self.by[0], self.named)
         turned, failures = self._translated(dominant)
         found: dict[str, Any] = {}
         for code in self.languages:
@@ -179,8 +209,11 @@ class _Probe:
             duels += counted[self.by[0]]
             quality = {"before": self._quality(before[code], code), "after": self._quality(after[code], code)}
             found[code] = quality | {"better": {by: count_duels(fought) for by, fought in counted.items()}}
-        together = count_together(duel for duel in duels if duel.language != self.config.dominant)
-        directions = {code: direction(entry["better"][self.by[0]]) for code, entry in found.items()}
+        trained = [duel for duel in duels if duel.language in self.config.languages]
+        if all(duel.result is None for duel in trained):
+            raise RunError(f"the stop rule got no verdict on M{iteration}, in any language; nothing can be said")
+        together = count_together(duel for duel in trained if duel.language != self.config.dominant)
+        directions = {code: direction(found[code]["better"][self.by[0]]) for code in self.config.languages}
         return {
             "by": list(self.by), "prompts": len(self.sample), "languages": found, "together": together,
             **stop_or_go(directions, direction(together), self.config.dominant, iteration),
@@ -225,7 +258,7 @@ class _Probe:
         given = [(prompt, side.text) for prompt, side in answers if side.text]
         found: dict[str, Any] = {"n": len(given)}
         if "verified" in self.by:
-            right = sum(is_right(text, prompt.answer or "", language) for prompt, text in given)
+            right = sum(self._is_right(prompt, text) for prompt, text in given)
             found["accuracy"] = round(right / len(given), 4) if given else None
             found["ci95"] = [round(bound, 4) for bound in wilson_interval(right, len(given))]
         if self.judge:
@@ -238,12 +271,12 @@ class _Probe:
             found["unscored"] = len(ratings) - len(points)
         return found
 
-    def _best(self, quality: dict[str, dict[str, Any]]) -> str:
-        """The language with the best answers; where several are equal, the recipe's dominant one comes first."""
-        key = "accuracy" if self.by[0] == "verified" else "score"
-        if all(entry[key] is None for entry in quality.values()):
-            raise RunError("the probe got no answer that could be judged, in any language; nothing can be said")
-        return max(quality, key=lambda code: (quality[code][key] or 0.0, code == self.config.dominant))
+    def _is_right(self, prompt: Prompt, text: str) -> bool:
+        """Whether an answer is the known one and in the prompt's language; too short to tell counts as in it."""
+        if not is_right(text, prompt.answer or "", prompt.language):
+            return False
+        told = self.identifier.identify(text) in (None, prompt.language)
+        return told or asks_for_other_language(prompt.text, prompt.language)
 
     def _duels(self, first: Sequence[Answer], second: Sequence[Answer], language: str) -> dict[str, Any]:
         return {by: count_duels(self._fight(by, first, second, language)) for by in self.by}
@@ -253,8 +286,7 @@ class _Probe:
         others = {prompt.prompt_id: side.text for prompt, side in second}
         both = [(p, side.text, other) for p, side in first if side.text and (other := others.get(p.prompt_id))]
         if by == "verified":
-            right = [[is_right(text, p.answer or "", language) for text in (a, b)] for p, a, b in both]
-            results: list[int | None] = [int(a) - int(b) for a, b in right]
+            results: list[int | None] = [self._is_right(p, a) - self._is_right(p, b) for p, a, b in both]
         else:
             assert self.judge is not None
             asked = [Comparison(p.prompt_id, language, p.text, a, b) for p, a, b in both]
@@ -263,6 +295,18 @@ class _Probe:
             votes = {"win": 1, "tie": 0, "lose": -1, None: None}
             results = [votes[verdict.outcome] for verdict in verdicts]
         return [Duel(p.prompt_id, language, result) for (p, _, _), result in zip(both, results, strict=True)]
+
+
+def best_language(quality: dict[str, dict[str, Any]], by: str, named: str) -> str:
+    """The language with the best answers: the one that the recipe names, unless another is better beyond noise."""
+    key, interval = ("accuracy", "ci95") if by == "verified" else ("score", "ci95_score")
+    known = [code for code, entry in quality.items() if entry[key] is not None]
+    if not known:
+        raise RunError("the probe got no answer that could be judged, in any language; nothing can be said")
+    best = max(known, key=lambda code: quality[code][key])
+    if named in known and quality[best][interval][0] <= quality[named][interval][1]:
+        return named
+    return best
 
 
 def stop_or_go(directions: dict[str, int], together: int, dominant: str, iteration: int) -> dict[str, Any]:

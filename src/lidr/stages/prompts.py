@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import Config, PromptsConfig, may_be_hub_id
-from lidr.errors import DataError
+from lidr.errors import ConfigError, DataError
 from lidr.languages import get_language
 from lidr.records import Prompt, content_id
 from lidr.run_dir import Inputs, Outputs, RunDir, file_stamps, is_sealed, read_rows, write_sealed
@@ -93,6 +93,7 @@ def load_prompts(config: Config, held_out: Collection[str] = ()) -> Iterator[Pro
     if config.prompt_source.path == "lab":
         from lidr.lab.world import training_prompts
 
+        _check_laboratory(config)
         yield from islice(training_prompts(config.languages, seed=config.seed), _rows_in_limit(config))
         return
     with _aligned(config) as table:
@@ -118,6 +119,7 @@ def load_held_out(config: Config) -> Iterator[Prompt]:
     if config.prompt_source.path == "lab":
         from lidr.lab.world import held_out_prompts
 
+        _check_laboratory(config)
         rows = held_out_prompts(config.languages, seed=config.seed)
         yield from islice(rows, config.probe.prompts * len(config.languages))
         return
@@ -126,6 +128,14 @@ def load_held_out(config: Config) -> Iterator[Prompt]:
         ids = table.execute("SELECT id FROM prompt GROUP BY id ORDER BY drawn(id) LIMIT ?", (config.probe.prompts,))
         for (prompt_id,) in ids:
             yield from _prompt(table, config, prompt_id)
+
+
+def _check_laboratory(config: Config) -> None:
+    from lidr.lab.world import LANGUAGES
+
+    unknown = [code for code in config.languages if code not in LANGUAGES]
+    if unknown:
+        raise ConfigError(f"the laboratory has no {', '.join(unknown)}; it has {', '.join(LANGUAGES)}")
 
 
 @contextmanager

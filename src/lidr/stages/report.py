@@ -129,7 +129,7 @@ def _measured(config: Config, run_dir: RunDir, results: dict[str, Any]) -> dict[
         "sections": sections,
         "other": [measure for measure in measures if measure.kind.section == "other"],
         "judge": judge_grid(judge) if judge else None,
-        "judge_total": judge_total(judge, judge_replies(run_dir), config),
+        "judge_total": judge_total(judge, judge_replies(config, run_dir), config),
         "judge_plot": position_plot(judge, config),
         "judge_warnings": judge_warnings(judge),
         "judged_model": judged_model,
