@@ -271,6 +271,49 @@ def test_the_recipe_gives_the_rest_and_settings_come_last(tmp_path: Path) -> Non
     assert config.evaluation.benchmarks.lab  # the recipe's own stays
 
 
+def test_a_recipe_may_say_only_what_it_wants_of_an_evaluation(server: TestServer, tmp_path: Path) -> None:
+    answers, other = write_answers(tmp_path / "answers"), write_answers(tmp_path / "other", words=(10, 10))
+    judged = {"judge": judge_settings(server), "benchmarks": {"head_to_head": {"against": other}}}
+    (tmp_path / "mine.yaml").write_text(json.dumps({"evaluation": judged}))
+    lidr(answers, "--recipe", "mine.yaml")
+    (found,) = results_of(tmp_path / "evaluations" / "answers").values()
+    assert set(found["head_to_head"]) == {"en", "es"}  # the languages that the folder has
+
+
+def test_a_missing_file_is_noticed_before_anything_is_spent(server: TestServer, tmp_path: Path) -> None:
+    answers = write_answers(tmp_path / "answers", languages=("en", "es", "de"))
+    other = write_answers(tmp_path / "other", languages=("en", "es"))
+    settings = setting("evaluation.judge", judge_settings(server))
+    settings += setting("evaluation.benchmarks.head_to_head.against", other)
+    with pytest.raises(DataError, match=r"other/de\.json: no such file"):
+        lidr(answers, "--benchmarks", "head_to_head", *settings)
+    assert server.counters.requests == 0
+
+
+def test_answers_with_unicode_line_ends_are_read_back(server: TestServer, tmp_path: Path) -> None:
+    server.answer = lambda body: Reply("One\u2028two\u2029three\x85four: 4.")
+    arguments = ["served", "--benchmarks", "mgsm", "--languages", "en", "--base-url", server.base_url]
+    lidr(*arguments, *mgsm(tmp_path / "mgsm"))
+    (found,) = results_of(tmp_path / "evaluations" / "served").values()
+    assert found["mgsm"]["en"]["failed"] == 0 and found["mgsm"]["en"]["n"] > 0
+
+
+def test_answers_that_were_cut_off_are_said(server: TestServer, tmp_path: Path) -> None:
+    server.answer = lambda body: Reply("I think that", "length")
+    arguments = ["served", "--benchmarks", "mgsm", "--languages", "en", "--base-url", server.base_url]
+    said = lidr(*arguments, *mgsm(tmp_path / "mgsm"))
+    assert "answers cut off by evaluation.max_new_tokens: mgsm in en (" in said
+    assert "Answers cut off" in (tmp_path / "evaluations/served/report.md").read_text()
+
+
+def test_languages_add_to_those_that_were_measured(tmp_path: Path) -> None:
+    answers = write_answers(tmp_path / "answers")
+    for code in ("en", "es"):
+        lidr(answers, "--benchmarks", "language_confusion", "--languages", code)
+    (found,) = results_of(tmp_path / "evaluations" / "answers").values()
+    assert list(found["language_confusion"]) == ["en", "es"]
+
+
 # --- inside a run -----------------------------------------------------------------------------------------------------
 
 

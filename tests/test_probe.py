@@ -110,7 +110,7 @@ def test_a_language_without_signal_is_left_out_when_the_probe_is_obeyed() -> Non
     # What was probed stays the same, so the probe is not owed again.
     assert prompts.held_out_inputs(obeyed) == prompts.held_out_inputs(config)
     found["languages"] |= {"es": {"verdict": "drop"}, "fr": {"verdict": "drop"}}
-    with pytest.raises(RunError, match="no language"):
+    with pytest.raises(RunError, match="nothing to train: es: its direct answers are better"):
         probe.obeyed(config, found)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lidr.config import load_config
 from lidr.errors import RunError
 from lidr.records import Row, content_id
 from lidr.run_dir import RowFile, RunDir, digest, is_sealed, read_rows, stale_because, write_sealed, write_text
@@ -127,3 +128,18 @@ def test_a_foreign_folder_is_not_taken_over(tmp_path: Path) -> None:
         RunDir.start(make_config(tmp_path), tmp_path, say=print)
     with pytest.raises(RunError, match="lidr run RECIPE"):
         RunDir.load(tmp_path)
+
+
+def test_a_recipe_of_a_run_in_use_stays_as_it_is(tmp_path: Path) -> None:
+    config = load_config("quickstart")
+    run_dir = RunDir.start(config, tmp_path / "run", say=print)
+    before = run_dir.recipe.read_bytes()
+    with run_dir.lock(), pytest.raises(RunError, match="is in use by process"):
+        RunDir.start(load_config("quickstart", ["seed=1"]), tmp_path / "run", say=print)
+    assert run_dir.recipe.read_bytes() == before
+
+
+def test_inputs_that_an_older_version_did_not_have_change_nothing_while_they_are_null(tmp_path: Path) -> None:
+    write_sealed(tmp_path / "file.jsonl", {"model": "a", "nested": {"x": 1}}, ["{}"])
+    assert is_sealed(tmp_path / "file.jsonl", {"model": "a", "nested": {"x": 1, "new": None}, "other": None})
+    assert not is_sealed(tmp_path / "file.jsonl", {"model": "a", "nested": {"x": 1, "new": 0}})

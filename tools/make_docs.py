@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -14,7 +16,7 @@ from pydantic_core import PydanticUndefined
 from lidr.config import Config, load_config, shipped_recipes
 
 DOCS = Path(__file__).parents[1] / "docs"
-COMMANDS = ("", "run", "respond", "translate", "pair", "train", "evaluate", "report", "status", "recipes",
+COMMANDS = ("", "run", "probe", "respond", "translate", "pair", "train", "evaluate", "report", "status", "recipes",
             "import-gguf", "lab pretrain")  # fmt: skip
 
 
@@ -34,10 +36,21 @@ def fields(section: type[BaseModel], prefix: str) -> list[tuple[str, Any]]:
     """(dotted name, field) of everything that can be set below a section."""
     found: list[tuple[str, Any]] = []
     for name, field in section.model_fields.items():
-        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        inner = next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
-        found += fields(inner, f"{prefix}{name}.") if inner else [(f"{prefix}{name}", field)]
+        sections = list(_sections(field.annotation))
+        for inner in sections:
+            found += fields(inner, f"{prefix}{name}.")
+        if not sections:
+            found.append((f"{prefix}{name}", field))
     return found
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a field may hold: one, or in the case of the engine one of several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, Annotated):
+        for option in get_args(annotation):
+            yield from _sections(option)
 
 
 def default_of(field: Any) -> str:

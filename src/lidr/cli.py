@@ -91,6 +91,7 @@ def probe(
         config = load_config(source, ["probe={}", *(set_ or [])])
     folder = Path(recipe) if is_run else run_dir or Path("runs") / config.name
     if LOCK_OWNER not in os.environ:
+        _check_same_run(folder, config)
         RunDir.start(config, folder, say=_say)
     run = RunDir(folder)
     if _checked(config, iteration, "probe") and not (config.probe and config.probe.stop):
@@ -249,6 +250,19 @@ def _interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         _say("interrupted; everything finished is kept, the same command continues")
         raise typer.Exit(130) from None
+
+
+def _check_same_run(folder: Path, config: Config) -> None:
+    """A probe does not turn the run of one recipe into that of another."""
+    import yaml
+
+    from lidr.config import changes
+
+    if (folder / "recipe.yaml").exists():
+        before = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        found = changes(before | {"probe": None}, config.model_dump(mode="json") | {"probe": None})
+        if found:
+            raise typer.BadParameter(f"{folder} holds a run of another recipe ({'; '.join(found)}); give --run-dir")
 
 
 def _names(text: str | None) -> list[str]:

@@ -81,4 +81,8 @@ def get_language(code: str) -> Language:
         return LANGUAGES[code]
     except KeyError:
         known = " ".join(LANGUAGES)
-        raise ValueError(f"unknown language {code!r}; known are: {known}. Add it in lidr/languages.py.") from None
+        named = [
+            entry.code for entry in _TABLE if code.casefold() in (entry.name.casefold(), entry.own_name.casefold())
+        ]
+        hint = f"did you mean {named[0]}? Known" if named else "known"
+        raise ValueError(f"unknown language {code!r}; {hint} are: {known}. Add others in lidr/languages.py.") from None

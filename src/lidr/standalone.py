@@ -8,9 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lidr.benchmarks import BENCHMARKS
 from lidr.config import Config, load_config
 from lidr.errors import ConfigError
+from lidr.models import recorded_answers
 
 
 def evaluation_config(
@@ -28,7 +31,11 @@ def evaluation_config(
     languages are added. `settings` are `a.b=c` overrides, which come last. Raises ConfigError.
     """
     overrides = [f"model.path={json.dumps(model)}", "iterations=0", "prompts=null", "probe=null"]
-    overrides.append(f"name={json.dumps(model_name(model))}")
+    overrides += [f"name={json.dumps(model_name(model))}", "description=''"]
+    if recipe != "evaluation" and Path(recipe).is_file():
+        overrides = [*_defaults(Path(recipe)), *overrides]
+    if not languages and (files := recorded_answers(Path(model))):
+        overrides.append(f"languages={json.dumps([file.stem for file in files])}")
     if base_url:
         # Most servers know no repetition penalty, and the strictest refuse it.
         engine = json.dumps({"type": "openai", "base_url": base_url})
@@ -50,6 +57,15 @@ def evaluation_config(
             "side's answers, or take the benchmark out"
         )
     return config
+
+
+def _defaults(recipe: Path) -> list[str]:
+    """What a file that says only what it wants of an evaluation leaves to the shipped recipe."""
+    given = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    shipped = load_config("evaluation")
+    if not isinstance(given, dict) or "languages" in given:
+        return []
+    return [f"languages={json.dumps(shipped.languages)}"]
 
 
 def benchmark_overrides(

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lidr.config import Config
+from lidr.reporting.doubts import cut_off, unscored
+from lidr.reporting.words import VERDICTS
 from lidr.run_dir import RunDir
 
 # What the terminal shows of a benchmark; results.json and the report have all of it.
@@ -48,6 +50,7 @@ def print_iteration(config: Config, run: RunDir, results: dict[str, Any], iterat
             if any(cells):
                 table.add_row(f"{name} {metric.replace('_', ' ')}", *cells)
     _print(table)
+    _print_doubts(next(model for model in results["models"] if model["name"] == f"M{iteration}"))
 
 
 def print_evaluation(title: str, model: dict[str, Any]) -> None:
@@ -65,6 +68,15 @@ def print_evaluation(title: str, model: dict[str, Any]) -> None:
                 table.add_row(f"{name} {metric.replace('_', ' ')}", *cells)
         table.add_section()
     _print(table)
+    _print_doubts(model)
+
+
+def _print_doubts(model: dict[str, Any]) -> None:
+    """What makes a model's figures doubtful."""
+    if places := cut_off(model):
+        _say(f"{model['name']}: answers cut off by evaluation.max_new_tokens: {', '.join(places)}")
+    if places := unscored(model):
+        _say(f"{model['name']}: the judge's reply was no verdict: {', '.join(places)}; the report shows some")
 
 
 def _figure(metrics: dict[str, Any], metric: str) -> str:
@@ -76,9 +88,6 @@ def _figure(metrics: dict[str, Any], metric: str) -> str:
     low, high = metrics.get(key) or (0.0, 0.0)
     # A bootstrap over equal values has no width, and says nothing.
     return f"{value:.3f} ({low:.2f}-{high:.2f})" if low < high else f"{value:.3f}"
-
-
-_VERDICTS = {"dominant": "dominant", "train": "train", "weak": "weak signal", "drop": "drop"}
 
 
 def print_probe(config: Config, found: dict[str, Any]) -> None:
@@ -98,7 +107,7 @@ def print_probe(config: Config, found: dict[str, Any]) -> None:
             f"{_number(reward['value'])} ({reward['ci95'][0]:.2f}-{reward['ci95'][1]:.2f})" if reward else "",
             _number(entry["off_target"]),
             _number(entry.get("translation_failed")),
-            _VERDICTS[entry["verdict"]],
+            VERDICTS[entry["verdict"]],
         )
     _print(table)
     if found["dominant"] != config.dominant and not (config.probe and config.probe.obey):

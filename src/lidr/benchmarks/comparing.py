@@ -88,4 +88,5 @@ def off_target(answers: Sequence[Completion], language: str, identifier: Languag
         "off_target": round(wrong / n, 4) if n else None,
         "ci95_off_target": [round(bound, 4) for bound in wilson_interval(wrong, n)] if n else None,
         "undecided": found.count(None),
+        "truncated": sum(answer.finish_reason == "length" for answer in answers),
     }

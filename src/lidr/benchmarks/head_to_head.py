@@ -20,23 +20,24 @@ class HeadToHeadBenchmark:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
         self._identifier = LanguageIdentifier()
+        self.against_m0 = settings.against == "M0"
+        other = "" if self.against_m0 else settings.against
+        self.questions = {code: instructions(settings, bench, code, "head_to_head", other) for code in self.languages}
+        self.opponents = {
+            code: reference_outputs(settings.against, code, asked)[0]
+            for code, asked in self.questions.items()
+            if not self.against_m0
+        }
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; the rows are `Verdict`s."""
-        settings, bench = self.settings, self.bench
-        against_m0 = settings.against == "M0"
-        for language in self.languages:
-            other = "" if against_m0 else settings.against
-            questions = instructions(settings, bench, language, "head_to_head", other)
+        bench = self.bench
+        for language, questions in self.questions.items():
             answers = answer(language, questions)
-            if against_m0 and bench.iteration == 0:
-                yield LanguageResult(
-                    language, [], off_target(answers, language, self._identifier) | {"n": len(answers)}
-                )
+            if self.against_m0 and bench.iteration == 0:
+                metrics = off_target(answers, language, self._identifier) | {"n": len(answers)}
+                yield LanguageResult(language, [], metrics)
                 continue
-            if against_m0:
-                opponents = bench.initial(language, questions)
-            else:
-                opponents, _ = reference_outputs(settings.against, language, questions)
+            opponents = bench.initial(language, questions) if self.against_m0 else self.opponents[language]
             compared = compare_answers(bench, language, questions, answers, opponents, self._identifier)
             yield LanguageResult(language, compared.verdicts, compared.metrics)

@@ -33,11 +33,11 @@ class LanguageConfusionBenchmark:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
         self._identifier = LanguageIdentifier()
+        self.questions = {code: instructions(settings, bench, code, "language_confusion") for code in self.languages}
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; what the engine failed to answer, or asks for another language, is only counted."""
-        for language in self.languages:
-            asked = instructions(self.settings, self.bench, language, "language_confusion")
+        for language, asked in self.questions.items():
             answers = answer(language, asked)
             # Who asks for a French poem in English gets lines in both.
             own = [not asks_for_other_language(question.prompt, language) for question in asked]

@@ -109,7 +109,9 @@ class MgsmBenchmark:
         for language, asked in questions.items():
             pairs = list(zip(asked, answer(language, asked), strict=True))
             rows = [self.score(*pair) for pair in pairs if pair[1].finish_reason != "error"]
-            yield LanguageResult(language, rows, _metrics(rows) | {"failed": len(pairs) - len(rows)})
+            truncated = sum(completion.finish_reason == "length" for _, completion in pairs)
+            counts = {"failed": len(pairs) - len(rows), "truncated": truncated}
+            yield LanguageResult(language, rows, _metrics(rows) | counts)
 
     def score(self, question: Question, completion: Completion) -> Score:
         """Score one answer; the language is told from the answer's text alone."""

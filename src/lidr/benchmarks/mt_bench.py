@@ -42,11 +42,11 @@ class MtBenchBenchmark:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
         self._identifier = LanguageIdentifier()
+        self.questions = {code: read_questions(settings.path, code, settings.limit) for code in self.languages}
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; the rows are `Rating`s, whose question ids end in the turn."""
-        for language in self.languages:
-            questions = read_questions(self.settings.path, language, self.settings.limit)
+        for language, questions in self.questions.items():
             first = [Question(f"{q.question_id}.1", language, q.turns[0], group=q.category) for q in questions]
             answers = answer(language, first, "turn_1")
             # A second turn without an answer to the first one cannot be asked.

@@ -23,12 +23,17 @@ class XAlpacaEvalBenchmark:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
         self._identifier = LanguageIdentifier()
+        self.questions = {
+            code: instructions(settings, bench, code, "x_alpacaeval", settings.reference) for code in self.languages
+        }
+        self.references = {
+            code: reference_outputs(settings.reference, code, asked) for code, asked in self.questions.items()
+        }
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; the rows are `Verdict`s."""
-        for language in self.languages:
-            questions = instructions(self.settings, self.bench, language, "x_alpacaeval", self.settings.reference)
-            references, generator = reference_outputs(self.settings.reference, language, questions)
+        for language, questions in self.questions.items():
+            references, generator = self.references[language]
             answers = answer(language, questions)
             compared = compare_answers(self.bench, language, questions, answers, references, self._identifier)
             self._write_files(language, questions, answers, compared, generator)

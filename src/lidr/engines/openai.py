@@ -11,6 +11,7 @@ import json
 import os
 import random
 import re
+import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
@@ -51,6 +52,7 @@ class OpenAIEngine:
         self.model, self.config = model, config
         self.key = _read_key(config)
         self.is_openai = _host(config) == "api.openai.com"
+        self.told = False  # whether the first failure was said
         self.logprobs = True  # until the server refuses them
         self.answered = False  # whether the server has ever answered: it is there, and takes the fields that are sent
 
@@ -98,6 +100,12 @@ class OpenAIEngine:
         messages: list[Any] = [{"role": role, "content": _clean(content)} for role, content in request.messages]
         reason, retry_after = "", None
         for attempt in range(self.config.max_retries + 1):
+            if attempt == 1 and not self.told:
+                self.told = True
+                print(
+                    f"{self.config.base_url}: {reason}; trying again, up to {self.config.max_retries} times",
+                    file=sys.stderr,
+                )
             if attempt:
                 await asyncio.sleep(_pause(attempt, retry_after))
             body = self._body(sampling)

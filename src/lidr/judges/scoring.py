@@ -53,8 +53,9 @@ def score_answers(
 
 
 def read_rating(text: str) -> float | None:
-    """The last `[[7]]` of a reply, or a reply that is just a number; None where there is none from 1 to 10."""
-    found = _RATING.findall(text) or ([only[1]] if (only := _RATING_ONLY.fullmatch(text.strip())) else [])
+    """The last `[[7]]` of a reply, or its last line if that is just a number; None where there is none from 1 to 10."""
+    last_line = (text.strip().splitlines() or [""])[-1]
+    found = _RATING.findall(text) or ([only[1]] if (only := _RATING_ONLY.fullmatch(last_line.strip())) else [])
     value = float(found[-1]) if found else 0.0
     return value if LOWEST <= value <= HIGHEST else None
 

@@ -10,6 +10,7 @@ from typing import Any
 from lidr.config import HARNESS, JUDGED, Config
 from lidr.progress import duration
 from lidr.reporting.contents import PairTable
+from lidr.reporting.doubts import cut_off
 from lidr.reporting.judged import Outcomes
 from lidr.reporting.kinds import ACCURACY, KINDS, OFF_TARGET
 from lidr.reporting.log import Alarm, TimeTable
@@ -169,6 +170,15 @@ def _is_silent(languages: dict[str, dict[str, Any]]) -> bool:
     """Whether every known metric of a benchmark is a gap, as where all answers failed."""
     found = [metrics[kind.key] for metrics in languages.values() for kind in KINDS if kind.key in metrics]
     return bool(found) and all(finite(value) is None for value in found)
+
+
+def cut_off_warnings(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """(topic, sentence) where more than a few answers of a benchmark were cut off."""
+    places = [f"{model['name']}: {place}" for model in results.get("models", []) for place in cut_off(model)]
+    sentence = (
+        f"The length limit (evaluation.max_new_tokens) cut off more than 5 % of the answers of {join_names(places)}."
+    )
+    return [("Answers cut off", sentence)] if places else []
 
 
 def alarm_warnings(alarms: Iterable[Alarm]) -> list[tuple[str, str]]:

@@ -10,9 +10,8 @@ from lidr.config import Config
 from lidr.reporting.grid import Entry, Grid, figure
 from lidr.reporting.measures import Cell, language_order, read_cell, with_interval
 from lidr.reporting.plots import interval_plot
-from lidr.reporting.words import finite, join_names, language_name, number, p_value, percent
+from lidr.reporting.words import VERDICTS, finite, join_names, language_name, number, p_value, percent
 
-VERDICTS = {"dominant": "dominant", "train": "train", "weak": "weak signal", "drop": "drop"}
 _WHO = {"verified": "known answers", "judge": "judge"}
 _QUALITY = {
     "verified": ("accuracy", "ci95", "Share of right answers", (0.0, 1.0)),
@@ -163,7 +162,12 @@ def _imbalance_sentence(found: dict[str, Any], config: Config) -> str:
     by = found["by"][0]
     codes = language_order(found["languages"], config)
     parts = [f"the best answers are in {language_name(found['dominant'])}"]
-    for verdict, words in (("train", "worth training"), ("weak", "weak signal"), ("drop", "not worth training")):
+    for verdict, words in (
+        ("train", "worth training"),
+        ("weak", "weak signal"),
+        ("drop", "not worth training"),
+        ("unknown", "no data"),
+    ):
         names = [
             f"{language_name(code)} ({number(finite(found['languages'][code]['reward_accuracy'][by]['value']))})"
             for code in codes

@@ -52,7 +52,8 @@ def read_sections(
             judged = anchor == "judged"
             against = outcomes if judged and name == HEAD_TO_HEAD else []
             categories = read_categories(results, config, scored) if judged and name == "mt_bench" else None
-            paper = beside_paper(name, own, against) if anchor != "language" else None
+            own_task = getattr(getattr(config.evaluation.benchmarks, name, None), "task", None)
+            paper = beside_paper(name, own, against) if anchor != "language" and not own_task else None
             blocks.append(Block(name, against, own, categories, paper))
         if blocks:
             sections.append(Section(anchor, title, blocks))

@@ -10,6 +10,7 @@ from typing import Any
 from lidr.languages import LANGUAGES
 
 Interval = tuple[float, float]
+VERDICTS = {"dominant": "dominant", "train": "train", "weak": "weak signal", "drop": "drop", "unknown": "no data"}
 
 
 def language_name(code: str) -> str:

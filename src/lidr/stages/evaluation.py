@@ -51,7 +51,7 @@ def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Input
         "seed": config.seed,
     }
     paths = [path for name in _PATH_FIELDS if (path := getattr(settings, name, None))]
-    made_from["files"] = {path: stamps for path in paths if (stamps := _stamps(path, run))}
+    made_from["files"] = content_id({path: stamps for path in paths if (stamps := _stamps(path, run))})
     if benchmark in JUDGED and config.evaluation.judge:
         made_from["judge"] = judge_identity(config.evaluation.judge, run.model_cache)
     if getattr(settings, "against", None) == "M0":
@@ -80,18 +80,22 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
         judge = cache(lambda: stack.enter_context(_open_judge(config, run_dir)))
+        owed = []
         for name, settings in benchmarks_of(config).items():
             made_from = inputs(config, run_dir, iteration, name)
             folder = run_dir.evaluation(iteration, name)
             if is_sealed(folder / "metrics.json", made_from):
                 continue
-            if name in HARNESS:  # they come last, and load the model themselves
-                stack.close()
             examinee = _Examinee(config, run_dir, iteration, name, model, made_from, engine)
             initial = examinee if iteration == 0 else _initial(config, run_dir, name, stack)
             bench = Bench(config, run_dir, iteration, model, folder, judge, initial.answer)
+            # All of them first: a file that is missing shows before anything is spent on the others.
+            owed.append((name, folder, made_from, BENCHMARKS[name](settings, bench), examinee))
+        for name, folder, made_from, benchmark, examinee in owed:
+            if name in HARNESS:  # they come last, and load the model themselves
+                stack.close()
             metrics = {}
-            for result in BENCHMARKS[name](settings, bench).evaluate(examinee.answer):
+            for result in benchmark.evaluate(examinee.answer):
                 rows = (row.to_json() for row in result.rows)
                 write_sealed(folder / f"{result.language}.jsonl", made_from, rows)
                 metrics[result.language] = result.metrics

@@ -150,9 +150,8 @@ def obeyed(config: Config, found: dict[str, Any]) -> Config:
     if dominant not in kept:
         raise RunError(f"the probe finds {dominant} dominant, which is not among languages {config.languages}; add it")
     if len(kept) < 2:
-        raise RunError(
-            "the probe found no language in which translated answers beat direct ones; training would teach nothing"
-        )
+        why = "; ".join(_dropped_because(code, found["languages"][code]) for code in verdicts if code != dominant)
+        raise RunError(f"the probe advises to drop every language, so there is nothing to train: {why}")
     first = config.probe
     noted = {"languages": first.languages or config.languages, "dominant": first.dominant or config.dominant}
     changed = {"languages": kept, "dominant": dominant, "probe": first.model_copy(update=noted)}
@@ -161,6 +160,13 @@ def obeyed(config: Config, found: dict[str, Any]) -> Config:
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"the recipe does not fit what the probe found ({dominant} dominant): {reason}") from None
+
+
+def _dropped_because(code: str, entry: dict[str, Any]) -> str:
+    failed, tried = entry.get("translation_failed") or 0.0, entry.get("translations") or 0
+    if failed > 0.5:
+        return f"{code}: {round(failed * tried)} of {tried} translations failed"
+    return f"{code}: its direct answers are better than the translated ones"
 
 
 # A prompt in one language, and the answer to it: text None where there is none.
@@ -323,9 +329,14 @@ def stop_or_go(directions: dict[str, int], together: int, dominant: str, iterati
 
 
 def _verdict(accuracy: dict[str, Any], failures: dict[str, Any]) -> str:
-    """train, weak or drop, by the interval of the reward accuracy; drop too where most translations fail."""
+    """train, weak or drop, by the interval of the reward accuracy; drop too where most translations fail.
+
+    unknown where there was no answer and translation to compare.
+    """
     if failures["translations"] and failures["translation_failed"] > 0.5:
         return "drop"
+    if not accuracy["wins"] + accuracy["losses"] + accuracy["ties"]:
+        return "unknown"
     return {1: "train", 0: "weak", -1: "drop"}[direction(accuracy)]
 
 

@@ -25,7 +25,7 @@ _LOADER_VERSION = 1
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     """Everything that the prompts depend on; a local file counts by its size and time of change."""
     found = _source_inputs(config, config.languages) | {"dominant": config.dominant}
-    return found | {"held_out": held_out_inputs(config)} if config.probe else found
+    return found | {"held_out": content_id(held_out_inputs(config))} if config.probe else found
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:

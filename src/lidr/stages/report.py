@@ -18,7 +18,15 @@ from lidr.config import Config, dump_config, flatten
 from lidr.progress import duration
 from lidr.reporting import markdown
 from lidr.reporting.contents import PairTable, Sample, drop_details, pair_table, reservoir, sample
-from lidr.reporting.findings import alarm_warnings, costs, findings, introduction, outcome_finding, paragraphs
+from lidr.reporting.findings import (
+    alarm_warnings,
+    costs,
+    cut_off_warnings,
+    findings,
+    introduction,
+    outcome_finding,
+    paragraphs,
+)
 from lidr.reporting.judged import judge_grid, judge_total, judge_warnings, position_plot, read_judge
 from lidr.reporting.log import Log, digest_log, time_table
 from lidr.reporting.measures import read_measures
@@ -96,6 +104,7 @@ def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
         "advice": probe_advice(results, config),
         **_measured(config, run_dir, results),
         "alarm_warnings": alarm_warnings(alarms),
+        "cut_off_warnings": cut_off_warnings(results),
         "costs": costs(tables, times),
         "probes": probe_views(results, config),
         "probe_sentences": probe_sentences(results, config),
