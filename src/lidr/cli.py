@@ -276,7 +276,7 @@ def _evaluate_run(
     from lidr.config import load_config
     from lidr.errors import LidrError
     from lidr.results import write_results
-    from lidr.run_dir import RunDir, read_seal
+    from lidr.run_dir import LOCK_OWNER, RunDir, read_seal
     from lidr.stages import report as report_stage
 
     run_dir, config = RunDir.load(path)
@@ -293,6 +293,8 @@ def _evaluate_run(
     except LidrError:
         run_dir.write_recipe(before)  # a benchmark that cannot be run does not stay in the recipe
         raise
+    if LOCK_OWNER in os.environ:  # a step of `lidr run`, which goes on from here
+        return
     results = write_results(config, run_dir)
     for model in results["models"]:
         tables.print_evaluation(f"{config.name}: {model['name']}", model)
