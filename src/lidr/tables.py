@@ -50,7 +50,9 @@ def print_iteration(config: Config, run: RunDir, results: dict[str, Any], iterat
             if any(cells):
                 table.add_row(f"{name} {metric.replace('_', ' ')}", *cells)
     _print(table)
-    _print_doubts(next(model for model in results["models"] if model["name"] == f"M{iteration}"))
+    for model in results["models"]:  # an iteration that made no pair has no model
+        if model["name"] == f"M{iteration}":
+            _print_doubts(model)
 
 
 def print_evaluation(title: str, model: dict[str, Any]) -> None:
