@@ -127,3 +127,10 @@ class ToyRun:
 
     def rows(self, path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine for servers waits little before it tries again, and finds no key of the user's."""
+    monkeypatch.setattr("lidr.engines.openai.BACKOFF_S", 0.01)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)

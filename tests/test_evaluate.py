@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from lidr import loop
 from lidr.cli import app
 from lidr.config import load_config
-from lidr.engines import openai as openai_engine
 from lidr.errors import ConfigError, DataError, EngineError, LidrError, RunError
 from lidr.run_dir import RunDir
 from lidr.standalone import evaluation_config, model_name
@@ -25,9 +24,7 @@ MGSM = [{"query": "How much is 2 + 3?", "response": "5"}, {"query": "And 4 + 5?"
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(openai_engine, "BACKOFF_S", 0.01)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+def _elsewhere(impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 

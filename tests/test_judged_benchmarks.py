@@ -21,7 +21,6 @@ from lidr.benchmarks.duels import Duel, count_together
 from lidr.benchmarks.mt_bench import read_questions
 from lidr.benchmarks.reading import read_instructions
 from lidr.config import Config
-from lidr.engines import openai as openai_engine
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.errors import DataError, EngineError
 from lidr.lab import MODEL_PATH
@@ -39,10 +38,7 @@ TESTED, OTHER = OUTPUTS / "gpt-4-turbo-2024-04-09", OUTPUTS / "gpt-3.5-turbo-012
 SPANISH = "El río corre despacio por el casco antiguo, y la gente pasea por su orilla cada tarde."
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_engine, "BACKOFF_S", 0.01)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture

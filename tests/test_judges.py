@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from lidr.config import JudgeConfig
-from lidr.engines import openai as openai_engine
 from lidr.errors import ConfigError, EngineError
 from lidr.judges import (
     Answered,
@@ -45,10 +44,7 @@ SPANISH = "El río corre despacio por el casco antiguo, y la gente pasea por su 
 IDENTIFIER = LanguageIdentifier()
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_engine, "BACKOFF_S", 0.01)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture
