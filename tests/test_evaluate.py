@@ -300,7 +300,9 @@ def test_answers_that_were_cut_off_are_said(server: TestServer, tmp_path: Path) 
     arguments = ["served", "--benchmarks", "mgsm", "--languages", "en", "--base-url", server.base_url]
     said = lidr(*arguments, *mgsm(tmp_path / "mgsm"))
     assert "answers cut off by evaluation.max_new_tokens: mgsm in en (" in said
-    assert "Answers cut off" in (tmp_path / "evaluations/served/report.md").read_text()
+    report = (tmp_path / "evaluations/served/report.md").read_text()
+    assert "Answers cut off" in report and "answers cut off by the length limit: " in report
+    assert "did not fit the model's context" not in report  # that is about prompts, in the harness
 
 
 def test_languages_add_to_those_that_were_measured(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_the_laboratory_knows_more_in_english_than_in_russian(tmp_path: Path) ->
     assert russian["ci95"] == pytest.approx(
         [russian["accuracy"] - 1.96 * russian["stderr"], russian["accuracy"] + 1.96 * russian["stderr"]], abs=2e-4
     )
-    assert english["n"] == ITEMS and english["task"] == "facts_en" and english["truncated"] == 0
+    assert english["n"] == ITEMS and english["task"] == "facts_en" and english["truncated_prompts"] == 0
     assert 0 <= russian["accuracy_norm"] <= 1
 
 
@@ -205,7 +205,7 @@ def test_a_prompt_that_does_not_fit_is_marked(tmp_path: Path) -> None:
     (folder / "en.jsonl").write_text("\n".join([json.dumps(long), *others]), encoding="utf-8")
     result = evaluate(facts(folder, ["en"], limit=3))["en"]
     assert [row.truncated for row in result.rows if isinstance(row, HarnessRow)] == [True, False, False]
-    assert result.metrics["truncated"] == 1
+    assert result.metrics["truncated_prompts"] == 1
     assert len(result.rows[0].prompt) <= 2000  # type: ignore[attr-defined]
 
 

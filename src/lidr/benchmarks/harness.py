@@ -273,7 +273,7 @@ class HarnessBenchmark:
             "stderr": None if stderr is None else round(stderr, 4),
             "ci95": [round(bound, 4) for bound in interval(accuracy, stderr, len(rows))],
             "n": len(rows),
-            "truncated": sum(row.truncated for row in rows),
+            "truncated_prompts": sum(row.truncated for row in rows),
             "without_gold": sum(row.gold is None for row in rows),
             "task": name,
             "num_fewshot": results["n-shot"][name],

@@ -49,7 +49,8 @@ ACCURACY = MeasureKind(
     is_key=True,
     asides=(
         _FAILED,
-        Aside("truncated", "prompts whose beginning did not fit the model's context"),
+        Aside("truncated", "answers cut off by the length limit"),
+        Aside("truncated_prompts", "prompts whose beginning did not fit the model's context"),
         Aside("without_gold", "items whose right choice the data does not name, counted as wrong"),
     ),
 )  # fmt: skip
@@ -116,6 +117,6 @@ BOOKKEEPING = frozenset(
     {
         "win", "tie", "lose", "sign_test_p", "first_position", "consistent", "stderr", "num_fewshot", "lines",
         "score_turn_1", "score_turn_2", "other_language_asked",
-        "n", "failed", "undecided", "unscored", "ruled", "truncated", "without_gold",
+        "n", "failed", "undecided", "unscored", "ruled", "truncated", "truncated_prompts", "without_gold",
     }
 )  # fmt: skip
