@@ -57,3 +57,7 @@ class LanguageIdentifier:
         words = text if _DENSE.search(text) else " ".join(_WORD.findall(text))
         code, probability = self._identifier.classify(words)
         return str(code) if probability >= MIN_PROBABILITY else None
+
+    def is_other(self, text: str, language: str) -> bool:
+        """Whether a text is in another language than this one; where it is undecided, it is not."""
+        return self.identify(text) not in (None, language)

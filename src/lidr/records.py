@@ -22,6 +22,11 @@ def content_id(*parts: Any) -> str:
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:16]
 
 
+def writable(text: str) -> str:
+    """Half of a surrogate pair (an emoji cut in two) as U+FFFD: it could not be written as UTF-8."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 class Row:
     """Shared by the records: to and from one line of JSON, with the fields in the order of their declaration."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,8 @@ from rich.table import Table
 
 from lidr.config import Config
 from lidr.reporting.doubts import cut_off, unscored
+from lidr.reporting.kinds import KINDS
+from lidr.reporting.measures import read_cell
 from lidr.reporting.words import VERDICTS
 from lidr.run_dir import RunDir
 
@@ -28,6 +31,8 @@ MAIN_METRICS = (
     "off_target",
 )
 
+_INTERVALS = {kind.key: kind.interval_key for kind in KINDS}
+
 
 def print_iteration(config: Config, run: RunDir, results: dict[str, Any], iteration: int) -> None:
     """Pairs, drops and benchmark figures of one iteration, before and after, a column per language."""
@@ -44,11 +49,7 @@ def print_iteration(config: Config, run: RunDir, results: dict[str, Any], iterat
     dropped = {code: sum(counts["dropped_by_language"].get(code, {}).values()) for code in codes}
     table.add_row("pairs", *(str(counts["pairs"].get(code, "")) for code in codes))
     table.add_row("dropped", *(str(dropped[code] or "") for code in codes), end_section=True)
-    for name in after:
-        for metric in MAIN_METRICS:
-            cells = [_change(before, after, name, code, metric) for code in codes]
-            if any(cells):
-                table.add_row(f"{name} {metric.replace('_', ' ')}", *cells)
+    _add_metrics(table, after, codes, lambda name, code, metric: _change(before, after, name, code, metric))
     _print(table)
     for model in results["models"]:  # an iteration that made no pair has no model
         if model["name"] == f"M{iteration}":
@@ -63,12 +64,7 @@ def print_evaluation(title: str, model: dict[str, Any]) -> None:
     table.add_column("")
     for code in codes:
         table.add_column(code, justify="right")
-    for name, found in measured.items():
-        for metric in MAIN_METRICS:
-            cells = [_figure(found.get(code, {}), metric) for code in codes]
-            if any(cells):
-                table.add_row(f"{name} {metric.replace('_', ' ')}", *cells)
-        table.add_section()
+    _add_metrics(table, measured, codes, lambda name, code, metric: _figure(measured[name].get(code, {}), metric))
     _print(table)
     _print_doubts(model)
 
@@ -81,15 +77,24 @@ def _print_doubts(model: dict[str, Any]) -> None:
         _say(f"{model['name']}: the judge's reply was no verdict: {', '.join(places)}; the report shows some")
 
 
+def _add_metrics(
+    table: Table, names: Iterable[str], codes: Sequence[str], cell: Callable[[str, str, str], str]
+) -> None:
+    """A row per benchmark and metric that has a figure; `cell` gives it by benchmark, language and metric."""
+    for name in names:
+        for metric in MAIN_METRICS:
+            cells = [cell(name, code, metric) for code in codes]
+            if any(cells):
+                table.add_row(f"{name} {metric.replace('_', ' ')}", *cells)
+        table.add_section()
+
+
 def _figure(metrics: dict[str, Any], metric: str) -> str:
     """A value with its 95 % interval, where it has one."""
-    value = metrics.get(metric)
-    if value is None:
+    cell = read_cell(metrics, metric, _INTERVALS.get(metric, ""))
+    if cell is None:
         return ""
-    key = {"accuracy": "ci95", "accuracy_held_out": "ci95_held_out"}.get(metric, f"ci95_{metric}")
-    low, high = metrics.get(key) or (0.0, 0.0)
-    # A bootstrap over equal values has no width, and says nothing.
-    return f"{value:.3f} ({low:.2f}-{high:.2f})" if low < high else f"{value:.3f}"
+    return f"{cell.value:.3f} ({cell.interval[0]:.2f}-{cell.interval[1]:.2f})" if cell.interval else f"{cell.value:.3f}"
 
 
 def print_probe(config: Config, found: dict[str, Any]) -> None:

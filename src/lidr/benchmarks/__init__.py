@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from lidr.benchmarks.base import Bench, Benchmark
@@ -26,28 +27,14 @@ def _mgsm(settings: Any, bench: Bench) -> Benchmark:
     return MgsmBenchmark(**settings.model_dump())
 
 
-def _head_to_head(settings: Any, bench: Bench) -> Benchmark:
-    from lidr.benchmarks.head_to_head import HeadToHeadBenchmark
+def _imported(module: str, name: str) -> Callable[[Any, Bench], Benchmark]:
+    """A class of this folder that takes (settings, bench); imported when it is used."""
 
-    return HeadToHeadBenchmark(settings, bench)
+    def build(settings: Any, bench: Bench) -> Benchmark:
+        benchmark: Benchmark = getattr(import_module(f"lidr.benchmarks.{module}"), name)(settings, bench)
+        return benchmark
 
-
-def _x_alpacaeval(settings: Any, bench: Bench) -> Benchmark:
-    from lidr.benchmarks.x_alpacaeval import XAlpacaEvalBenchmark
-
-    return XAlpacaEvalBenchmark(settings, bench)
-
-
-def _mt_bench(settings: Any, bench: Bench) -> Benchmark:
-    from lidr.benchmarks.mt_bench import MtBenchBenchmark
-
-    return MtBenchBenchmark(settings, bench)
-
-
-def _language_confusion(settings: Any, bench: Bench) -> Benchmark:
-    from lidr.benchmarks.language_confusion import LanguageConfusionBenchmark
-
-    return LanguageConfusionBenchmark(settings, bench)
+    return build
 
 
 def _harness(family: str, settings: HarnessConfig, bench: Bench) -> Benchmark:
@@ -72,9 +59,9 @@ def _harness(family: str, settings: HarnessConfig, bench: Bench) -> Benchmark:
 BENCHMARKS: dict[str, Callable[[Any, Bench], Benchmark]] = {
     "lab": _lab,
     "mgsm": _mgsm,
-    "head_to_head": _head_to_head,
-    "x_alpacaeval": _x_alpacaeval,
-    "mt_bench": _mt_bench,
-    "language_confusion": _language_confusion,
+    "head_to_head": _imported("head_to_head", "HeadToHeadBenchmark"),
+    "x_alpacaeval": _imported("x_alpacaeval", "XAlpacaEvalBenchmark"),
+    "mt_bench": _imported("mt_bench", "MtBenchBenchmark"),
+    "language_confusion": _imported("language_confusion", "LanguageConfusionBenchmark"),
     **{family: partial(_harness, family) for family in HARNESS},
 }

@@ -9,7 +9,7 @@ from typing import Any
 from lidr.benchmarks.alpaca_files import read_model_outputs
 from lidr.benchmarks.base import Bench, Question
 from lidr.benchmarks.reading import read_instructions
-from lidr.benchmarks.statistics import wilson_interval
+from lidr.benchmarks.statistics import share
 from lidr.config import InstructionsConfig
 from lidr.engines.base import Completion
 from lidr.errors import DataError
@@ -83,10 +83,10 @@ def off_target(answers: Sequence[Completion], language: str, identifier: Languag
     given = [answer.text for answer in answers if answer.finish_reason != "error"]
     found = [identifier.identify(text) for text in given]
     wrong = sum(code not in (None, language) for code in found)
-    n = len(given)
+    value, interval = share(wrong, len(given))
     return {
-        "off_target": round(wrong / n, 4) if n else None,
-        "ci95_off_target": [round(bound, 4) for bound in wilson_interval(wrong, n)] if n else None,
+        "off_target": value,
+        "ci95_off_target": interval,
         "undecided": found.count(None),
         "truncated": sum(answer.finish_reason == "length" for answer in answers),
     }

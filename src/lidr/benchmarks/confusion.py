@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.benchmarks.statistics import wilson_interval
+from lidr.benchmarks.statistics import share
 from lidr.language_id import NOT_LANGUAGE, LanguageIdentifier
 from lidr.languages import get_language
 
@@ -91,27 +91,23 @@ def pass_rates(answers: list[Confusion], language: str) -> dict[str, Any]:
     judged = [answer for answer in answers if answer.lines]
     right_lines = [answer for answer in judged if not answer.wrong_lines]
     n, passed = len(judged), len(right_lines)
-    lpr = passed / n if n else None
-    wpr, ci95_wpr = None, None
+    lpr, ci95_lpr = share(passed, n)
+    wpr, ci95_wpr, lcpr = None, None, None
     if passed and get_language(language).script != "Latin":
         right_words = sum(not answer.wrong_words for answer in right_lines)
-        wpr, ci95_wpr = right_words / passed, _interval(right_words, passed)
-    # Where WPR is defined, LPR is above 0.
-    lcpr = 2 * lpr * wpr / (lpr + wpr) if lpr and wpr is not None else None
+        wpr, ci95_wpr = share(right_words, passed)
+        lines_rate, words_rate = passed / n, right_words / passed
+        lcpr = round(2 * lines_rate * words_rate / (lines_rate + words_rate), 4)
     return {
-        "lpr": None if lpr is None else round(lpr, 4),
-        "wpr": None if wpr is None else round(wpr, 4),
-        "lcpr": None if lcpr is None else round(lcpr, 4),
-        "ci95_lpr": _interval(passed, n) if n else None,
+        "lpr": lpr,
+        "wpr": wpr,
+        "lcpr": lcpr,
+        "ci95_lpr": ci95_lpr,
         "ci95_wpr": ci95_wpr,
         "n": n,
         "undecided": len(answers) - n,
         "lines": sum(answer.lines for answer in answers),
     }
-
-
-def _interval(successes: int, n: int) -> list[float]:
-    return [round(bound, 4) for bound in wilson_interval(successes, n)]
 
 
 def _count_words(text: str) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.benchmarks.numbers import extract_answer, parse_number, same_number
-from lidr.benchmarks.statistics import sign_test, wilson_interval
+from lidr.benchmarks.statistics import rounded, sign_test, wilson_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def _shares(wins: int, losses: int) -> dict[str, Any]:
     decided = wins + losses
     return {
         "value": round(wins / decided, 4) if decided else None,
-        "ci95": [round(bound, 4) for bound in wilson_interval(wins, decided)],
+        "ci95": rounded(wilson_interval(wins, decided)),
         "wins": wins,
         "losses": losses,
         "p": float(f"{sign_test(wins, losses):.4g}"),

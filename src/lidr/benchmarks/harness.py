@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.benchmarks.base import AnswerFunction, LanguageResult
-from lidr.benchmarks.statistics import wilson_interval
+from lidr.benchmarks.statistics import rounded, wilson_interval
 from lidr.errors import ConfigError, DataError
 from lidr.languages import LANGUAGES
 from lidr.models import quiet
@@ -271,7 +271,7 @@ class HarnessBenchmark:
         metrics = {
             "accuracy": round(accuracy, 4),
             "stderr": None if stderr is None else round(stderr, 4),
-            "ci95": [round(bound, 4) for bound in interval(accuracy, stderr, len(rows))],
+            "ci95": rounded(interval(accuracy, stderr, len(rows))),
             "n": len(rows),
             "truncated_prompts": sum(row.truncated for row in rows),
             "without_gold": sum(row.gold is None for row in rows),

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
-from lidr.benchmarks.statistics import wilson_interval
+from lidr.benchmarks.statistics import share
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError
 from lidr.lab import world
@@ -73,8 +73,8 @@ class LabBenchmark:
 def _metrics(rows: list[Score]) -> dict[str, Any]:
     trained = [row for row in rows if row.group == TRAINED]
     held_out = [row for row in rows if row.group == HELD_OUT]
-    accuracy, interval = _accuracy(trained)
-    accuracy_held_out, interval_held_out = _accuracy(held_out)
+    accuracy, interval = share(sum(row.correct for row in trained), len(trained))
+    accuracy_held_out, interval_held_out = share(sum(row.correct for row in held_out), len(held_out))
     return {
         "accuracy": accuracy,
         "accuracy_held_out": accuracy_held_out,
@@ -84,10 +84,3 @@ def _metrics(rows: list[Score]) -> dict[str, Any]:
         "n_held_out": len(held_out),
         "ci95_held_out": interval_held_out,
     }
-
-
-def _accuracy(rows: list[Score]) -> tuple[float | None, list[float] | None]:
-    if not rows:
-        return None, None
-    correct = sum(row.correct for row in rows)
-    return round(correct / len(rows), 4), [round(bound, 4) for bound in wilson_interval(correct, len(rows))]

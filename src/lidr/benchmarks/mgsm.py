@@ -12,7 +12,7 @@ from typing import Any
 from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
 from lidr.benchmarks.numbers import extract_answer, number_text, parse_number, same_number
 from lidr.benchmarks.reading import read_language, text_field
-from lidr.benchmarks.statistics import wilson_interval
+from lidr.benchmarks.statistics import share
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.language_id import LanguageIdentifier
@@ -146,8 +146,8 @@ def without_label(texts: Sequence[str]) -> list[str]:
 def _metrics(rows: list[Score]) -> dict[str, Any]:
     """Accuracy and off-target over all rows, with Wilson intervals; None where there are no rows."""
     correct, off_target = sum(row.correct for row in rows), sum(row.off_target is True for row in rows)
-    accuracy, ci95 = _share(correct, len(rows))
-    off_target_share, ci95_off_target = _share(off_target, len(rows))
+    accuracy, ci95 = share(correct, len(rows))
+    off_target_share, ci95_off_target = share(off_target, len(rows))
     return {
         "accuracy": accuracy,
         "off_target": off_target_share,
@@ -156,9 +156,3 @@ def _metrics(rows: list[Score]) -> dict[str, Any]:
         "ci95": ci95,
         "ci95_off_target": ci95_off_target,
     }
-
-
-def _share(count: int, n: int) -> tuple[float | None, list[float] | None]:
-    if not n:
-        return None, None
-    return round(count / n, 4), [round(bound, 4) for bound in wilson_interval(count, n)]

@@ -10,7 +10,7 @@ from typing import Any
 from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult, Question
 from lidr.benchmarks.comparing import off_target
 from lidr.benchmarks.reading import read_language
-from lidr.benchmarks.statistics import bootstrap_interval
+from lidr.benchmarks.statistics import bootstrap_interval, rounded
 from lidr.config import MtBenchConfig
 from lidr.engines.base import Completion
 from lidr.errors import DataError
@@ -125,7 +125,7 @@ def _metrics(ratings: Sequence[Rating]) -> dict[str, Any]:
     means = [_mean(values) for values in by_question.values()]
     return {
         "score": round(_mean(means), 3) if means else None,
-        "ci95_score": [round(bound, 3) for bound in bootstrap_interval(means)] if means else None,
+        "ci95_score": rounded(bootstrap_interval(means), 3) if means else None,
         "score_turn_1": round(_mean(by_turn["1"]), 3) if by_turn["1"] else None,
         "score_turn_2": round(_mean(by_turn["2"]), 3) if by_turn["2"] else None,
         "by_category": {name: round(_mean(values), 3) for name, values in sorted(by_category.items())},

@@ -11,6 +11,7 @@ from lidr.benchmarks.base import Question
 from lidr.config import may_be_hub_id
 from lidr.errors import DataError
 from lidr.languages import LANGUAGES
+from lidr.records import writable
 
 _INSTRUCTION_FIELDS = ("instruction", "prompt", "question", "query", "text")
 
@@ -100,9 +101,9 @@ def _object(row: Any, place: str) -> dict[str, Any]:
 
 
 def _whole(value: Any) -> Any:
-    """Half of a surrogate pair (JSON's "\\ud83d", an emoji cut in two) as U+FFFD: it could not be written as UTF-8."""
+    """A field's texts as `writable` ones: JSON may hold half of a surrogate pair, "\\ud83d"."""
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return writable(value)
     return [_whole(item) for item in value] if isinstance(value, list) else value
 
 

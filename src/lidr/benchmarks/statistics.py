@@ -30,6 +30,18 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
 
 
+def share(successes: int, n: int) -> tuple[float | None, list[float] | None]:
+    """A proportion and its Wilson 95 % interval as results.json has them, to 4 digits; None where n is 0."""
+    if not n:
+        return None, None
+    return round(successes / n, 4), rounded(wilson_interval(successes, n))
+
+
+def rounded(interval: tuple[float, float], digits: int = 4) -> list[float]:
+    """An interval as results.json has it."""
+    return [round(bound, digits) for bound in interval]
+
+
 def bootstrap_interval(
     values: Sequence[float], confidence: float = 0.95, samples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from lidr.benchmarks import alpaca_files
 from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult, Question
 from lidr.benchmarks.comparing import Compared, compare_answers, instructions, reference_outputs
 from lidr.benchmarks.length_control import length_controlled_win_rate
+from lidr.benchmarks.statistics import rounded
 from lidr.config import XAlpacaEvalConfig
 from lidr.engines.base import Completion
 from lidr.language_id import LanguageIdentifier
@@ -68,7 +69,7 @@ def _length_controlled(compared: Compared) -> dict[str, float | list[float] | No
     n = len(lengths)
     return {
         "lc_win_rate": None if controlled.win_rate is None else round(controlled.win_rate, 4),
-        "ci95_lc_win_rate": None if controlled.ci95 is None else [round(bound, 4) for bound in controlled.ci95],
+        "ci95_lc_win_rate": None if controlled.ci95 is None else rounded(controlled.ci95),
         "mean_length": round(sum(lengths) / n, 1) if n else None,
         "mean_reference_length": round(sum(reference_lengths) / n, 1) if n else None,
     }

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from lidr.config import OpenAIConfig
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.errors import EngineError
+from lidr.records import writable
 
 try:
     from openai import APIConnectionError, APIStatusError, AsyncOpenAI, Timeout
@@ -97,7 +98,7 @@ class OpenAIEngine:
         """Ask until there is an answer. Raises _NoAnswer after the last attempt, EngineError at once."""
         if request.prefill:
             return _error(request, "prefill is not supported by the openai engine")
-        messages: list[Any] = [{"role": role, "content": _clean(content)} for role, content in request.messages]
+        messages: list[Any] = [{"role": role, "content": writable(content)} for role, content in request.messages]
         reason, retry_after = "", None
         for attempt in range(self.config.max_retries + 1):
             if attempt == 1 and not self.told:
@@ -312,12 +313,7 @@ def _said(error: APIStatusError) -> str:
 
 
 def _one_line(text: Any) -> str:
-    return _clean(" ".join(str(text).split()))[:300]
-
-
-def _clean(text: str) -> str:
-    """Half of a surrogate pair (an emoji cut by the length limit) as U+FFFD: it could not be written as UTF-8."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return writable(" ".join(str(text).split()))[:300]
 
 
 def _error(request: Request, reason: str) -> Completion:
@@ -342,7 +338,7 @@ def _read_reply(request: Request, content: bytes) -> Completion:
     filtered = reason == "content_filter"
     return Completion(
         request.request_id,
-        "" if filtered else _clean(text or ""),
+        "" if filtered else writable(text or ""),
         "error" if filtered else "length" if reason == "length" else "stop",
         prompt_tokens=usage.get("prompt_tokens") or 0,
         completion_tokens=usage.get("completion_tokens") or 0,
@@ -356,6 +352,6 @@ def _first_token(choice: dict[str, Any]) -> tuple[tuple[str, float], ...]:
     try:
         first = choice["logprobs"]["content"][0]
         likeliest = first.get("top_logprobs") or [first]
-        return tuple((_clean(token["token"]), float(token["logprob"])) for token in likeliest)
+        return tuple((writable(token["token"]), float(token["logprob"])) for token in likeliest)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return ()

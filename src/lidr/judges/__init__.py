@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from lidr.judges.base import Judge, Reply, judge_identity, open_judge
+from lidr.judges.base import Judge, Reply, judge_identity, open_judge, read_replies, usage
 from lidr.judges.pairwise import Comparison, compare, summarise
 from lidr.judges.scoring import Answered, score_answers
 
@@ -17,6 +17,8 @@ __all__ = [
     "compare",
     "judge_identity",
     "open_judge",
+    "read_replies",
     "score_answers",
     "summarise",
+    "usage",
 ]

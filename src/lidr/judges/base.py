@@ -62,27 +62,22 @@ class Judge:
         """
         keys = [content_id(self.identity, self.sampling.as_dict(), content) for content in contents]
         requests = {key: Request(key, (("user", content),)) for key, content in zip(keys, contents, strict=True)}
-        owed = {key: request for key, request in requests.items() if self._kept(key) is None}
-        with track(title, len(requests), kept=len(requests) - len(owed)) as progress:
+        kept = {key: reply for key in requests if (reply := self._kept(key))}
+        owed = {key: request for key, request in requests.items() if key not in kept}
+        with track(title, len(requests), kept=len(kept)) as progress:
             if owed:
-                purse = _Purse(self.config, self._all())
+                purse = _Purse(self.config, _replies_of(self._table, self.config.model))
                 for completion in self._replies(purse.affordable(owed.values())):
-                    reply = _reply(completion)
+                    kept[completion.request_id] = reply = _reply(completion)
                     self._keep(completion.request_id, reply)
                     purse.settle(reply, owed[completion.request_id])
                     progress.advance(tokens=reply.completion_tokens, dropped=reply.error is not None)
                 purse.check(len(requests) - progress.rows)
-        return [kept for key in keys if (kept := self._kept(key))]
+        return [kept[key] for key in keys]
 
     def usage(self, replies: Sequence[Reply]) -> dict[str, Any]:
-        """Requests and tokens behind some replies, and their cost by the recipe's prices (None without prices)."""
-        cost = _cost(self.config, replies)
-        return {
-            "requests": len(replies),
-            "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
-            "completion_tokens": sum(reply.completion_tokens for reply in replies),
-            "cost_usd": None if cost is None else round(cost, 6),
-        }
+        """What some replies took; see `usage`."""
+        return usage(self.config, replies)
 
     def _replies(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """The engine's completions; its errors say that it is the judge's engine, not that of the model under test."""
@@ -101,9 +96,29 @@ class Judge:
                 "INSERT OR REPLACE INTO reply VALUES (?, ?, ?)", (key, self.config.model, reply.to_json())
             )
 
-    def _all(self) -> Iterator[Reply]:
-        with closing(self._table.execute("SELECT row FROM reply WHERE judge = ?", (self.config.model,))) as rows:
-            yield from (Reply.from_dict(json.loads(row)) for (row,) in rows)
+
+def usage(config: JudgeConfig, replies: Sequence[Reply]) -> dict[str, Any]:
+    """Requests and tokens behind some replies, and their cost by the recipe's prices (None without prices)."""
+    cost = _cost(config, replies)
+    return {
+        "requests": len(replies),
+        "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
+        "completion_tokens": sum(reply.completion_tokens for reply in replies),
+        "cost_usd": None if cost is None else round(cost, 6),
+    }
+
+
+def read_replies(store: Path, judge: str) -> list[Reply]:
+    """All replies of a judge, by its model's name, that a run keeps; each request was made once."""
+    if not store.exists():
+        return []
+    with closing(sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True)) as table:
+        return list(_replies_of(table, judge))
+
+
+def _replies_of(table: sqlite3.Connection, judge: str) -> Iterator[Reply]:
+    with closing(table.execute("SELECT row FROM reply WHERE judge = ?", (judge,))) as rows:
+        yield from (Reply.from_dict(json.loads(row)) for (row,) in rows)
 
 
 class _Purse:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.benchmarks.statistics import bootstrap_interval, sign_test, wilson_interval
+from lidr.benchmarks.statistics import bootstrap_interval, rounded, sign_test, wilson_interval
 from lidr.judges.base import Judge, Reply, tag_mark
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
@@ -84,7 +84,7 @@ def summarise(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     metrics: dict[str, Any] = {"n": len(scored), "unscored": len(verdicts) - len(scored)}
     for name, values in [*shares.items(), ("preference", preferences)]:
         metrics[name] = _mean(values)
-        metrics[f"ci95_{name}"] = [round(bound, 4) for bound in _interval(values)] if values else None
+        metrics[f"ci95_{name}"] = rounded(_interval(values)) if values else None
     metrics["sign_test_p"] = float(f"{sign_test(int(sum(shares['win'])), int(sum(shares['lose']))):.4g}")
     both = [(v.shown_first, v.shown_second) for v in scored if v.shown_first is not None and v.shown_second is not None]
     metrics["first_position"] = _mean([(first + 1 - second) / 2 for first, second in both])
@@ -127,7 +127,7 @@ def _rule(comparison: Comparison, identifier: LanguageIdentifier) -> tuple[str, 
         return "empty", float(bool(answer))
     if asks_for_other_language(comparison.prompt, comparison.language):
         return None
-    wrong = [identifier.identify(text) not in (None, comparison.language) for text in (answer, opponent)]
+    wrong = [identifier.is_other(text, comparison.language) for text in (answer, opponent)]
     if not any(wrong):
         return None
     return "wrong_language", 0.5 if all(wrong) else float(wrong[1])

@@ -72,7 +72,7 @@ def _rule(item: Answered, identifier: LanguageIdentifier) -> str | None:
     asked = [item.prompt, *(text for role, text in item.history if role == "user")]
     if any(asks_for_other_language(text, item.language) for text in asked):
         return None
-    return "wrong_language" if identifier.identify(item.answer) not in (None, item.language) else None
+    return "wrong_language" if identifier.is_other(item.answer, item.language) else None
 
 
 def _content(item: Answered) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-_NOTABLE = 0.05  # share of the answers from which on a count says something about the measurement, not the model
+NOTABLE = 0.05  # share of the answers from which on a count says something about the measurement, not the model
 
 
 def cut_off(model: dict[str, Any]) -> list[str]:
@@ -23,5 +23,5 @@ def _notable(model: dict[str, Any], key: str, total: Callable[[dict[str, Any]], 
         f"{benchmark} in {code} ({metrics[key]:,} of {total(metrics):,})"
         for benchmark, languages in model["benchmarks"].items()
         for code, metrics in languages.items()
-        if metrics.get(key) and metrics[key] > _NOTABLE * total(metrics)
+        if metrics.get(key) and metrics[key] > NOTABLE * total(metrics)
     ]

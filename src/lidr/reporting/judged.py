@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import JUDGED, Config
+from lidr.judges import read_replies, usage
+from lidr.reporting.doubts import NOTABLE
 from lidr.reporting.grid import Entry, Grid, figure
 from lidr.reporting.measures import Cell, MeasureRow, language_order, mean_cell, read_cell, role
 from lidr.reporting.plots import interval_plot, outcome_plot
 from lidr.reporting.rows import bootstrap_cell, first_position, mean_by_question
 from lidr.reporting.words import finite, join_names, language_name, number, p_value, percent
+from lidr.run_dir import RunDir
 
 # (model, benchmark, language) -> the rows that were scored.
 Scored = Callable[[str, str, str], Iterator[dict[str, Any]]]
 
 HEAD_TO_HEAD = "head_to_head"
 _LARGE_BIAS = 0.1
-_MANY_UNSCORED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,22 +253,18 @@ def position_plot(rows: Sequence[JudgeRow], config: Config) -> str | None:
     return interval_plot([language_name(code) for code in codes], series, label, middle=0.5)
 
 
-def judge_total(rows: Sequence[JudgeRow], replies: Sequence[tuple[int, int]], config: Config) -> str:
-    """One sentence on what the judge cost. `replies` as `rows.judge_replies` gives them."""
+def judge_total(rows: Sequence[JudgeRow], config: Config, run_dir: RunDir) -> str:
+    """One sentence on what the judge cost, by all of its replies that the run keeps."""
     judge = config.evaluation.judge
     if not (rows and judge):
         return ""
-    requests = len(replies)
-    prices = (judge.usd_per_million_input_tokens, judge.usd_per_million_output_tokens)
-    read, written = (sum(reply[i] for reply in replies) for i in (0, 1))
-    if not requests:  # the replies are not there any more
+    total = usage(judge, read_replies(run_dir.judge_replies, judge.model))
+    if not total["requests"]:  # the replies are not there any more
         return f"{judge.model}: {sum(row.requests for row in rows):,} requests."
-    cost = ""
-    if prices[0] is not None and prices[1] is not None:
-        cost = f", {_usd((prices[0] * read + prices[1] * written) / 1e6)} USD"
+    cost = "" if total["cost_usd"] is None else f", {_usd(total['cost_usd'])} USD"
     return (
-        f"{judge.model}: {requests:,} requests in all, {read:,} tokens read and {written:,} written{cost}. What two "
-        "benchmarks or the probe ask alike is asked once."
+        f"{judge.model}: {total['requests']:,} requests in all, {total['prompt_tokens']:,} tokens read and "
+        f"{total['completion_tokens']:,} written{cost}. What two benchmarks or the probe ask alike is asked once."
     )
 
 
@@ -280,7 +278,7 @@ def judge_warnings(rows: Sequence[JudgeRow]) -> list[tuple[str, str]]:
             ("Judge's position bias", f"Its preference for the answer shown first is far from 0.5: {places}. Both "
              "orders are asked, so it cancels out, but it makes ties of what another judge would tell apart.")
         )  # fmt: skip
-    silent = [row for row in rows if (row.share_unscored or 0) > _MANY_UNSCORED]
+    silent = [row for row in rows if (row.share_unscored or 0) > NOTABLE]
     if silent:
         places = _places([(row, percent(row.share_unscored)) for row in silent])
         found.append(("Judge without verdict", f"More than 5 % of its replies were no verdict: {places}."))

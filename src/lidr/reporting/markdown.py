@@ -12,7 +12,7 @@ from lidr.reporting.grid import Grid
 from lidr.reporting.log import TimeTable
 from lidr.reporting.measures import Measure, with_interval
 from lidr.reporting.telemetry import GroupTable
-from lidr.reporting.words import finite, language_name, number, printable, signed
+from lidr.reporting.words import clipped, finite, language_name, number, printable, signed
 
 
 class SafeMarkdown(str):
@@ -34,8 +34,8 @@ def one_line(value: Any) -> SafeMarkdown:
 def block(text: str, kind: str = "text", limit: int | None = None) -> SafeMarkdown:
     """A text between fences that are longer than any row of backticks in it; clipped to `limit` characters."""
     text = printable(text).rstrip("\n")
-    if limit is not None and len(text) > limit:
-        text = f"{text[:limit]}\n[… {len(text) - limit:,} more characters]"
+    if limit is not None:
+        text = clipped(text, limit)
     fence = "`" * max(3, 1 + max((len(row) for row in re.findall(r"`+", text)), default=0))
     return SafeMarkdown(f"{fence}{kind}\n{text}\n{fence}")
 

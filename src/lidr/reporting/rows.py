@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,13 +74,3 @@ def bootstrap_cell(values: Sequence[float]) -> Cell | None:
     if not values:
         return None
     return Cell(sum(values) / len(values), bootstrap_interval(values) if len(set(values)) > 1 else None)
-
-
-def judge_replies(config: Config, run_dir: RunDir) -> list[tuple[int, int]]:
-    """(tokens read, tokens written) of every request that the recipe's judge answered, each of which was made once."""
-    judge = config.evaluation.judge
-    if judge is None or not run_dir.judge_replies.exists():
-        return []
-    with closing(sqlite3.connect(f"{run_dir.judge_replies.resolve().as_uri()}?mode=ro", uri=True)) as table:
-        replies = [json.loads(row) for (row,) in table.execute("SELECT row FROM reply WHERE judge = ?", (judge.model,))]
-    return [(reply["prompt_tokens"], reply["completion_tokens"]) for reply in replies]

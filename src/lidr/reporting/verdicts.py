@@ -12,7 +12,7 @@ from lidr.config import Config
 from lidr.reporting.contents import Text, reservoir
 from lidr.reporting.measures import language_order
 from lidr.reporting.rows import read_scored, rows_file
-from lidr.reporting.words import finite, printable
+from lidr.reporting.words import clipped, finite, printable
 from lidr.run_dir import RunDir
 
 _BENCHMARK = "x_alpacaeval"  # keeps the texts beside the verdicts
@@ -76,10 +76,7 @@ def _sample(verdict: dict[str, Any], note: dict[str, Any], code: str) -> Verdict
 
 
 def _clipped(text: str, code: str, origin: str = "") -> Text:
-    text = printable(text)
-    if len(text) > _SHOWN_CHARACTERS:
-        text = f"{text[:_SHOWN_CHARACTERS]}\n[… {len(text) - _SHOWN_CHARACTERS:,} more characters]"
-    return Text(text, code, printable(origin))
+    return Text(clipped(printable(text), _SHOWN_CHARACTERS), code, printable(origin))
 
 
 def _explanation(verdict: dict[str, Any]) -> str:

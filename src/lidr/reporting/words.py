@@ -46,6 +46,11 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text.replace("\r\n", "\n"))
 
 
+def clipped(text: str, limit: int) -> str:
+    """At most `limit` characters of a text, and how many more there are."""
+    return text if len(text) <= limit else f"{text[:limit]}\n[… {len(text) - limit:,} more characters]"
+
+
 def finite(value: Any) -> float | None:
     """The value if it is a number to show; None for everything else, which is a gap."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from lidr.benchmarks.comparing import off_target
 from lidr.benchmarks.duels import Duel, count_duels, count_together, direction, is_right
-from lidr.benchmarks.statistics import bootstrap_interval, wilson_interval
+from lidr.benchmarks.statistics import bootstrap_interval, rounded, wilson_interval
 from lidr.config import Config, ModelConfig
 from lidr.engines import Completion
 from lidr.errors import ConfigError, RunError
@@ -27,7 +27,7 @@ from lidr.judges import Answered, Comparison, Judge, Reply, compare, judge_ident
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.records import Prompt, content_id
-from lidr.run_dir import Inputs, Outputs, RunDir, is_sealed, write_sealed
+from lidr.run_dir import Inputs, Outputs, RunDir, digest, is_sealed, write_sealed
 from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
 from lidr.strategies.base import Answers, Side, direct, translated
@@ -163,9 +163,9 @@ def obeyed(config: Config, found: dict[str, Any]) -> Config:
 
 
 def _dropped_because(code: str, entry: dict[str, Any]) -> str:
-    failed, tried = entry.get("translation_failed") or 0.0, entry.get("translations") or 0
-    if failed > 0.5:
-        return f"{code}: {round(failed * tried)} of {tried} translations failed"
+    if _mostly_failed(entry):
+        tried = entry["translations"]
+        return f"{code}: {round(entry['translation_failed'] * tried)} of {tried} translations failed"
     return f"{code}: its direct answers are better than the translated ones"
 
 
@@ -230,8 +230,10 @@ class _Probe:
         path = self.run_dir.path / "probe" / f"M{iteration}"
         path.mkdir(parents=True, exist_ok=True)
         small = RunDir(path, title=f"probe of M{iteration}")
-        rows = (prompt.to_json() for group in self.sample for prompt in group.values())
-        write_sealed(small.prompts(1), {"sample": [list(group) for group in self.sample]}, rows)
+        made_from = {"sample": digest(self.run_dir.held_out())}
+        if not is_sealed(small.prompts(1), made_from):
+            rows = (prompt.to_json() for group in self.sample for prompt in group.values())
+            write_sealed(small.prompts(1), made_from, rows)
         model = self.config.model
         if iteration:
             folder = str(self.run_dir.model(self.config, iteration).folder)
@@ -266,14 +268,14 @@ class _Probe:
         if "verified" in self.by:
             right = sum(self._is_right(prompt, text) for prompt, text in given)
             found["accuracy"] = round(right / len(given), 4) if given else None
-            found["ci95"] = [round(bound, 4) for bound in wilson_interval(right, len(given))]
+            found["ci95"] = rounded(wilson_interval(right, len(given)))
         if self.judge:
             items = [Answered(prompt.prompt_id, language, prompt.text, text) for prompt, text in given]
             ratings, replies = score_answers(self.judge, items, self.identifier, f"probe  points {language}")
             self.replies += replies
             points = [rating.rating for rating in ratings if rating.rating is not None]
             found["score"] = round(sum(points) / len(points), 3) if points else None
-            found["ci95_score"] = [round(bound, 3) for bound in bootstrap_interval(points)] if points else None
+            found["ci95_score"] = rounded(bootstrap_interval(points), 3) if points else None
             found["unscored"] = len(ratings) - len(points)
         return found
 
@@ -281,8 +283,8 @@ class _Probe:
         """Whether an answer is the known one and in the prompt's language; too short to tell counts as in it."""
         if not is_right(text, prompt.answer or "", prompt.language):
             return False
-        told = self.identifier.identify(text) in (None, prompt.language)
-        return told or asks_for_other_language(prompt.text, prompt.language)
+        other = self.identifier.is_other(text, prompt.language)
+        return not other or asks_for_other_language(prompt.text, prompt.language)
 
     def _duels(self, first: Sequence[Answer], second: Sequence[Answer], language: str) -> dict[str, Any]:
         return {by: count_duels(self._fight(by, first, second, language)) for by in self.by}
@@ -333,11 +335,15 @@ def _verdict(accuracy: dict[str, Any], failures: dict[str, Any]) -> str:
 
     unknown where there was no answer and translation to compare.
     """
-    if failures["translations"] and failures["translation_failed"] > 0.5:
+    if _mostly_failed(failures):
         return "drop"
     if not accuracy["wins"] + accuracy["losses"] + accuracy["ties"]:
         return "unknown"
     return {1: "train", 0: "weak", -1: "drop"}[direction(accuracy)]
+
+
+def _mostly_failed(failures: dict[str, Any]) -> bool:
+    return (failures.get("translation_failed") or 0.0) > 0.5
 
 
 def _of_language(rows: Sequence[Answers], code: str, side: Callable[[Answers, str], Side]) -> list[Answer]:

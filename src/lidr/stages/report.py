@@ -32,7 +32,7 @@ from lidr.reporting.log import Log, digest_log, time_table
 from lidr.reporting.measures import read_measures
 from lidr.reporting.plots import curve_plots, dot_plot, language_plot
 from lidr.reporting.probed import probe_advice, probe_sentences, probe_views
-from lidr.reporting.rows import judge_replies, read_scored, with_rows
+from lidr.reporting.rows import read_scored, with_rows
 from lidr.reporting.sections import read_sections
 from lidr.reporting.telemetry import group_table
 from lidr.reporting.verdicts import read_verdicts
@@ -138,7 +138,7 @@ def _measured(config: Config, run_dir: RunDir, results: dict[str, Any]) -> dict[
         "sections": sections,
         "other": [measure for measure in measures if measure.kind.section == "other"],
         "judge": judge_grid(judge) if judge else None,
-        "judge_total": judge_total(judge, judge_replies(config, run_dir), config),
+        "judge_total": judge_total(judge, config, run_dir),
         "judge_plot": position_plot(judge, config),
         "judge_warnings": judge_warnings(judge),
         "judged_model": judged_model,
