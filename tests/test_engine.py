@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from lidr.config import TransformersConfig
+from lidr.engines import transformers as transformers_engine
 from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.decoding import Row
 from lidr.engines.transformers import TransformersEngine
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
@@ -54,10 +56,40 @@ def test_padding_and_batching_do_not_change_greedy_answers(engine: TransformersE
     assert together == alone
 
 
-def test_what_is_done_is_not_generated_again_and_batches_stay(engine: TransformersEngine) -> None:
-    whole = list(engine.generate(REQUESTS, GREEDY))
-    done = {completion.request_id for completion in whole[:8]}
-    assert list(engine.generate(REQUESTS, GREEDY, done=done)) == whole[8:]
+def test_what_is_done_is_not_answered_again_and_groups_stay(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformers_engine, "GROUP_BATCHES", 1)  # groups of 8, 8 and 4
+    groups: list[set[str]] = []
+    decode = engine._decode_in_slots
+
+    def noted(rows: list[Row], sampling: Sampling) -> Iterator[Row]:
+        groups.append({row.request_id for row in rows})
+        return decode(rows, sampling)
+
+    monkeypatch.setattr(engine, "_decode_in_slots", noted)
+    whole = by_id(engine.generate(REQUESTS, GREEDY))
+    first, second, third = groups
+    groups.clear()
+    owed = {sorted(first)[0], *second}
+    rest = by_id(engine.generate(REQUESTS, GREEDY, done=set(whole) - owed))
+    assert rest == {request_id: whole[request_id] for request_id in owed}
+    assert groups == [first, second]  # as they were, also where a single row is owed
+
+
+def test_models_that_cannot_decode_in_slots_answer_in_batches(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = Sampling(40, stop=("colour",), top_logprobs=3)
+    in_slots = by_id(engine.generate(REQUESTS, sampling))
+    monkeypatch.setattr(engine, "in_slots", False)
+    in_batches = by_id(engine.generate(REQUESTS, sampling))
+    assert any(made.stopped_by for made in in_slots.values())
+    for request_id, made in in_batches.items():
+        expected = in_slots[request_id]
+        assert [token for token, _ in made.first_token] == [token for token, _ in expected.first_token]
+        shared = {"first_token": (), "completion_tokens": 0}  # a stopped row is padded until its batch is done
+        assert replace(made, **shared) == replace(expected, **shared)
 
 
 def test_a_stop_string_ends_the_completion_before_it(engine: TransformersEngine) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
 import yaml
@@ -97,14 +97,37 @@ class TransformersConfig(_Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is bfloat16 where the hardware multiplies it natively (GPU, CPU with AMX), else float32."""
     batch_size: PositiveInt = 16
-    """Requests answered together; similar lengths are put in one batch."""
+    """Requests answered at the same time; one that is finished makes room for the next."""
+    token_budget: PositiveInt | None = None
+    """Tokens, of prompts and answers so far, that are held at the same time; null takes what the memory allows."""
+    quantize: Literal["int8", "nf4"] | None = None
+    """Load the weights in 8 or 4 bits, for answering only (`lidr[qlora]`); training loads them as they are."""
+
+
+class VllmConfig(_Section):
+    type: Literal["vllm"]
+    """vLLM in this process (`lidr[vllm]`)."""
+    adapter: str | None = None
+    """Folder of a LoRA adapter to answer with."""
+    arguments: dict[str, Any] = {}
+    """vLLM's own engine arguments under their own names: `tensor_parallel_size`, `gpu_memory_utilization` ..."""
 
 
 class OpenAIConfig(_Section):
     type: Literal["openai"]
     """A server that speaks OpenAI's chat completions: an API, vLLM, llama.cpp, `transformers serve` ..."""
     base_url: str = "https://api.openai.com/v1"
-    """Where it is, usually ending in /v1."""
+    """Where it is, usually ending in /v1; not used with `launch`."""
+    launch: str | None = None
+    """A command that serves a model on this machine, such as `vllm serve {model} --port {port}`. It is started for the
+    model that is to answer and stopped after it, so a model in training can be served, too."""
+    launch_timeout_s: PositiveFloat = 900.0
+    """Seconds that the launched server may take until it answers."""
+    prefill: Literal["auto", "continue", "instruction"] = "auto"
+    """How an answer is begun for the model: `continue` lets the server continue a turn of the assistant (vLLM, SGLang),
+    `instruction` asks in words for that beginning. `auto` asks the server what it is."""
+    batch: bool = False
+    """Send the requests through the API's batch mode: cheaper, and answered within a day."""
     api_key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable with the key; servers of your own need none. The key itself is never stored."""
     concurrency: PositiveInt = 16
@@ -116,6 +139,10 @@ class OpenAIConfig(_Section):
     extra_body: dict[str, Any] = {}
     """Fields of the server's own to be sent with every request; null leaves out one that is sent by itself (`seed:
     null`), for servers that refuse it."""
+    usd_per_million_input_tokens: NonNegativeFloat | None = None
+    """The server's price of what it reads, for `lidr plan`."""
+    usd_per_million_output_tokens: NonNegativeFloat | None = None
+    """The server's price of what it writes, for `lidr plan`."""
 
     @field_validator("base_url")
     @classmethod
@@ -129,17 +156,52 @@ class OpenAIConfig(_Section):
             raise ValueError("a URL is needed, such as http://localhost:8000/v1")
         return url.rstrip("/")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> OpenAIConfig:
+        if self.launch is not None and ("{model}" not in self.launch or "{port}" not in self.launch):
+            raise ValueError("launch needs {model} and {port} in it, such as: vllm serve {model} --port {port}")
+        if self.launch is not None and self.batch:
+            raise ValueError("batch is for APIs; a server that is launched here has no batch mode")
+        return self
+
 
 def _engine_type(value: Any) -> str:
     found = value.get("type", "transformers") if isinstance(value, dict) else getattr(value, "type", "")
     return str(found)
 
 
+class RayConfig(_Section):
+    type: Literal["ray"]
+    """Several engines, each in a worker of its own, on a Ray cluster (`lidr[ray]`)."""
+    worker: Annotated[
+        Annotated[TransformersConfig, Tag("transformers")] | Annotated[VllmConfig, Tag("vllm")],
+        Discriminator(_engine_type),
+    ] = TransformersConfig()
+    """The engine of every worker."""
+    workers: PositiveInt | None = None
+    """How many; null takes as many as the cluster has room for."""
+    gpus_per_worker: NonNegativeFloat | None = None
+    """GPUs of each worker; null is 1 where the cluster has GPUs (for vLLM: what its parallel sizes need), else 0."""
+    cpus_per_worker: PositiveInt = 1
+    """CPU cores of each worker."""
+    address: str | None = None
+    """Of a running cluster: `auto`, or `ray://HOST:PORT`; null starts Ray on this machine. Model folders must be
+    readable on every node under the same path."""
+
+
 EngineConfig = Annotated[
-    Annotated[TransformersConfig, Tag("transformers")] | Annotated[OpenAIConfig, Tag("openai")],
+    Annotated[TransformersConfig, Tag("transformers")]
+    | Annotated[VllmConfig, Tag("vllm")]
+    | Annotated[OpenAIConfig, Tag("openai")]
+    | Annotated[RayConfig, Tag("ray")],
     Discriminator(_engine_type),
 ]
-ENGINE_TYPES = ("transformers", "openai")
+ENGINE_TYPES = ("transformers", "vllm", "openai", "ray")
+
+
+def is_remote(engine: EngineConfig) -> TypeGuard[OpenAIConfig]:
+    """Whether the engine is a server that has its models itself, and is told a name instead of a folder."""
+    return isinstance(engine, OpenAIConfig) and engine.launch is None
 
 
 class DecodingConfig(_Section):
@@ -504,8 +566,11 @@ class Config(_Section):
             raise ValueError(f"pairs.dominant_rejected {policy!r}: use one, all, none or one of {self.non_dominant}")
         if len(self.languages) < 2:
             raise ValueError("at least two languages are needed, the dominant one and one to be improved")
-        if self.engine.type != "transformers":
-            raise ValueError(f"engine.type {self.engine.type}: a served model can only be measured (iterations: 0)")
+        if is_remote(self.engine):
+            raise ValueError(
+                "engine.type openai: a model on a server can only be measured (iterations: 0); with engine.launch the "
+                "model in training is served on this machine"
+            )
 
     @property
     def non_dominant(self) -> list[str]:
@@ -608,7 +673,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 def _explain(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
     # The engine's type stands in the location as a step of its own.
-    location = [part for i, part in enumerate(location) if not (part in ENGINE_TYPES and location[i - 1] == "engine")]
+    location = [part for i, part in enumerate(location) if not (part in ENGINE_TYPES and location[i - 1] in ("engine", "worker"))]
     where = ".".join(location) or "recipe"
     if problem["type"] == "extra_forbidden":
         known = set(_fields_at(location[:-1])) - {location[-1]}  # a field of another engine is no suggestion

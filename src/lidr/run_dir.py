@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import yaml
 
-from lidr.config import Config, OpenAIConfig, changes, dump_config, load_config
+from lidr.config import Config, changes, dump_config, is_remote, load_config
 from lidr.errors import ConfigError, RunError
 from lidr.records import Row, canonical_json, content_id
 
@@ -313,7 +313,7 @@ class RunDir:
             from lidr.models import recorded_answers, resolve_model
 
             folder = Path(config.model.path)
-            if isinstance(config.engine, OpenAIConfig):
+            if is_remote(config.engine):
                 served = (config.engine.base_url, config.engine.extra_body, config.model.path)
                 return Model("M0", folder, content_id("served", *served))
             if config.iterations == 0 and (files := recorded_answers(folder)):

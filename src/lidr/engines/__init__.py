@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lidr.config import Config, EngineConfig, OpenAIConfig, TransformersConfig
+from lidr.config import Config, EngineConfig, OpenAIConfig, RayConfig, TransformersConfig, VllmConfig, is_remote
 from lidr.engines.base import Completion, Engine, Request, Sampling
 
 __all__ = ["ENGINES", "Completion", "Engine", "Request", "Sampling", "open_engine", "open_model"]
@@ -19,14 +19,31 @@ def _transformers(config: TransformersConfig, model: str, trust_remote_code: boo
     return TransformersEngine(Path(model), config, trust_remote_code=trust_remote_code)
 
 
+def _vllm(config: VllmConfig, model: str, trust_remote_code: bool) -> Engine:
+    from lidr.engines.vllm import VllmEngine
+
+    return VllmEngine(Path(model), config, trust_remote_code=trust_remote_code)
+
+
 def _openai(config: OpenAIConfig, model: str, trust_remote_code: bool) -> Engine:
     from lidr.engines.openai import OpenAIEngine
 
     return OpenAIEngine(model, config)
 
 
+def _ray(config: RayConfig, model: str, trust_remote_code: bool) -> Engine:
+    from lidr.engines.ray import RayEngine
+
+    return RayEngine(Path(model), config, trust_remote_code=trust_remote_code)
+
+
 # type -> (settings, folder or served name of the model, trust_remote_code) -> engine
-ENGINES: dict[str, Callable[[Any, str, bool], Engine]] = {"transformers": _transformers, "openai": _openai}
+ENGINES: dict[str, Callable[[Any, str, bool], Engine]] = {
+    "transformers": _transformers,
+    "vllm": _vllm,
+    "openai": _openai,
+    "ray": _ray,
+}
 
 
 @contextmanager
@@ -42,6 +59,6 @@ def open_model(config: EngineConfig, model: str, trust_remote_code: bool = False
 @contextmanager
 def open_engine(config: Config, model_folder: Path) -> Iterator[Engine]:
     """The recipe's engine with M_t: the model of `model_folder`, or the served one that the recipe names."""
-    model = str(model_folder) if config.engine.type == "transformers" else config.model.path
+    model = config.model.path if is_remote(config.engine) else str(model_folder)
     with open_model(config.engine, model, config.model.trust_remote_code) as engine:
         yield engine

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lidr.config import JudgeConfig, ModelConfig
+from lidr.config import JudgeConfig, ModelConfig, is_remote
 from lidr.engines import Completion, Engine, Request, Sampling, open_model
 from lidr.errors import ConfigError, EngineError
 from lidr.progress import track
@@ -198,7 +198,7 @@ def judge_identity(config: JudgeConfig, cache_file: Path) -> dict[str, Any]:
     """What makes two judges the same: model, server or weights, and decoding. `cache_file` as in `resolve_model`."""
     engine = config.engine
     decoding = {"format": FORMAT, "logprobs": config.logprobs, "max_new_tokens": config.max_new_tokens}
-    if engine.type == "openai":
+    if is_remote(engine):
         return {"model": config.model, "base_url": engine.base_url, "extra_body": engine.extra_body} | decoding
     return {"model": _local_model(config, cache_file)[1]} | decoding
 
@@ -220,8 +220,7 @@ def open_judge(config: JudgeConfig, store: Path, cache_file: Path) -> Iterator[J
     with ExitStack() as stack:
 
         def start() -> Engine:
-            local = config.engine.type == "transformers"
-            model = str(_local_model(config, cache_file)[0]) if local else config.model
+            model = config.model if is_remote(config.engine) else str(_local_model(config, cache_file)[0])
             return stack.enter_context(open_model(config.engine, model))
 
         judge = Judge(config, judge_identity(config, cache_file), cache(start), store)

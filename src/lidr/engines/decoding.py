@@ -1,0 +1,373 @@
+"""Decoding in slots: an answer that is finished leaves at once, and the next request takes its place.
+
+`generate` of transformers decodes a batch until its longest answer is finished, and copies the whole cache of keys and
+values for every token. Here a batch never waits for its longest answer, and a step writes its keys and values in place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
+from transformers.cache_utils import CacheLayerMixin
+
+from lidr.engines.base import Sampling
+
+PREFILL_TOKENS = 8192  # of prompts that are read in one pass, padding included: bounds the memory of the activations
+COLUMNS = 256  # by which the cache grows at least; growing copies it once
+MEMORY_SHARE = 0.8  # of the device that weights and cache may take together
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One request on its way: token ids of its prompt, and of its answer so far."""
+
+    request_id: str
+    prompt: list[int]
+    limit: int  # most new tokens
+    seed: int
+    generated: list[int] = field(default_factory=list)
+    likeliest: list[tuple[int, float]] = field(default_factory=list)  # first tokens (id, log-probability)
+    generator: torch.Generator | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + len(self.generated)
+
+
+class SlotCache(Cache):
+    """Keys and values of the rows being answered, per layer (rows, heads, columns, width).
+
+    Rows are aligned at their last token, column `end - 1`; what lies before a row's first token is masked. Slots
+    [0, used) are taken. All layers hold all tokens, those of a sliding window too: the model's mask leaves them out.
+    """
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(layers=[])
+        self.layers: list[Any]
+        self.rows, self.used = rows, 0
+        self.start = self.end = self.columns = 0
+
+    @property
+    def width(self) -> int:
+        return self.end - self.start
+
+    def admit(self, past: DynamicCache) -> None:
+        """Put right-aligned rows that another pass has read into the next slots."""
+        width = past.get_seq_length()
+        count = past.layers[0].keys.shape[0]
+        if not self.layers:
+            self.layers = [_SlotLayer(self, layer) for layer in past.layers]
+        if not self.used:
+            self.start = self.end
+        if self.end < width or self.columns <= self.end:
+            self._lay_out(max(width, self.width))
+        slots, columns = slice(self.used, self.used + count), slice(self.end - width, self.end)
+        for mine, new in zip(self.layers, past.layers, strict=True):
+            mine.keys[slots, :, columns] = new.keys
+            mine.values[slots, :, columns] = new.values
+        self.used += count
+        self.start = min(self.start, self.end - width)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Keys and values of every layer."""
+        for layer in self.layers:
+            yield from (layer.keys, layer.values)
+
+    def release(self, slot: int) -> None:
+        """Free a slot; the last one takes its place."""
+        self.used -= 1
+        if slot != self.used:
+            columns = slice(self.start, self.end)
+            for layer in self.layers:
+                layer.keys[slot, :, columns] = layer.keys[self.used, :, columns]
+                layer.values[slot, :, columns] = layer.values[self.used, :, columns]
+
+    def stepped(self) -> None:
+        """A pass has written column `end`."""
+        self.end += 1
+        if self.end == self.columns:
+            self._lay_out(self.width)
+
+    def narrow(self, width: int) -> None:
+        """Leave out the columns that no row reaches."""
+        self.start = self.end - width
+
+    def _lay_out(self, end: int) -> None:
+        """Move what is held so that it ends at column `end`, with room after it."""
+        held, columns = slice(self.start, self.end), end + max(COLUMNS, end // 2)
+        for layer in self.layers:
+            layer.keys = _moved(layer.keys, self.rows, held, end, columns)
+            layer.values = _moved(layer.values, self.rows, held, end, columns)
+        self.start, self.end, self.columns = end - self.width, end, columns
+
+
+def _moved(old: Tensor, rows: int, held: slice, end: int, columns: int) -> Tensor:
+    # Zeros, because a masked column counts 0 times what is in it, and that must be a number.
+    new = old.new_zeros(rows, old.shape[1], columns, old.shape[3])
+    new[: old.shape[0], :, end - (held.stop - held.start) : end] = old[:, :, held]
+    return new
+
+
+class _SlotLayer(CacheLayerMixin):
+    is_sliding = False
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, cache: SlotCache, like: Any) -> None:
+        super().__init__()
+        self.cache = cache
+        self.keys, self.values = like.keys[:0, :, :0], like.values[:0, :, :0]
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to do: `SlotCache.admit` makes the tensors."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        cache = self.cache
+        rows, columns = slice(0, cache.used), slice(cache.start, cache.end + 1)
+        self.keys[rows, :, cache.end] = key_states[:, :, 0]
+        self.values[rows, :, cache.end] = value_states[:, :, 0]
+        return self.keys[rows, :, columns], self.values[rows, :, columns]
+
+    def get_seq_length(self) -> int:
+        return self.cache.width
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.cache.width + query_length, 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class SlotDecoder:
+    """Answers rows with a model, `slots` at a time.
+
+    `is_done` says of a row whether its answer has come to an end. What a row is decoded together with depends on the
+    rows given to `decode` alone, so the same rows give the same answers, whatever was answered before.
+    """
+
+    def __init__(
+        self, model: Any, sampling: Sampling, slots: int, token_budget: int | None, is_done: Callable[[Row], bool]
+    ) -> None:
+        self.model, self.sampling, self.slots, self.is_done = model, sampling, slots, is_done
+        self.token_budget = token_budget
+        self.device = model.device
+        self.chooser = TokenChooser(sampling, slots, model.device)
+        self.cache = SlotCache(slots)
+        self.active: list[Row] = []  # by slot
+
+    @torch.inference_mode()
+    def decode(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Yield each row once its answer is finished. Long prompts first: the last to start should be short ones."""
+        queue = deque(rows)
+        while queue or self.active:
+            free = self.slots - len(self.active)
+            # Reading a prompt costs as much as a step on some devices, so it is done for several at a time.
+            if queue and (free >= max(1, self.slots // 8) or not self.active):
+                yield from self._admit(queue)
+            while self._is_full():
+                queue.appendleft(self.active[-1])  # its answer so far is read again with its prompt
+                self._leave(len(self.active) - 1)
+            if self.active:
+                yield from self._take(self.next_logits(), 0)
+
+    def _admit(self, queue: deque[Row]) -> Iterator[Row]:
+        """Read the prompts of as many rows as there is room for; their first tokens come out of it."""
+        while queue and len(self.active) < self.slots:
+            batch: list[Row] = []
+            while queue and len(self.active) + len(batch) < self.slots:
+                width = max([queue[0].length, *(row.length for row in batch)])
+                count = len(batch) + 1
+                if batch and width * count > PREFILL_TOKENS:
+                    break
+                if (self.active or batch) and self._is_full(count, width + COLUMNS):
+                    break
+                batch.append(queue.popleft())
+            if not batch:
+                return
+            past, logits = self.read(batch)
+            self.cache.admit(past)
+            if self.token_budget is None:
+                self.token_budget = tokens_in_memory(self.model, self.cache)
+            first = len(self.active)
+            self.chooser.admit(batch, first, logits.shape[-1])
+            self.active += batch
+            yield from self._take(logits, first)
+
+    def read(self, rows: list[Row]) -> tuple[DynamicCache, Tensor]:
+        """Keys and values of rows' tokens, right-aligned, and the logits after the last one, (rows, vocabulary)."""
+        width = max(row.length for row in rows)
+        # A row is padded with its own first token. Padding is masked, so any token would do.
+        ids = [[row.prompt[0]] * (width - row.length) + row.prompt + row.generated for row in rows]
+        lengths = torch.tensor([row.length for row in rows], device=self.device)
+        mask = self._mask(lengths, width)
+        past = DynamicCache()
+        output = self.model(
+            input_ids=torch.tensor(ids, device=self.device),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            past_key_values=past,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return past, output.logits[:, -1]
+
+    def next_logits(self) -> Tensor:
+        """Read the newest token of every active row; the logits after it, (rows, vocabulary)."""
+        tokens = torch.tensor([[row.generated[-1]] for row in self.active], device=self.device)
+        lengths = torch.tensor([row.length for row in self.active], device=self.device)
+        output = self.model(
+            input_ids=tokens,
+            attention_mask=self._mask(lengths, self.cache.width + 1),
+            position_ids=(lengths - 1)[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.cache.stepped()
+        return output.logits[:, -1]
+
+    def _take(self, logits: Tensor, first: int) -> Iterator[Row]:
+        """Choose the next token of the rows from slot `first` on; those that are finished leave."""
+        self.chooser.choose(logits, self.active[first:], first)
+        for slot in reversed(range(first, len(self.active))):
+            row = self.active[slot]
+            if len(row.generated) >= row.limit or self.is_done(row):
+                self._leave(slot)
+                yield row
+
+    def _leave(self, slot: int) -> None:
+        self.cache.release(slot)
+        self.chooser.release(slot, len(self.active) - 1)
+        self.active[slot] = self.active[-1]
+        self.active.pop()
+        if self.active:
+            self.cache.narrow(max(row.length for row in self.active) - 1)  # the newest token is not in it yet
+
+    def _is_full(self, more: int = 0, width: int = 0) -> bool:
+        """Whether the rows, with so many more of that width, are beyond the budget; a single one never is."""
+        rows = len(self.active) + more
+        return self.token_budget is not None and rows > 1 and rows * max(self.cache.width, width) > self.token_budget
+
+    def _mask(self, lengths: Tensor, width: int) -> Tensor:
+        """(rows, width), 1 where a column holds a token of the row."""
+        return (torch.arange(width, device=self.device) >= (width - lengths)[:, None]).long()
+
+
+class TokenChooser:
+    """From logits to tokens: repetition penalty, then the likeliest, or a draw that depends on the row alone."""
+
+    def __init__(self, sampling: Sampling, slots: int, device: torch.device) -> None:
+        self.sampling, self.slots, self.device = sampling, slots, device
+        self.seen: Tensor | None = None  # (slots, vocabulary), what the penalty is for
+        self.warpers: list[Any] = []
+        if sampling.temperature > 0:
+            self.warpers = [TemperatureLogitsWarper(sampling.temperature), TopPLogitsWarper(sampling.top_p)]
+
+    def choose(self, logits: Tensor, rows: list[Row], first: int) -> None:
+        """Append a token to every row, which are in the slots from `first` on. `logits` (rows, vocabulary)."""
+        scores = logits.float()
+        if self.sampling.top_logprobs:
+            self._note_likeliest(scores, rows)
+        seen = None if self.seen is None else self.seen[first : first + len(rows)]
+        if seen is not None:  # as in Keskar et al. 2019, arXiv 1909.05858, over prompt and answer
+            penalty = self.sampling.repetition_penalty
+            scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+        tokens = self._draw(scores, rows) if self.warpers else scores.argmax(-1)
+        if seen is not None:
+            seen.scatter_(1, tokens[:, None], True)
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            row.generated.append(token)
+
+    def admit(self, rows: list[Row], first: int, vocabulary: int) -> None:
+        """Rows take the slots from `first` on."""
+        if self.sampling.repetition_penalty == 1:
+            return
+        if self.seen is None:
+            self.seen = torch.zeros(self.slots, vocabulary, dtype=torch.bool, device=self.device)
+        self.seen[first : first + len(rows)] = False
+        for slot, row in enumerate(rows, first):
+            self.seen[slot, torch.tensor(row.prompt + row.generated, device=self.device)] = True
+
+    def release(self, slot: int, last: int) -> None:
+        """The row of the last slot moves to `slot`."""
+        if self.seen is not None and slot != last:
+            self.seen[slot] = self.seen[last]
+
+    def _note_likeliest(self, scores: Tensor, rows: list[Row]) -> None:
+        fresh = [number for number, row in enumerate(rows) if not row.generated]
+        if fresh:
+            values, ids = scores[fresh].log_softmax(-1).topk(min(self.sampling.top_logprobs, scores.shape[-1]))
+            for number, row_ids, row_values in zip(fresh, ids.tolist(), values.tolist(), strict=True):
+                rows[number].likeliest = list(zip(row_ids, row_values, strict=True))
+
+    def _draw(self, scores: Tensor, rows: list[Row]) -> Tensor:
+        for warper in self.warpers:
+            scores = warper(None, scores)
+        probabilities = scores.softmax(-1)
+        drawn = []
+        for row, row_probabilities in zip(rows, probabilities, strict=True):
+            if row.generator is None:
+                row.generator = torch.Generator(scores.device).manual_seed(row.seed)
+            drawn.append(torch.multinomial(row_probabilities, 1, generator=row.generator))
+        return torch.cat(drawn)
+
+
+def tokens_in_memory(model: Any, cache: SlotCache) -> int:
+    """Tokens whose keys and values fit into the device's memory beside the weights.
+
+    It depends on the machine alone and not on what else is running, so that batches are the same in a resumed run.
+    """
+    if model.device.type == "cuda":
+        total = torch.cuda.get_device_properties(model.device).total_memory
+    else:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    per_token = sum(tensor[0, :, 0].numel() * tensor.element_size() for tensor in cache.tensors())
+    # The cache has up to half as many columns again as are in use.
+    return max(1, int((MEMORY_SHARE * total - model.get_memory_footprint()) / 1.5 / per_token))
+
+
+# How far log-probabilities in slots may be from those of a plain pass, in nats on average over the vocabulary. A wrong
+# mask or position moves them by tenths.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.1}
+
+
+@torch.inference_mode()
+def why_not_in_slots(model: Any) -> str | None:
+    """Why a model cannot decode in slots, or None where it can.
+
+    Layers that keep more than keys and values of all tokens (recurrent, chunked) are refused by name; what remains is
+    tried: two rows of different lengths have to give what each gives alone.
+    """
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or [])
+    kinds -= {"full_attention", "sliding_attention"}
+    if kinds or model._is_stateful:
+        return f"layers of type {', '.join(sorted(kinds)) or 'recurrent'}"
+    try:
+        error = _difference(model)
+    except Exception as problem:  # an unknown architecture may do anything with a cache it was not made for
+        return f"{type(problem).__name__}: {problem}"
+    return None if error < _TOLERANCE.get(model.dtype, 0.1) else f"log-probabilities differ by {error:.2g}"
+
+
+def _difference(model: Any) -> float:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(model.config.get_text_config().vocab_size, (3, 9), generator=generator).tolist()
+    rows = [Row("", ids[0][:8], 2, 0, ids[0][8:]), Row("", ids[1][:4], 2, 0, ids[1][4:5])]
+    decoder = SlotDecoder(model, Sampling(2), 2, None, lambda row: False)
+    for row in rows:  # one after the other, so that the second joins a longer one
+        newest = row.generated.pop()
+        decoder.cache.admit(decoder.read([row])[0])
+        row.generated.append(newest)
+        decoder.active.append(row)
+    found = decoder.next_logits()
+    inputs = [torch.tensor([row.prompt + row.generated], device=model.device) for row in rows]
+    alone = torch.cat([model(input_ids=tokens, use_cache=False).logits[:, -1] for tokens in inputs])
+    return float((found.float().log_softmax(-1) - alone.float().log_softmax(-1)).abs().mean())

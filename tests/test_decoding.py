@@ -1,0 +1,125 @@
+"""Decoding in slots gives what one row at a time gives, on every architecture that can; the others are found out."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from lidr.engines import decoding
+from lidr.engines.base import Sampling
+from lidr.engines.decoding import Row, SlotDecoder, why_not_in_slots
+from tests.tiny_models import PACKED, PADDED, SMALL, VOCABULARY, build
+
+GREEDY = Sampling(max_new_tokens=12, repetition_penalty=1.3)
+LLAMA = PACKED["Llama"]
+
+
+def make_rows(count: int = 11) -> list[Row]:
+    rng = random.Random(1)
+    sizes = sorted((rng.randint(1, 14) for _ in range(count)), reverse=True)
+    return [
+        Row(str(number), rng.choices(range(VOCABULARY), k=size), rng.choice([1, 3, 7, 12]), seed=number)
+        for number, size in enumerate(sizes)
+    ]
+
+
+def answers(model: Any, slots: int = 3, budget: int | None = None, sampling: Sampling = GREEDY) -> dict[str, list[int]]:
+    """Row id -> tokens; a row also ends with token 5."""
+    decoder = SlotDecoder(model, sampling, slots, budget, lambda row: row.generated[-1] == 5)
+    return {row.request_id: row.generated for row in decoder.decode(make_rows())}
+
+
+@torch.inference_mode()
+def one_at_a_time(model: Any) -> dict[str, list[int]]:
+    """By the definition: a whole pass for every token, without a cache."""
+    found = {}
+    for row in make_rows():
+        ids = list(row.prompt)
+        while len(ids) < len(row.prompt) + row.limit and (len(ids) == len(row.prompt) or ids[-1] != 5):
+            scores = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            for token in set(ids):
+                scores[token] *= GREEDY.repetition_penalty if scores[token] < 0 else 1 / GREEDY.repetition_penalty
+            ids.append(int(scores.argmax()))
+        found[row.request_id] = ids[len(row.prompt) :]
+    return found
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_slots_change_no_answer(name: str) -> None:
+    model = build(*PACKED[name]).eval()
+    assert why_not_in_slots(model) is None
+    expected = one_at_a_time(model)
+    assert len({len(tokens) for tokens in expected.values()}) > 1
+    assert answers(model) == expected
+
+
+@pytest.mark.parametrize(("name", "reason"), [("Mamba", "linear_attention"), ("Llama 4", "chunked_attention")])
+def test_what_cannot_decode_in_slots_is_found_out(name: str, reason: str) -> None:
+    assert reason in str(why_not_in_slots(build(*PADDED[name][:2]).eval()))
+
+
+@pytest.mark.parametrize("what", ["_mask", "admit"])
+def test_a_cache_that_is_used_wrongly_is_found_out(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(*LLAMA).eval()
+    if what == "_mask":
+        ones = lambda self, lengths, width: torch.ones(len(lengths), width, dtype=torch.long)  # noqa: E731
+        monkeypatch.setattr(SlotDecoder, "_mask", ones)
+    else:
+        monkeypatch.setattr(decoding.SlotCache, "admit", lambda self, past: None)
+    assert why_not_in_slots(model)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 8, 64])
+def test_the_number_of_slots_changes_no_answer(slots: int) -> None:
+    model = build(*LLAMA).eval()
+    assert answers(model, slots) == one_at_a_time(model)
+
+
+def test_growing_caches_small_passes_and_a_small_budget_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(*LLAMA).eval()
+    expected = one_at_a_time(model)
+    monkeypatch.setattr(decoding, "COLUMNS", 1)
+    assert answers(model) == expected
+    monkeypatch.setattr(decoding, "PREFILL_TOKENS", 20)
+    assert answers(model, slots=8) == expected
+    widest: list[int] = []
+    step = SlotDecoder.next_logits
+
+    def noted(self: SlotDecoder) -> torch.Tensor:
+        widest.append(len(self.active) * self.cache.width if len(self.active) > 1 else 0)
+        return step(self)
+
+    monkeypatch.setattr(SlotDecoder, "next_logits", noted)
+    for budget in (1, 20, 40):
+        assert answers(model, slots=8, budget=budget) == expected
+        assert max(widest) <= budget
+        widest.clear()
+
+
+def test_draws_depend_on_the_row_alone() -> None:
+    model = build("LlamaConfig", SMALL).eval()
+    drawn = replace(GREEDY, temperature=1.5, top_p=0.9)
+    together = answers(model, 8, sampling=drawn)
+    assert together == answers(model, 1, sampling=drawn) == answers(model, 8, budget=30, sampling=drawn)
+    assert together != answers(model, 8)
+
+
+def test_no_row_waits_for_a_longer_one() -> None:
+    model = build(*LLAMA).eval()
+    passes = 0
+    step = model.forward
+
+    def counted(**inputs: Any) -> Any:
+        nonlocal passes
+        passes += inputs["input_ids"].shape[1] == 1
+        return step(**inputs)
+
+    model.forward = counted
+    rows = [Row(str(n), [1, 2, 3 + n], 40 if n == 0 else 4, 0) for n in range(20)]
+    done = [row.request_id for row in SlotDecoder(model, Sampling(40), 2, None, lambda row: False).decode(rows)]
+    assert done.index("0") == 13  # its 39 steps are those of 13 short answers in the other slot
+    assert passes == 39 + 3 * (19 - 13) / 2  # batches of two would take 39 + 9 * 3
