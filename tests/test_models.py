@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 
-from lidr.config import ModelConfig
+from lidr.config import ModelConfig, TransformersConfig
+from lidr.engines import Request, Sampling, open_model
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
 from lidr.models import fingerprint, import_gguf, load_tokenizer, resolve_model
+from lidr.run_dir import hash_file
 
 
 def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
@@ -33,7 +37,24 @@ def test_a_changed_folder_is_noticed_in_spite_of_the_cache(tmp_path: Path) -> No
     assert resolve_model(ModelConfig(path=str(copy)), cache)[1] != first[1]
 
 
-@pytest.mark.parametrize("path", ["./nowhere", "/no/such/folder", "justname"])
+def test_a_model_may_be_behind_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    url = f"memory://{tmp_path.name}/model"
+    system, root = fsspec.core.url_to_fs(url)
+    for file in MODEL_PATH.iterdir():
+        if file.is_file():
+            system.pipe(f"{root}/{file.name}", file.read_bytes())
+    system.pipe(f"{root}/optimizer.pt", b"not needed")
+    folder, found = resolve_model(ModelConfig(path=url), tmp_path / "cache.json")
+    assert found == fingerprint(MODEL_PATH)
+    assert folder.is_relative_to(tmp_path / "xdg") and not (folder / "optimizer.pt").exists()
+    assert resolve_model(ModelConfig(path=url), tmp_path / "cache.json") == (folder, found)
+    with pytest.raises(ConfigError, match=r"model\.revision is for hub ids"):
+        resolve_model(ModelConfig(path=url, revision="v1"), tmp_path / "cache.json")
+    system.rm(root, recursive=True)
+
+
+@pytest.mark.parametrize("path", ["./nowhere", "/no/such/folder", "justname", "folder/missing.gguf"])
 def test_a_missing_model_is_named(path: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         resolve_model(ModelConfig(path=path), tmp_path / "cache.json")
@@ -112,6 +133,38 @@ def test_a_gguf_file_becomes_a_plain_folder(tmp_path: Path) -> None:
     rendered = tokenizer.apply_chat_template([{"role": "user", "content": "ab"}], tokenize=False)
     assert rendered == "<|user|>ab<|end|>"
     model.save_pretrained(tmp_path / "again")  # what transformers refuses for the model as it was loaded
+
+
+def test_a_gguf_file_is_a_model_that_is_imported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gguf", reason="pip install lidr[gguf]")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    file, cache = tmp_path / "tiny.gguf", tmp_path / "cache.json"
+    write_gguf(file, TEMPLATE)
+    config = ModelConfig(path=str(file))
+    folder, found = resolve_model(config, cache)
+    assert folder == tmp_path / "xdg" / "lidr" / "gguf" / hash_file(file)
+    assert capsys.readouterr().err.count("importing it into") == 1
+    with open_model(TransformersConfig(), str(folder)) as engine:
+        requests = [Request("1", (("user", "ab"),))]
+        assert next(engine.generate(requests, Sampling(max_new_tokens=4))).completion_tokens > 0
+
+    def again(*_: Any) -> None:
+        pytest.fail("imported again")
+
+    monkeypatch.setattr("lidr.models.import_gguf", again)
+    assert resolve_model(config, cache) == (folder, found)
+    assert resolve_model(config, tmp_path / "another.json") == (folder, found)  # known by content, to other runs too
+    monkeypatch.setattr("lidr.models.hash_file", again)
+    assert resolve_model(config, cache) == (folder, found)  # the file is not read again
+    os.utime(file, ns=(1, 1))
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert resolve_model(config, cache) == (folder, found)
+    file.write_bytes(b"GGUF, but no more")
+    with pytest.raises(ConfigError, match=r"tiny\.gguf: damaged"):
+        resolve_model(config, cache)
 
 
 def test_gguf_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:

@@ -7,11 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from lidr import storage
 from lidr.errors import DataError
+from lidr.run_dir import RunDir, is_sealed
+from lidr.stages import prompts
 from lidr.stages.prompts import load_prompts
 from tests.conftest import make_config
 
@@ -62,6 +66,32 @@ def test_a_saved_data_set_and_a_hub_style_folder_load(tmp_path: Path) -> None:
     assert load(hub) == EXPECTED
 
 
+def test_prompts_behind_a_url_are_read_and_their_changes_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url = f"memory://{tmp_path.name}/prompts"
+    system, root = fsspec.core.url_to_fs(url)
+
+    def put(code: str, items: list[dict[str, str]]) -> None:
+        system.pipe(f"{root}/{code}.jsonl", "".join(json.dumps(item) + "\n" for item in items).encode())
+        storage._look.cache_clear()  # as in a new process
+
+    for code in TEXTS:
+        put(code, rows(code))
+    assert load(url) == EXPECTED
+    config = make_config(Path("."), languages=["en", "es"], prompts={"path": url})
+    run = RunDir.start(config, tmp_path / "run", say=print)
+    prompts.run(config, run, 1)
+    storage._look.cache_clear()
+    ((path, before),) = prompts.outputs(config, run, 1)
+    assert is_sealed(path, before)
+    put("es", rows("es")[::-1])  # of the same size
+    ((path, after),) = prompts.outputs(config, run, 1)
+    assert not is_sealed(path, after)
+    system.rm(root, recursive=True)
+
+
 def test_rows_are_aligned_by_id_in_the_order_of_the_dominant_language(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "en.jsonl", rows("en"))
     write_jsonl(tmp_path / "es.jsonl", reversed(rows("es")))
@@ -76,6 +106,12 @@ def test_fields_and_numeric_ids_can_be_named(tmp_path: Path) -> None:
         ("7", "en", "Hello, you"),
         ("7", "es", "Hola, tú"),
     ]
+
+
+def test_half_of_a_surrogate_pair_becomes_a_replacement_character(tmp_path: Path) -> None:
+    for code in TEXTS:
+        (tmp_path / f"{code}.jsonl").write_text('{"id": "a", "instruction": "x \\ud83d"}\n')
+    assert load(tmp_path) == [("a", "en", "x \ufffd"), ("a", "es", "x \ufffd")]
 
 
 def test_arithmetic_prompts_are_wrapped_in_their_language(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +13,12 @@ from lidr.config import ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError
 from lidr.languages import LANGUAGES
 from lidr.run_dir import hash_file, write_text
+from lidr.storage import cache_folder, is_url, local_copy, locked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# What a run needs of a hub model: safetensors and small text files, no pickles, no other formats.
+# What a run needs of a model that is elsewhere: safetensors and small text files, no pickles, no other formats.
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py"]
 
 
@@ -23,7 +26,7 @@ def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
     """The local folder of a model and its fingerprint, a SHA-256 over configuration, tokenizer and weights.
 
     `cache` is a small JSON file that remembers fingerprints by size and time of the files, since hashing 16 GB takes
-    half a minute. Raises ConfigError where the model is neither on disk nor on the Hub.
+    half a minute. Raises ConfigError where the model is neither on disk nor on the Hub nor behind a URL.
     """
     known = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
     name = f"{model.path}@{model.revision}"
@@ -33,7 +36,7 @@ def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
             f"model.path {model.path}: {folder} has no config.json; a Hugging Face model folder is needed "
             "(`lidr evaluate` also takes a folder of <language>.json answers)"
         )
-    stamp = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in _model_files(folder)]
+    stamp = _stamps([*_gguf_file(model), *_model_files(folder)])
     entry = known.get(name)
     if entry is None or entry["stamp"] != stamp:
         entry = {"folder": str(folder), "stamp": stamp, "fingerprint": fingerprint(folder)}
@@ -142,6 +145,7 @@ def _load_gguf(file: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    quiet()
     source, name = str(file.parent), file.name
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
@@ -150,23 +154,29 @@ def _load_gguf(file: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
         return tokenizer, AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
     except ImportError as error:
         raise ConfigError(f"{file}: reading GGUF files takes `pip install lidr[gguf]` ({error})") from error
-    except (ValueError, IndexError, KeyError, OSError) as error:
+    except (ValueError, IndexError, KeyError, OSError, struct.error) as error:
         raise ConfigError(
             f"{file}: damaged (fetch it again), or of an architecture that transformers does not read: {error}"
         ) from error
 
 
-def _local_folder(model: ModelConfig, known: dict[str, str] | None) -> Path:
+def _local_folder(model: ModelConfig, known: dict[str, Any] | None) -> Path:
     if model.path == "lab":
         from lidr.lab import MODEL_PATH
 
         return MODEL_PATH
+    if is_url(model.path):
+        if model.revision:
+            raise ConfigError("model.revision is for hub ids; an hf:// URL takes it after the name, hf://org/name@v1")
+        return local_copy(model.path, "model.path", _HUB_FILES)
     if Path(model.path).is_dir():
         return Path(model.path)
+    if files := _gguf_file(model):
+        return _imported_gguf(files[0], known)
     if known and Path(known["folder"]).is_dir():
         return Path(known["folder"])
     if not may_be_hub_id(model.path):
-        raise ConfigError(f"model.path {model.path}: no such folder, and not a hub id such as org/name")
+        raise ConfigError(f"model.path {model.path}: no such folder or .gguf file, and not a hub id such as org/name")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -177,6 +187,29 @@ def _local_folder(model: ModelConfig, known: dict[str, str] | None) -> Path:
         raise ConfigError(
             f"model.path {model.path}: no such folder, and the Hub gave no such model: {reason}"
         ) from error
+
+
+def _gguf_file(model: ModelConfig) -> list[Path]:
+    """The GGUF file that is the model, if it is one."""
+    file = Path(model.path)
+    return [file] if file.suffix == ".gguf" and file.is_file() else []
+
+
+def _imported_gguf(file: Path, known: dict[str, Any] | None) -> Path:
+    """The folder that a GGUF file was imported into, once for its content, below the cache folder."""
+    if known and known["stamp"][:1] == _stamps([file]) and Path(known["folder"]).is_dir():
+        return Path(known["folder"])
+    imported = cache_folder() / "gguf"
+    folder = imported / hash_file(file)
+    with locked(imported):
+        if not folder.exists():
+            print(f"model.path {file}: importing it into {folder}, once", file=sys.stderr, flush=True)
+            import_gguf(file, folder)
+    return folder
+
+
+def _stamps(files: list[Path]) -> list[list[Any]]:
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def _model_files(folder: Path) -> list[Path]:

@@ -346,6 +346,8 @@ class RunDir:
     @classmethod
     def start(cls, config: Config, path: Path, say: Callable[[str], None]) -> Self:
         """Create the directory, or take up the one that is there; says what changed in the recipe since."""
+        if path.parts and path.parts[0].endswith(":"):  # `s3://...` as a Path
+            raise RunError(f"{path}: a run lives on a local disk; name a folder there, and copy it when it is done")
         run = cls(path)
         files = [file for file in path.iterdir() if not file.name.startswith(".")] if path.exists() else []
         if files and not run.recipe.exists():

@@ -20,6 +20,7 @@ from lidr.errors import DataError
 from lidr.judges import Comparison
 from lidr.records import Verdict
 from lidr.run_dir import write_text
+from lidr.storage import local_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Annotation:
 
 def read_model_outputs(path: str | Path, language: str) -> list[ModelOutput]:
     """The outputs of `<path>/<language>.json`, in the file's order. Raises DataError for files that cannot be used."""
-    folder = Path(path).expanduser()
+    folder = local_path(str(path), "evaluation.benchmarks")
     file = folder / f"{language}.json"
     if not file.is_file():
         have = ", ".join(sorted(found.name for found in folder.glob("*.json"))) or "no .json file"

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
@@ -17,6 +16,7 @@ from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.language_id import LanguageIdentifier
 from lidr.languages import get_language
+from lidr.storage import local_path
 
 _QUESTION_FIELDS = ("question", "query")
 _GOLD_FIELDS = ("answer_number", "response")
@@ -38,11 +38,12 @@ _LABEL = re.compile(r"\s*([^\d\n:：]{1,40}?)\s*[:：]\s*")
 class MgsmBenchmark:
     """Accuracy of the final number, and the share of answers in another language than the question's.
 
-    `path` is a local folder of `<language>.jsonl` or `.tsv` files, or a Hugging Face data set (hub id or folder) with
-    one configuration per language. `limit` asks only the first n questions of each language; `instruction` wraps them
-    in the request for step-by-step reasoning in their language. `num_fewshot` puts that many worked examples before
-    each question, as turns wrapped in the same way: the first rows of the data set's split `train` (eight per language
-    in the released data), or of `<language>.train.jsonl` (`question`, `answer`) beside the local files.
+    `path` is a folder of `<language>.jsonl` or `.tsv` files, on disk or behind a URL, or a Hugging Face data set (hub
+    id or folder) with one configuration per language. `limit` asks only the first n questions of each language;
+    `instruction` wraps them in the request for step-by-step reasoning in their language. `num_fewshot` puts that many
+    worked examples before each question, as turns wrapped in the same way: the first rows of the data set's split
+    `train` (eight per language in the released data), or of `<language>.train.jsonl` (`question`, `answer`) beside the
+    other files.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class MgsmBenchmark:
 
     def _worked_examples(self, language: str) -> tuple[tuple[str, str], ...]:
         """The turns of `num_fewshot` worked examples; see `Question.history`. Raises DataError where they are fewer."""
-        folder = Path(self.path).expanduser()
+        folder = local_path(self.path, f"{_FIELD}.path")
         is_local = any((folder / name.format(language)).is_file() for name in _FILES)
         if is_local and not (folder / _EXAMPLES_FILE.format(language)).is_file():
             raise DataError(f"{folder}: no worked examples in {language}; {_EXAMPLES_WAY_OUT}")

@@ -1,4 +1,4 @@
-"""Rows of a benchmark by language: from a local folder of files, or a Hugging Face data set."""
+"""Rows of a benchmark by language: from a folder of files, on disk or behind a URL, or a Hugging Face data set."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lidr.config import may_be_hub_id
 from lidr.errors import DataError
 from lidr.languages import LANGUAGES
 from lidr.records import writable
+from lidr.storage import local_path
 
 _INSTRUCTION_FIELDS = ("instruction", "prompt", "question", "query", "text")
 
@@ -24,7 +25,7 @@ def read_language(
     `files` are the names to look for in a folder, with `{}` for the language; `field` is the recipe's field that names
     the benchmark, and `way_out` what to do about a path that holds nothing. Raises DataError.
     """
-    folder = Path(path).expanduser()
+    folder = local_path(path, f"{field}.path")
     found = {code: file for code in LANGUAGES for name in files if (file := folder / name.format(code)).is_file()}
     if language in found:
         yield from read_file(found[language])

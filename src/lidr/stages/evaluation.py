@@ -24,13 +24,13 @@ from lidr.run_dir import (
     RowFile,
     RunDir,
     digest,
-    file_stamps,
     is_sealed,
     read_rows,
     write_sealed,
 )
 from lidr.stages.generation import FORMAT, chat, fill, sampling_of
 from lidr.stages.responses import response_fields
+from lidr.storage import is_url, stamps
 
 # Bump where a change to the code changes the scores of the same answers.
 _SCORING = 2
@@ -119,11 +119,15 @@ def _open_judge(config: Config, run_dir: RunDir) -> Any:
     return open_judge(config.evaluation.judge, run_dir.judge_replies, run_dir.model_cache)
 
 
-def _stamps(path: str, run: RunDir) -> dict[str, list[int]]:
+def _stamps(path: str, run: RunDir) -> dict[str, list[Any]]:
     """Those of a benchmark's files; the run may lie in their folder, and what it writes is no input."""
     own = run.path.resolve()
-    found = file_stamps(Path(path).expanduser())
-    return {file: stamp for file, stamp in found.items() if not Path(file).resolve().is_relative_to(own)}
+    found = stamps(path, "evaluation.benchmarks")
+    return (
+        found
+        if is_url(path)
+        else {file: stamp for file, stamp in found.items() if not Path(file).resolve().is_relative_to(own)}
+    )
 
 
 def _decoding(config: Config) -> dict[str, Any]:

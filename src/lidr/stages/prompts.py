@@ -15,15 +15,17 @@ from typing import Any
 from lidr.config import Config, PromptsConfig, may_be_hub_id
 from lidr.errors import ConfigError, DataError
 from lidr.languages import get_language
-from lidr.records import Prompt, content_id
-from lidr.run_dir import Inputs, Outputs, RunDir, file_stamps, is_sealed, read_rows, write_sealed
+from lidr.records import Prompt, content_id, writable
+from lidr.run_dir import Inputs, Outputs, RunDir, is_sealed, read_rows, write_sealed
+from lidr.storage import local_path, stamps
 
 _SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 _LOADER_VERSION = 1
+_FIELD = "prompts.path"
 
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
-    """Everything that the prompts depend on; a local file counts by its size and time of change."""
+    """Everything that the prompts depend on; a file counts by its size and time of change."""
     found = _source_inputs(config, config.languages) | {"dominant": config.dominant}
     return found | {"held_out": content_id(held_out_inputs(config))} if config.probe else found
 
@@ -68,7 +70,7 @@ def _source_inputs(config: Config, languages: list[str]) -> Inputs:
         "format": _LOADER_VERSION,
         "prompts": config.prompt_source.model_dump(),
         "languages": languages,
-        "files": file_stamps(Path(config.prompt_source.path)),
+        "files": stamps(config.prompt_source.path, _FIELD),
         "seed": config.seed if config.prompt_source.path == "lab" else None,  # the laboratory draws its facts
     }
 
@@ -159,12 +161,12 @@ def _insert(
         if row.get(name) is None:
             have = ", ".join(map(str, row)) or "none"
             raise DataError(f"{place}: no field {name!r} (it has: {have}); set prompts.fields.{option}")
-    prompt_id, text = str(row[fields.id]), str(row[fields.text])
+    prompt_id, text = writable(str(row[fields.id])), writable(str(row[fields.text]))
     if not text.strip():
         raise DataError(
             f"{place}: the text of prompt {prompt_id!r} ({fields.text}) is empty; fill it or remove the row"
         )
-    right = None if fields.answer is None or row.get(fields.answer) is None else str(row[fields.answer])
+    right = None if fields.answer is None or row.get(fields.answer) is None else writable(str(row[fields.answer]))
     try:
         table.execute("INSERT INTO prompt VALUES (?, ?, ?, ?, ?, ?)", (language, prompt_id, text, right, place, number))
     except sqlite3.IntegrityError:
@@ -197,7 +199,7 @@ def _rows_in_limit(config: Config) -> int | None:
 
 def _read_source(config: Config) -> Iterator[tuple[str, str, Any]]:
     """(language, place for messages, row) of every row of the recipe's languages."""
-    path = Path(config.prompt_source.path)
+    path = local_path(config.prompt_source.path, _FIELD)
     if path.is_file():
         yield from _with_language_column(config, _read_file(path))
     elif path.is_dir() and any(_language_file(path, code) for code in config.languages):
@@ -207,7 +209,7 @@ def _read_source(config: Config) -> Iterator[tuple[str, str, Any]]:
                 raise DataError(f"{path}: no file for language {code} (wanted {code}.jsonl, .json, .csv or .parquet)")
             yield from ((code, place, row) for place, row in _read_file(file))
     else:
-        yield from _read_dataset(config)
+        yield from _read_dataset(config, str(path) if path.exists() else config.prompt_source.path)
 
 
 def _with_language_column(config: Config, rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, str, Any]]:
@@ -262,9 +264,9 @@ def _parse_json(text: str, place: str) -> Any:
         raise DataError(f"{place}: not valid JSON (column {error.colno}: {error.msg}); repair or remove it") from None
 
 
-def _read_dataset(config: Config) -> Iterator[tuple[str, str, Any]]:
+def _read_dataset(config: Config, path: str) -> Iterator[tuple[str, str, Any]]:
     """A Hugging Face data set: one configuration per language, or one table with a language column."""
-    path, split = config.prompt_source.path, config.prompt_source.split
+    split = config.prompt_source.split
     if not Path(path).exists() and (not may_be_hub_id(path) or Path(path).suffix in _SUFFIXES):
         raise DataError(
             f"prompts.path {path}: no such file or folder, and not a hub id such as org/name; "

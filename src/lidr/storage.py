@@ -1,0 +1,188 @@
+"""Local copies of what a recipe names by URL: `s3://bucket/folder`, `gs://...`, `hf://datasets/org/name/folder`.
+
+The protocols are fsspec's. Credentials come from where the protocol's own package looks for them (environment, files),
+never from the URL, since a recipe is kept in the run directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lidr.errors import ConfigError
+from lidr.records import content_id
+from lidr.run_dir import file_stamps
+
+# By what the protocols tell that a file has changed, beside its size: each has some of these.
+_MARKS = (
+    "ETag", "etag", "md5Hash", "content_md5", "blob_id", "sha", "generation", "mtime", "LastModified", "last_modified",
+    "Last-Modified", "updated", "created",
+)  # fmt: skip
+_SECRET = re.compile(r"://[^/]*:[^/]*@|[?&][^=&]*(sig|token|key|secret|passw|credential)[^=&]*=", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """What is behind a URL. `files` are names below `root` ("" where it is a file) with their stamps."""
+
+    system: Any  # fsspec's file system
+    root: str
+    files: dict[str, list[Any]]
+
+
+def is_url(path: str) -> bool:
+    """Whether a recipe's path names its protocol."""
+    return "://" in path
+
+
+def cache_folder() -> Path:
+    """Where copies and imported models are kept, `$XDG_CACHE_HOME/lidr` or `~/.cache/lidr`; it may be deleted."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expandvars(base)).expanduser() / "lidr"
+
+
+def local_path(path: str, field: str) -> Path:
+    """A path of the recipe on this machine: that of a copy where it is a URL. Raises ConfigError as `local_copy`."""
+    return local_copy(path, field) if is_url(path) else Path(path).expanduser()
+
+
+def stamps(path: str, field: str) -> dict[str, list[Any]]:
+    """Size and marks of change of all files of a path or URL: cheap to tell whether input has changed."""
+    return dict(_look(path, field).files) if is_url(path) else dict(file_stamps(Path(path).expanduser()))
+
+
+def local_copy(url: str, field: str, patterns: Sequence[str] = ("*",)) -> Path:
+    """Copy a file, or the files of a folder whose names below it match `patterns`, and return where the copy is.
+
+    A copy is used again as long as the names, sizes, ETags and times of the remote files are the same; within a process
+    they are looked at once, so that all steps work on the same data. `field` is the recipe's field, for messages.
+    Raises ConfigError where the protocol's package is missing, and where nothing is found or may be read.
+    """
+    remote = _look(url, field)
+    wanted = _matching(remote, patterns)
+    if not wanted:
+        raise ConfigError(f"{field} {url}: there is no file named {', '.join(patterns)}; correct the URL")
+    folder = cache_folder() / "copies" / content_id(url, list(patterns))
+    target = folder / content_id(wanted)
+    name = PurePosixPath(remote.root).name or "root"
+    if not target.exists():
+        with locked(folder):
+            if not target.exists():
+                _copy(url, field, remote, wanted, folder / "partial" / name)
+                if _matching(_list(url, field), patterns) != wanted:
+                    _look.cache_clear()
+                    raise ConfigError(f"{field} {url}: changed while it was copied; run the same command again")
+                (folder / "partial").rename(target)
+    return target / name
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only process that makes something in `folder`; others wait here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@cache
+def _look(url: str, field: str) -> _Remote:
+    return _list(url, field)
+
+
+def _list(url: str, field: str) -> _Remote:
+    """List what is behind a URL. Raises ConfigError as `local_copy` does."""
+    if _SECRET.search(url):
+        shown = re.sub(r"(?<=://)[^/]*@", "***@", url).partition("?")[0]
+        raise ConfigError(
+            f"{field} {shown}: a URL must hold no password, key or signature, since the recipe is kept with the run; "
+            "give credentials in the environment, as the protocol's package takes them"
+        )
+    import fsspec.core
+
+    try:
+        system, root = fsspec.core.url_to_fs(url)
+        system.invalidate_cache()
+        found = _stamps(system, root)
+    except ImportError as error:
+        raise ConfigError(f"{field} {url}: {error}; `pip install {_package(url)}`") from error
+    except Exception as error:  # every protocol's package has exceptions of its own
+        raise ConfigError(f"{field} {url}: cannot be read ({_said(error)}); check the URL and your access") from error
+    if not found:
+        raise ConfigError(f"{field} {url}: no such file or folder, or it is empty; correct the URL")
+    if any(".." in PurePosixPath(name).parts for name in found):
+        raise ConfigError(f"{field} {url}: it has names with `..` in them, which are not copied; rename them")
+    if any(stamp == [None] for stamp in found.values()):
+        raise ConfigError(f"{field} {url}: its server does not say when a file has changed; copy it to a local folder")
+    return _Remote(system, root, found)
+
+
+def _stamps(system: Any, root: str) -> dict[str, list[Any]]:
+    """Names below `root`, "" for itself, with their sizes and marks of change."""
+    found = system.find(root, detail=True)
+    below = {path: info for path, info in sorted(found.items()) if path.startswith(root.rstrip("/") + "/")}
+    if not below and found.get(root, {}).get("size") != 0:  # a folder of S3 may be an empty file as well
+        below = {path: info for path, info in found.items() if path == root}
+    stamps = {}
+    for path, listed in below.items():
+        if listed.get("type") != "directory" and not path.endswith("/"):
+            info = listed if listed.get("size") is not None else system.info(path)  # HTTP lists bare names
+            marks = [f"{mark} {info[mark]}" for mark in _MARKS if info.get(mark) is not None]
+            stamps[path.removeprefix(root).lstrip("/")] = [info.get("size"), *marks]
+    return stamps
+
+
+def _matching(remote: _Remote, patterns: Sequence[str]) -> dict[str, list[Any]]:
+    # A single file is one that the recipe names itself; its own name counts.
+    own = PurePosixPath(remote.root).name
+    return {
+        name: stamp
+        for name, stamp in remote.files.items()
+        if any(fnmatch(name or own, pattern) for pattern in patterns)
+    }
+
+
+def _copy(url: str, field: str, remote: _Remote, wanted: dict[str, list[Any]], aside: Path) -> None:
+    """Copy the wanted files below `aside`, whose parent is emptied first. Raises ConfigError."""
+    shutil.rmtree(aside.parent, ignore_errors=True)
+    size = sum(stamp[0] or 0 for stamp in wanted.values())
+    count = f"{len(wanted)} file{'s' * (len(wanted) > 1)}"
+    print(f"{field} {url}: copying {count}, {size / 1e6:.1f} MB", file=sys.stderr, flush=True)
+    targets = {name: aside / name if name else aside for name in wanted}
+    for target in targets.values():
+        target.parent.mkdir(parents=True, exist_ok=True)
+    sources = [f"{remote.root.rstrip('/')}/{name}" if name else remote.root for name in wanted]
+    try:
+        remote.system.get(sources, [str(target) for target in targets.values()])
+    except Exception as error:  # as above
+        raise ConfigError(f"{field} {url}: cannot be copied ({_said(error)}); run the same command again") from error
+    for name, target in targets.items():
+        expected, found = wanted[name][0], target.stat().st_size if target.is_file() else 0
+        if expected not in (None, found):
+            raise ConfigError(
+                f"{field} {url}: {name or 'it'} has {expected} bytes, {found} came; run the same command again"
+            )
+
+
+def _package(url: str) -> str:
+    """The package that speaks the URL's protocol."""
+    from fsspec.registry import known_implementations
+
+    protocol = url.rpartition("://")[0].rpartition("::")[2]
+    package = str(known_implementations.get(protocol, {}).get("class", protocol)).partition(".")[0]
+    return f'"fsspec[{protocol}]"' if package == "fsspec" else package
+
+
+def _said(error: Exception) -> str:
+    """The kind of an error and the first line of its message."""
+    return " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])[:300]
