@@ -30,6 +30,7 @@ class Reply:
     status: int = 200
     error: str = ""
     code: str | None = None  # OpenAI's machine-readable reason, such as insufficient_quota
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)  # further fields of the choice
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Counters:
     """What the server has seen. `bodies` are the requests in the order of their arrival, failed ones too."""
 
     requests: int = 0
+    lists: int = 0  # of the models
     faults: Counter[str] = field(default_factory=Counter)
     under_way: int = 0
     max_concurrency: int = 0
@@ -88,6 +90,8 @@ class TestServer:
 
     def __init__(self, answer: Answer = echo, faults: Faults | None = None, key: str | None = None) -> None:
         self.answer, self.faults, self.key = answer, faults or Faults(), key
+        self.owned_by: str | None = "test"  # what the list of models says
+        self.batches: BatchApi | None = None  # no batch mode
         self.counters = Counters()
         self.lock = threading.Lock()
         self._sent: Counter[str] = Counter()  # how often each body came
@@ -159,6 +163,120 @@ class TestServer:
         return None
 
 
+class BatchApi:
+    """`/files` and `/batches`. A batch is in progress while `hold` is on, and then ends at once, as `end` says.
+
+    Its rows are answered like requests by the server's `answer`, the first `rows` of them. `faults` has how often the
+    calls "files", "create", "list", "retrieve", "content" fail with 500; "lost" are creations that work and say 500.
+    """
+
+    def __init__(self, end: str = "completed", rows: int | None = None) -> None:
+        self.end, self.rows, self.hold, self.faults = end, rows, False, Counter[str]()
+        self.files: dict[str, bytes] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.errors: list[str] = []  # why a batch fails
+        self.calls = Counter[str]()
+
+    def submitted(self) -> list[list[str]]:
+        """The request ids of each batch in the order of their creation."""
+        lines = [self.files[batch["input_file_id"]].splitlines() for batch in self.batches.values()]
+        return [[json.loads(line)["custom_id"] for line in rows] for rows in lines]
+
+    def respond(self, call: str, content: bytes, server: TestServer) -> tuple[int, Any] | bytes | None:
+        """Status and value, or a file's bytes; None where there is no such thing."""
+        matched = next(((name, m) for name, pattern in _CALLS.items() if (m := re.fullmatch(pattern, call))), None)
+        if matched is None:
+            return None
+        name, found = matched
+        self.calls[name] += 1
+        if self.faults[name] > 0:
+            self.faults[name] -= 1
+            return 500, f"{name} broke"
+        return getattr(self, f"_{name}")(found, content, server)  # type: ignore[no-any-return]
+
+    def _files(self, found: re.Match[str], content: bytes, server: TestServer) -> tuple[int, Any]:
+        boundary = content.partition(b"\r\n")[0]
+        parts = [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in content.split(boundary)[1:-1]]
+        assert b"batch" in parts  # the purpose
+        return 200, {"id": self._keep(max(parts, key=len)), "object": "file", "purpose": "batch"}
+
+    def _keep(self, data: bytes) -> str:
+        name = f"file-{len(self.files)}"
+        self.files[name] = data
+        return name
+
+    def _create(self, found: re.Match[str], content: bytes, server: TestServer) -> tuple[int, Any]:
+        asked = json.loads(content)
+        assert asked["endpoint"] == "/v1/chat/completions" and asked["completion_window"] == "24h"
+        batch = {
+            "id": f"batch_{len(self.batches)}",
+            "object": "batch",
+            "status": "validating",
+            "created_at": 0,
+            **asked,
+        }
+        self.batches[batch["id"]] = batch
+        if self.faults["lost"] > 0:
+            self.faults["lost"] -= 1
+            return 500, "overloaded"
+        return 200, batch
+
+    def _list(self, found: re.Match[str], content: bytes, server: TestServer) -> tuple[int, Any]:
+        after = found[1] or found[2]
+        newest_first = list(reversed(self.batches.values()))
+        start = 1 + [batch["id"] for batch in newest_first].index(after) if after else 0
+        page = newest_first[start : start + 2]  # whatever the limit: so that a test needs few
+        more = start + 2 < len(newest_first)
+        return 200, {"object": "list", "data": page, "has_more": more, "last_id": page[-1]["id"] if page else None}
+
+    def _retrieve(self, found: re.Match[str], content: bytes, server: TestServer) -> tuple[int, Any]:
+        batch = self.batches[found[1]]
+        if batch["status"] in ("validating", "in_progress"):
+            if self.hold:
+                batch["status"] = "in_progress"
+            else:
+                self._finish(batch, server)
+        return 200, batch
+
+    def _content(self, found: re.Match[str], content: bytes, server: TestServer) -> bytes | None:
+        return self.files.get(found[1])
+
+    def _finish(self, batch: dict[str, Any], server: TestServer) -> None:
+        batch["status"] = self.end
+        if self.end == "failed":
+            batch["errors"] = {"object": "list", "data": [{"message": message} for message in self.errors]}
+            return
+        rows = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        lines: dict[str, list[Any]] = {"output_file_id": [], "error_file_id": []}
+        for number, row in enumerate(rows):
+            response, error = self._answer(row["body"], server), None
+            if self.rows is not None and number >= self.rows:
+                response, error = None, {"code": "batch_expired", "message": "it took too long"}
+            kind = "output_file_id" if response and response["status_code"] == 200 else "error_file_id"
+            lines[kind].append({"custom_id": row["custom_id"], "response": response, "error": error})
+        for kind, found in lines.items():
+            if found:
+                text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in reversed(found))
+                batch[kind] = self._keep(text.encode())
+        answered, failed = len(lines["output_file_id"]), len(lines["error_file_id"])
+        batch["request_counts"] = {"total": len(rows), "completed": answered, "failed": failed}
+
+    @staticmethod
+    def _answer(body: dict[str, Any], server: TestServer) -> dict[str, Any]:
+        said = server.answer(body)
+        reply = Reply(said) if isinstance(said, str) else said
+        if reply.status != 200:
+            return {"status_code": reply.status, "body": {"error": {"message": reply.error}}}
+        return {"status_code": 200, "body": completion(body, reply, None)}
+
+
+_CALLS = {
+    "files": r"POST /files",
+    "create": r"POST /batches",
+    "list": r"GET /batches\?(?:after=(\w+)&)?limit=\d+(?:&after=(\w+))?",
+    "retrieve": r"GET /batches/(\w+)",
+    "content": r"GET /files/([\w-]+)/content",
+}
 _FAULTS = (
     "rate_limited",
     "rate_limited_silently",
@@ -208,15 +326,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/v1/models":
-            self._send(200, {"object": "list", "data": [{"id": "test", "object": "model"}]})
+            with self.server.owner.lock:
+                self.server.owner.counters.lists += 1
+            if self.server.owner.owned_by is None:
+                self._refuse(500, "no such list")
+                return
+            self._send(200, {"object": "list", "data": [{"id": "test", "owned_by": self.server.owner.owned_by}]})
         else:
-            self._refuse(404, f"no such path: {self.path}")
+            self._other("GET", b"")
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path != "/v1/chat/completions":
-            self._refuse(404, f"no such path: {self.path}")
+            self._other("POST", content)
             return
+        body = json.loads(content)
         owner = self.server.owner
         if owner.gone(self.server):
             self.close_connection = True
@@ -230,6 +354,23 @@ class _Handler(BaseHTTPRequestHandler):
                 self._respond(body, fault, owner)
         finally:
             owner.end()
+
+    def _other(self, method: str, content: bytes) -> None:
+        """Files and batches."""
+        owner = self.server.owner
+        key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if owner.batches and owner.key and key != owner.key:
+            self._refuse(401, f"wrong key {key}")
+            return
+        found = owner.batches and owner.batches.respond(f"{method} {self.path.removeprefix('/v1')}", content, owner)
+        if not found:
+            self._refuse(404, f"no such path: {self.path}")
+        elif isinstance(found, bytes):
+            self._send_bytes(200, found)
+        elif found[0] != 200:
+            self._refuse(found[0], str(found[1]))
+        else:
+            self._send(200, found[1])
 
     def _respond(self, body: dict[str, Any], fault: str | None, owner: TestServer) -> None:
         if fault in ("rate_limited", "rate_limited_silently"):
@@ -278,6 +419,7 @@ def completion(body: dict[str, Any], reply: Reply, fault: str | None) -> dict[st
         "message": {"role": "assistant", "content": reply.text},
         "finish_reason": reply.finish_reason,
         "logprobs": None,
+        **reply.extra,
     }
     if body.get("logprobs") and reply.first_token and fault != "no_logprobs":
         tokens = [{"token": token, "logprob": logprob, "bytes": None} for token, logprob in reply.first_token]

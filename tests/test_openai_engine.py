@@ -191,6 +191,17 @@ def test_retry_after_is_respected(server: TestServer) -> None:
     assert max(gaps(server)) >= 0.8  # a date has whole seconds
 
 
+def test_retry_after_holds_back_the_other_requests(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.faults = Faults(retry_after="0.4")
+    begin = server.begin
+    monkeypatch.setattr(
+        server, "begin", lambda *asked: begin(*asked) or (server.counters.requests == 1 and "rate_limited")
+    )
+    assert len(list(engine_for(server, concurrency=2).generate(map(ask, range(20)), SAMPLING))) == 20
+    early = [when for when in server.counters.times if when < server.counters.times[0] + 0.4]
+    assert server.counters.requests == 21 and len(early) <= 6  # what was sent before the reply was read
+
+
 def test_retry_after_has_a_limit(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_engine, "RETRY_AFTER_MAX_S", 0.05)
     server.faults = Faults(rate_limited=0.3, retry_after="86400")
@@ -291,7 +302,7 @@ def test_a_request_says_how_to_decode_and_nothing_needless(server: TestServer, m
     changed |= {"logprobs": True, "top_logprobs": 5, "top_k": 3, "model": "test", "messages": turns}
     assert server.counters.bodies[1] == changed
     monkeypatch.setenv("OPENAI_API_KEY", "key")
-    body = OpenAIEngine("gpt", OpenAIConfig(type="openai"))._body(SAMPLING)
+    body = OpenAIEngine("gpt", OpenAIConfig(type="openai")).body(ask(0), SAMPLING)
     assert body["max_completion_tokens"] == 50 and "max_tokens" not in body
 
 
@@ -350,10 +361,86 @@ def test_usage_that_is_missing_counts_as_nothing(server: TestServer) -> None:
     assert (made.text, made.prompt_tokens, made.completion_tokens) == ("question 0", 0, 0)
 
 
-def test_prefill_is_an_error_of_its_row(server: TestServer) -> None:
-    made = list(engine_for(server).generate([replace(ask(0), prefill="<translated>")], SAMPLING))
-    assert [completion.error for completion in made] == ["prefill is not supported by the openai engine"]
+def begun(number: int, prefill: str = "<translated>\n") -> Request:
+    return replace(ask(number), prefill=prefill)
+
+
+TRANSLATE = replace(SAMPLING, stop=("</translated>",))
+CONTINUED = {"continue_final_message": True, "add_generation_prompt": False}
+
+
+@pytest.mark.parametrize("owner", ["vllm", "sglang"])
+def test_a_server_that_can_continue_a_turn_is_asked_to(server: TestServer, owner: str) -> None:
+    server.owned_by = owner
+    server.answer = lambda body: "Bonjour !\n"
+    engine = engine_for(server)
+    made = by_id(engine.generate(map(begun, range(8)), TRANSLATE))
+    assert {completion.text for completion in made.values()} == {"Bonjour !\n"} and len(made) == 8
+    body = server.counters.bodies[0]
+    assert body["messages"][-1] == {"role": "assistant", "content": "<translated>\n"}
+    assert len(body["messages"]) == 3 and CONTINUED.items() <= body.items()
+    list(engine.generate([ask(9)], SAMPLING))
+    assert not CONTINUED.keys() & server.counters.bodies[-1].keys()
+    assert server.counters.lists == 1
+
+
+@pytest.mark.parametrize("owner", ["llamacpp", "openai", "HuggingFaceTB"])
+def test_another_server_is_asked_in_words(server: TestServer, owner: str) -> None:
+    server.owned_by = owner
+    server.answer = lambda body: "<translated>\nBonjour !</translated> Voila."
+    made = next(engine_for(server).generate([begun(0)], TRANSLATE))
+    assert (made.text, made.finish_reason, made.stopped_by) == ("Bonjour !", "stop", "</translated>")
+    system, user = server.counters.bodies[0]["messages"]
+    assert system["content"] == "Be brief."
+    assert user["content"] == "question 0\n\nBegin your answer with exactly this text: <translated>"
+    assert not CONTINUED.keys() & server.counters.bodies[0].keys()
+
+
+def test_a_recipe_that_says_how_to_begin_needs_no_list(server: TestServer) -> None:
+    server.owned_by = "test"
+    list(engine_for(server, prefill="continue").generate([begun(0)], SAMPLING))
+    assert CONTINUED.items() <= server.counters.bodies[0].items()
+    server.owned_by = "vllm"
+    list(engine_for(server, prefill="instruction").generate([begun(0)], SAMPLING))
+    assert not CONTINUED.keys() & server.counters.bodies[1].keys()
+    list(engine_for(server).generate([ask(0)], SAMPLING))
+    assert server.counters.lists == 0
+
+
+def test_a_list_of_models_that_fails_is_no_guess(server: TestServer) -> None:
+    server.owned_by = None
+    with pytest.raises(EngineError, match=r"does not list its models \(500 no such list\).* Set engine\.prefill to"):
+        list(engine_for(server).generate([begun(0)], SAMPLING))
     assert server.counters.requests == 0
+
+
+def test_a_prefill_that_is_repeated_is_cut_away(server: TestServer) -> None:
+    for said, expected in {
+        "<translated>\nHola": "Hola",
+        " <translated>Hola": "Hola",
+        "Hola": "Hola",
+        "\n Hola <translated>": "\n Hola <translated>",
+        "": "",
+    }.items():
+        server.answer = lambda body, said=said: said  # type: ignore[misc]
+        for mode in ("continue", "instruction"):
+            assert next(engine_for(server, prefill=mode).generate([begun(0)], SAMPLING)).text == expected
+
+
+def test_the_stop_string_that_ended_an_answer_is_told(server: TestServer) -> None:
+    stops = replace(SAMPLING, stop=("</b>", "</a>"))
+    for said, expected in {
+        Reply("one", extra={"stop_reason": "</a>"}): ("one", "stop", "</a>"),  # vLLM
+        Reply("one", extra={"matched_stop": "</b>"}): ("one", "stop", "</b>"),  # SGLang
+        Reply("one", extra={"stop_reason": 128009}): ("one", "stop", None),  # the number of a token
+        Reply("one", extra={"stop_reason": None}): ("one", "stop", None),
+        Reply("one</a>", extra={"stop_reason": "</a>"}): ("one", "stop", "</a>"),
+        Reply("one</a>two</b>", "length"): ("one", "stop", "</a>"),
+        Reply("one", "length"): ("one", "length", None),
+    }.items():
+        server.answer = lambda body, said=said: said  # type: ignore[misc]
+        made = next(engine_for(server).generate([ask(0)], stops))
+        assert (made.text, made.finish_reason, made.stopped_by) == expected
 
 
 def idle(server: TestServer) -> bool:

@@ -6,6 +6,7 @@ A recipe is a YAML file with these fields; `--set a.b=c` overrides one of them. 
 from __future__ import annotations
 
 import difflib
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard
@@ -30,7 +31,7 @@ from lidr.languages import get_language
 
 def may_be_hub_id(path: str) -> bool:
     """Whether a recipe's path that is not on disk has the form of a hub id, `org/name`."""
-    return path.count("/") == 1 and not path.startswith((".", "/", "~"))
+    return path.count("/") == 1 and not path.startswith((".", "/", "~")) and not path.endswith(".gguf")
 
 
 class _Section(BaseModel):
@@ -55,7 +56,8 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 
 class ModelConfig(_Section):
     path: str
-    """M_0: a local Hugging Face folder, a hub id, or `lab` for the small model that comes with the package."""
+    """M_0: a Hugging Face folder, on disk or behind a URL such as `s3://bucket/folder`; a hub id; a `.gguf` file; or
+    `lab` for the small model that comes with the package."""
     revision: str | None = None
     """Commit or tag of a hub model."""
     trust_remote_code: bool = False
@@ -76,7 +78,8 @@ class PromptFields(_Section):
 class PromptsConfig(_Section):
     path: str
     """A folder of `<language>.jsonl|json|csv|parquet` files, one such table with a language column, a Hugging Face
-    data set (hub id or local folder), or `lab`."""
+    data set (hub id or folder), or `lab`. Files and folders may be on disk or behind a URL (`s3://`, `gs://`, `hf://`
+    ... through fsspec), which must hold no password."""
     fields: PromptFields = PromptFields()
     """The names of the columns."""
     split: str = "train"
@@ -119,15 +122,16 @@ class OpenAIConfig(_Section):
     base_url: str = "https://api.openai.com/v1"
     """Where it is, usually ending in /v1; not used with `launch`."""
     launch: str | None = None
-    """A command that serves a model on this machine, such as `vllm serve {model} --port {port}`. It is started for the
-    model that is to answer and stopped after it, so a model in training can be served, too."""
+    """A command that serves a model on this machine, such as `vllm serve {model} --port {port}`; no shell reads it. It
+    is started for the model that is to answer and stopped after it, so a model in training can be served, too."""
     launch_timeout_s: PositiveFloat = 900.0
     """Seconds that the launched server may take until it answers."""
     prefill: Literal["auto", "continue", "instruction"] = "auto"
     """How an answer is begun for the model: `continue` lets the server continue a turn of the assistant (vLLM, SGLang),
     `instruction` asks in words for that beginning. `auto` asks the server what it is."""
     batch: bool = False
-    """Send the requests through the API's batch mode: cheaper, and answered within a day."""
+    """Send the requests through OpenAI's batch mode: cheaper, and answered within a day. A run that is interrupted
+    meanwhile picks its batches up again."""
     api_key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable with the key; servers of your own need none. The key itself is never stored."""
     concurrency: PositiveInt = 16
@@ -160,6 +164,11 @@ class OpenAIConfig(_Section):
     def _consistent(self) -> OpenAIConfig:
         if self.launch is not None and ("{model}" not in self.launch or "{port}" not in self.launch):
             raise ValueError("launch needs {model} and {port} in it, such as: vllm serve {model} --port {port}")
+        if self.launch is not None:
+            try:
+                shlex.split(self.launch)
+            except ValueError as error:
+                raise ValueError(f"launch is no command line: {error}") from None
         if self.launch is not None and self.batch:
             raise ValueError("batch is for APIs; a server that is launched here has no batch mode")
         return self
@@ -181,12 +190,23 @@ class RayConfig(_Section):
     workers: PositiveInt | None = None
     """How many; null takes as many as the cluster has room for."""
     gpus_per_worker: NonNegativeFloat | None = None
-    """GPUs of each worker; null is 1 where the cluster has GPUs (for vLLM: what its parallel sizes need), else 0."""
+    """GPUs of each worker, or a share of one; null is 1 where the cluster has GPUs (for vLLM: what its parallel sizes
+    need), else 0."""
     cpus_per_worker: PositiveInt = 1
     """CPU cores of each worker."""
     address: str | None = None
-    """Of a running cluster: `auto`, or `ray://HOST:PORT`; null starts Ray on this machine. Model folders must be
-    readable on every node under the same path."""
+    """Of a running cluster: `auto` on one of its nodes, or `HOST:PORT`; null starts Ray on this machine. Every node
+    needs lidr, and model folders under the same path."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RayConfig:
+        if self.address and self.address.startswith("ray://"):
+            raise ValueError("ray:// cannot stream answers; run lidr on a node of the cluster, with address: auto")
+        if self.gpus_per_worker and self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+            raise ValueError("gpus_per_worker is a share of one GPU, or a whole number of them")
+        if isinstance(self.worker, TransformersConfig) and ":" in self.worker.device:
+            raise ValueError("Ray gives each worker GPUs of its own; leave worker.device at auto")
+        return self
 
 
 EngineConfig = Annotated[
@@ -338,7 +358,8 @@ class LabBenchmarkConfig(_Section):
 
 class MgsmConfig(_Section):
     path: str = "juletxara/mgsm"
-    """A folder of `<language>.jsonl` files (`query`, `response`), or a Hugging Face data set (hub id or folder)."""
+    """A folder of `<language>.jsonl` files (`query`, `response`), on disk or behind a URL, or a Hugging Face data set
+    (hub id or folder)."""
     languages: LanguageCodes = ["en", "es", "fr", "de", "ru", "zh", "ja", "th", "sw", "bn", "te"]
     """Languages to be asked."""
     limit: PositiveInt | None = None
@@ -352,9 +373,9 @@ class MgsmConfig(_Section):
 
 class InstructionsConfig(_Section):
     path: str | None = None
-    """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, or a Hugging Face data set with
-    one configuration per language. null takes the instructions of the answers that are compared with, or of the
-    answers under test where the model is a folder of answers."""
+    """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, on disk or behind a URL, or a
+    Hugging Face data set with one configuration per language. null takes the instructions of the answers that are
+    compared with, or of the answers under test where the model is a folder of answers."""
     languages: LanguageCodes | None = None
     """Languages to be asked; null takes the recipe's."""
     limit: PositiveInt | None = None
@@ -373,8 +394,8 @@ class XAlpacaEvalConfig(InstructionsConfig):
 
 class MtBenchConfig(_Section):
     path: str
-    """A folder of `<language>.jsonl` files in FastChat's question format (`question_id`, `category`, `turns`), or a
-    Hugging Face data set with one configuration per language."""
+    """A folder of `<language>.jsonl` files in FastChat's question format (`question_id`, `category`, `turns`), on disk
+    or behind a URL, or a Hugging Face data set with one configuration per language."""
     languages: LanguageCodes | None = None
     """Languages to be asked; null takes the recipe's."""
     limit: PositiveInt | None = None
@@ -673,7 +694,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 def _explain(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
     # The engine's type stands in the location as a step of its own.
-    location = [part for i, part in enumerate(location) if not (part in ENGINE_TYPES and location[i - 1] in ("engine", "worker"))]
+    unions = ("engine", "worker")
+    location = [part for i, part in enumerate(location) if not (part in ENGINE_TYPES and location[i - 1] in unions)]
     where = ".".join(location) or "recipe"
     if problem["type"] == "extra_forbidden":
         known = set(_fields_at(location[:-1])) - {location[-1]}  # a field of another engine is no suggestion

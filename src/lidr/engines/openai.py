@@ -7,72 +7,99 @@ good is an error of its row, or of the run where it would hold for every row.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import re
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from lidr.config import OpenAIConfig
 from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.outcomes import SAME_FAILURES, NoAnswer, Outcomes, Refused
+from lidr.engines.protocol import (
+    ROW_STATUS,
+    DamagedReply,
+    PrefillMode,
+    decoding,
+    may_pass,
+    parse,
+    read_reply,
+    said,
+    turns,
+)
+from lidr.engines.serving import Server
 from lidr.errors import EngineError
-from lidr.records import writable
 
 try:
-    from openai import APIConnectionError, APIStatusError, AsyncOpenAI, Timeout
+    from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 except ImportError as error:
     raise EngineError(f'engine.type openai needs one more package: pip install "lidr[openai]" ({error})') from None
+
+from lidr.engines.batches import generate_in_batches  # imports openai
+
+T = TypeVar("T")
 
 BACKOFF_S = 0.5  # before the second attempt; doubled before each further one
 BACKOFF_MAX_S = 30.0
 RETRY_AFTER_MAX_S = 120.0  # limits per minute ask for up to 60; one per day would ask for hours
 CONNECT_TIMEOUT_S = 10.0
-# This many failures in a row, or as many as requests are under way, are the server's fault and no longer the rows'.
-SAME_FAILURES = 5
 
-_ROW_STATUS = (400, 413, 422)  # a statement about one request
-_RETRY_STATUS = (408, 409, 429)  # and 500 and above
 # Fields that a server may not know. Without the length limit: a prompt that is too long is refused with its name.
 _OPTIONAL_FIELDS = ("temperature", "top_p", "seed", "stop", "repetition_penalty")
 
 
 class OpenAIEngine:
-    """Chat completions over HTTP, `concurrency` at a time.
+    """Chat completions over HTTP, `concurrency` at a time, or the API's batch mode.
 
     The event loop runs only while `generate` waits for answers, in the caller's thread. A field of `extra_body` that
-    is null is left out of the request: the way to a server that refuses one of the fields sent here.
+    is null is left out of the request: the way to a server that refuses one of the fields sent here. With `launch`,
+    `model` is a folder, and the server runs from here to `close`.
     """
 
     def __init__(self, model: str, config: OpenAIConfig) -> None:
-        self.model, self.config = model, config
-        self.key = _read_key(config)
-        self.is_openai = _host(config) == "api.openai.com"
+        self.model, self.config, self.base_url = model, config, config.base_url
+        self.is_openai = config.launch is None and urlsplit(config.base_url).hostname == "api.openai.com"
+        self.key = _read_key(config, needed=self.is_openai)
+        self.server: Server | None = None
+        if config.launch is not None:
+            self.server = Server(config.launch, model, config.launch_timeout_s, self.key)
+            self.model, self.base_url = self.server.model, self.server.base_url
+        self.prefill: PrefillMode | None = None if config.prefill == "auto" else config.prefill
         self.told = False  # whether the first failure was said
         self.logprobs = True  # until the server refuses them
         self.answered = False  # whether the server has ever answered: it is there, and takes the fields that are sent
+        self.hold_until = 0.0  # by the monotonic clock: until then the server asked for quiet
 
     def generate(
         self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
     ) -> Iterator[Completion]:
-        """See `Engine.generate`. Takes a request from `requests` only when it is to be sent.
+        """See `Engine.generate`. Takes a request from `requests` only when it is to be sent, in batch mode all of them.
 
         Raises EngineError for what holds for every request (a wrong key or model, a server that is away), and at the
         end where requests were left without an answer; a later call asks for just these.
         """
+        if self.config.batch:
+            return generate_in_batches(self, requests, sampling, done)
+        return self._generate(requests, sampling, done)
+
+    def _generate(
+        self, requests: Iterable[Request], sampling: Sampling, done: Collection[str]
+    ) -> Generator[Completion, None, None]:
         owed = (request for request in requests if request.request_id not in done)
         tasks: set[asyncio.Task[Completion]] = set()
-        outcomes = _Outcomes(self, max(self.config.concurrency, SAME_FAILURES))
+        outcomes = Outcomes(self, max(self.config.concurrency, SAME_FAILURES))
         with asyncio.Runner() as runner:
             client = self._client()
             try:
                 while True:
                     while len(tasks) < self.config.concurrency and (request := next(owed, None)):
+                        if request.prefill and self.prefill is None:
+                            runner.run(self._find_prefill(client))
                         tasks.add(runner.get_loop().create_task(self._answer(client, request, sampling)))
                     if not tasks:
                         break
@@ -88,82 +115,129 @@ class OpenAIEngine:
                 runner.run(_close(client, tasks))
 
     def close(self) -> None:
-        """Nothing to free: every `generate` closes its own connections."""
+        """Stop the launched server, if there is one; every `generate` closes its own connections."""
+        if self.server:
+            self.server.close()
 
     def _client(self) -> AsyncOpenAI:
-        timeout = Timeout(None, connect=CONNECT_TIMEOUT_S)  # a whole request's time is limited in `_answer`
-        return AsyncOpenAI(api_key=self.key, base_url=self.config.base_url, max_retries=0, timeout=timeout)
+        timeout = Timeout(None, connect=CONNECT_TIMEOUT_S)  # a whole request's time is limited in `_attempts`
+        # No proxy between us and a server on this machine.
+        http_client = DefaultAsyncHttpxClient(trust_env=False) if self.server else None
+        return AsyncOpenAI(
+            api_key=self.key, base_url=self.base_url, max_retries=0, timeout=timeout, http_client=http_client
+        )
 
     async def _answer(self, client: AsyncOpenAI, request: Request, sampling: Sampling) -> Completion:
-        """Ask until there is an answer. Raises _NoAnswer after the last attempt, EngineError at once."""
-        if request.prefill:
-            return _error(request, "prefill is not supported by the openai engine")
-        messages: list[Any] = [{"role": role, "content": writable(content)} for role, content in request.messages]
+        """Ask until there is an answer. Raises NoAnswer after the last attempt, Refused and EngineError at once."""
+
+        async def ask(sampling: Sampling) -> Completion:
+            body = self.body(request, sampling)
+            messages = body.pop("messages")
+            try:
+                raw = await client.chat.completions.with_raw_response.create(
+                    model=self.model, messages=messages, extra_body=body
+                )
+            except APIStatusError as error:
+                if "logprobs" in body and sampling.top_logprobs and "logprob" in self.said(error).lower():
+                    self.logprobs = False
+                    return await ask(replace(sampling, top_logprobs=0))
+                raise
+            return read_reply(request.request_id, raw.http_response.content, request.prefill, sampling.stop)
+
+        try:
+            completion = await self._attempts(lambda: ask(sampling))
+        except APIStatusError as error:
+            reason = self.said(error)
+            if error.status_code in ROW_STATUS:
+                self.check_fields(self.body(request, sampling), reason)
+                raise Refused(request, reason) from None
+            self.give_up(reason)
+        self.answered = True
+        return completion
+
+    async def _attempts(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` returns, after as many attempts as it takes.
+
+        Raises NoAnswer after the last one, APIStatusError for a status that will stay, EngineError without a server.
+        """
         reason, retry_after = "", None
         for attempt in range(self.config.max_retries + 1):
             if attempt == 1 and not self.told:
                 self.told = True
                 print(
-                    f"{self.config.base_url}: {reason}; trying again, up to {self.config.max_retries} times",
-                    file=sys.stderr,
+                    f"{self.base_url}: {reason}; trying again, up to {self.config.max_retries} times", file=sys.stderr
                 )
             if attempt:
                 await asyncio.sleep(_pause(attempt, retry_after))
-            body = self._body(sampling)
+            await self._quiet()
             try:
                 async with asyncio.timeout(self.config.timeout_s):
-                    raw = await client.chat.completions.with_raw_response.create(
-                        model=self.model, messages=messages, extra_body=body
-                    )
-                completion = _read_reply(request, raw.http_response.content)
-                self.answered = True
-                return completion
-            except _DamagedReply as error:
+                    return await ask()
+            except DamagedReply as error:
                 reason, retry_after = self._hide_key(str(error)), None
             except (APIConnectionError, TimeoutError) as error:
                 reason, retry_after = self._lost(error), None
             except APIStatusError as error:
-                reason, retry_after = self._hide_key(_said(error)), _retry_after(error)
-                if "logprobs" in body and sampling.top_logprobs and "logprob" in reason.lower():
-                    self.logprobs = False
-                    return await self._answer(client, request, replace(sampling, top_logprobs=0))
-                if error.status_code in _ROW_STATUS:
-                    self._check_fields(body, reason)
-                    raise _Refused(request, reason) from None
-                if error.code == "insufficient_quota" or not _may_pass(error.status_code):
-                    self.give_up(reason)
-        raise _NoAnswer(reason)
+                reason, retry_after = self.said(error), _retry_after(error)
+                if error.code == "insufficient_quota" or not may_pass(error.status_code):
+                    raise
+                if retry_after is not None:
+                    self.hold_until = max(self.hold_until, time.monotonic() + min(retry_after, RETRY_AFTER_MAX_S))
+        raise NoAnswer(reason)
 
-    def _body(self, sampling: Sampling) -> dict[str, Any]:
-        """The fields of a request but for the model and the messages."""
-        body: dict[str, Any] = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-            "max_completion_tokens" if self.is_openai else "max_tokens": sampling.max_new_tokens,
-        }
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
-        if sampling.repetition_penalty != 1:
-            body["repetition_penalty"] = sampling.repetition_penalty
-        if sampling.top_logprobs and self.logprobs:
-            body |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
-        return {name: value for name, value in (body | self.config.extra_body).items() if value is not None}
+    async def _quiet(self) -> None:
+        """Wait as long as the server asked any request to: what is sent until then is refused, too."""
+        while (left := self.hold_until - time.monotonic()) > 0:
+            await asyncio.sleep(left + random.uniform(0, BACKOFF_S))
+
+    async def _find_prefill(self, client: AsyncOpenAI) -> None:
+        """Ask the server whether it can continue a turn. Others ignore the request, or refuse it."""
+
+        async def ask() -> Any:
+            return parse((await client.models.with_raw_response.list()).http_response.content)
+
+        try:
+            owners = {model["owned_by"] for model in (await self._attempts(ask))["data"]}
+        except NoAnswer as failure:
+            raise EngineError(
+                f"{self.base_url} does not list its models ({failure}), so it is not known whether it can continue a "
+                "turn that has been begun. Set engine.prefill to continue (vLLM, SGLang) or to instruction"
+            ) from None
+        except (APIStatusError, LookupError, TypeError):
+            owners = set()  # a server without such a list is neither of the two
+        self.prefill = "continue" if owners & {"vllm", "sglang"} else "instruction"
+
+    def find_prefill(self) -> None:
+        """`_find_prefill` for the batch mode, which has no event loop."""
+
+        async def find() -> None:
+            async with self._client() as client:
+                await self._find_prefill(client)
+
+        asyncio.run(find())
+
+    def body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
+        """All fields of a request but for the model's name."""
+        length_field = "max_completion_tokens" if self.is_openai else "max_tokens"
+        fields = turns(request, self.prefill) | decoding(sampling, length_field, self.logprobs)
+        return {name: value for name, value in (fields | self.config.extra_body).items() if value is not None}
 
     def _lost(self, error: Exception) -> str:
         """Why a request came to nothing. Raises EngineError where no connection was ever made."""
+        if self.server:
+            self.server.check()
         if isinstance(error, TimeoutError):
             return f"no reply within {self.config.timeout_s:g} s"
         cause = type(error.__cause__).__name__  # by name: the HTTP library below the openai package has changed before
         said = str(error.__cause__ or "") or cause
-        if not self.answered and cause in ("ConnectError", "ConnectTimeout"):
+        if not self.answered and not self.server and cause in ("ConnectError", "ConnectTimeout"):
             raise EngineError(
-                f"no connection to {self.config.base_url} ({said}). Start the server or correct engine.base_url, and "
+                f"no connection to {self.base_url} ({said}). Start the server or correct engine.base_url, and "
                 "run the same command again"
             ) from None
         return f"connection lost ({said})"
 
-    def _check_fields(self, body: dict[str, Any], reason: str) -> None:
+    def check_fields(self, body: dict[str, Any], reason: str) -> None:
         """Raises EngineError where a refusal names a field that comes with every request."""
         if self.answered:  # a request with these fields was accepted, so it is not they
             return
@@ -174,90 +248,21 @@ class OpenAIEngine:
 
     def give_up(self, reason: str) -> NoReturn:
         """Raises EngineError for what holds for every request."""
+        if self.server:
+            raise self.server.failure(f"refuses model {self.model} ({reason})") from None
         raise EngineError(
-            f"{self.config.base_url} refuses model {self.model}: {reason}\nCheck engine.base_url (it usually ends in "
+            f"{self.base_url} refuses model {self.model}: {reason}\nCheck engine.base_url (it usually ends in "
             f"/v1), the model's name and the key in the environment variable {self.config.api_key_env}, and run the "
             "same command again; what was answered is kept"
         ) from None
 
+    def said(self, error: APIStatusError) -> str:
+        """What the server says about a failed request."""
+        return self._hide_key(said(error.status_code, error.body, error.message))
+
     def _hide_key(self, text: str) -> str:
         """A server may repeat the key in its message."""
         return text.replace(self.key, "***")
-
-
-class _NoAnswer(Exception):
-    """A request without an answer after all attempts; says why the last one failed."""
-
-
-class _DamagedReply(Exception):
-    """A reply that holds no answer; says what is wrong with it."""
-
-
-class _Refused(Exception):
-    """A request that the server will not take."""
-
-    def __init__(self, request: Request, reason: str) -> None:
-        super().__init__(reason)
-        self.completion = _error(request, reason)
-
-
-class _Outcomes:
-    """Tells failures of single requests from one of the server, by the company in which they come.
-
-    Until the server has answered anything, refusals in the same words are held back: where there are `limit` of them,
-    they are about the configuration (a chat template that takes no system turn, for example).
-    """
-
-    def __init__(self, engine: OpenAIEngine, limit: int) -> None:
-        self.engine, self.limit = engine, limit
-        self.refused: list[Completion] = []
-        self.lost = self.lost_in_a_row = 0
-        self.last = ""
-
-    def take(self, task: asyncio.Task[Completion]) -> Iterator[Completion]:
-        """What can be yielded now that this task has finished. Raises EngineError as `OpenAIEngine.generate` does."""
-        try:
-            completion = task.result()
-        except _NoAnswer as failure:
-            self.lost, self.lost_in_a_row, self.last = self.lost + 1, self.lost_in_a_row + 1, str(failure)
-            if self.lost_in_a_row >= self.limit:
-                raise EngineError(
-                    f"{self.engine.config.base_url} does not answer any more: {self._failures()}"
-                ) from None
-        except _Refused as refusal:
-            self.lost_in_a_row = 0
-            self.refused.append(refusal.completion)
-            if not self._told_apart() and len(self.refused) >= self.limit:
-                self.engine.give_up(
-                    f"{refusal} (the same for all of the first {self.limit} requests; a "
-                    "model without system turns needs system_prompt: null)"
-                )
-        else:
-            self.lost_in_a_row = 0
-            yield completion
-        if self._told_apart():
-            yield from self._release()
-
-    def end(self) -> Iterator[Completion]:
-        """What was held back; then EngineError where requests got no answer."""
-        yield from self._release()
-        if self.lost:
-            raise EngineError(f"{self.engine.config.base_url}: {self._failures()}")
-
-    def _told_apart(self) -> bool:
-        """Whether the refusals are known to be about their rows."""
-        return self.engine.answered or len({completion.error for completion in self.refused}) > 1
-
-    def _release(self) -> Iterator[Completion]:
-        held, self.refused = self.refused, []
-        yield from held
-
-    def _failures(self) -> str:
-        attempts = self.engine.config.max_retries + 1
-        return (
-            f"{self.lost} request{'s' * (self.lost > 1)} got no answer after {attempts} attempt{'s' * (attempts > 1)} "
-            f"(last: {self.last}). Everything else is kept; run the same command again"
-        )
 
 
 async def _close(client: AsyncOpenAI, tasks: Collection[asyncio.Task[Completion]]) -> None:
@@ -265,14 +270,10 @@ async def _close(client: AsyncOpenAI, tasks: Collection[asyncio.Task[Completion]
     await client.close()
 
 
-def _host(config: OpenAIConfig) -> str | None:
-    return urlsplit(config.base_url).hostname
-
-
-def _read_key(config: OpenAIConfig) -> str:
+def _read_key(config: OpenAIConfig, needed: bool) -> str:
     """The key from the environment, or a placeholder for servers that need none."""
     key = os.environ.get(config.api_key_env, "").strip()
-    if not key and _host(config) == "api.openai.com":
+    if not key and needed:
         raise EngineError(
             f"{config.base_url} needs a key: set the environment variable {config.api_key_env}, or name another one "
             "in engine.api_key_env"
@@ -280,10 +281,6 @@ def _read_key(config: OpenAIConfig) -> str:
     if not re.fullmatch(r"[!-~]*", key):
         raise EngineError(f"the environment variable {config.api_key_env} holds characters that no key can have")
     return key or "no-key"
-
-
-def _may_pass(status: int) -> bool:
-    return status in _RETRY_STATUS or status >= 500
 
 
 def _pause(attempt: int, retry_after: float | None) -> float:
@@ -303,55 +300,3 @@ def _retry_after(error: APIStatusError) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _said(error: APIStatusError) -> str:
-    """The status and the server's own message, on one line."""
-    body = error.body
-    said = (body.get("message") or body.get("detail") or body) if isinstance(body, dict) else body
-    return f"{error.status_code} {_one_line(said or error.message)}"
-
-
-def _one_line(text: Any) -> str:
-    return writable(" ".join(str(text).split()))[:300]
-
-
-def _error(request: Request, reason: str) -> Completion:
-    return Completion(request.request_id, "", "error", error=reason)
-
-
-def _read_reply(request: Request, content: bytes) -> Completion:
-    """The completion in a reply's JSON. Raises _DamagedReply where there is none."""
-    try:
-        reply = json.loads(content)
-    except ValueError:
-        raise _DamagedReply(f"the reply is not JSON: {_one_line(content[:80].decode(errors='replace'))!r}") from None
-    try:
-        choice = reply["choices"][0]
-        text = choice["message"].get("content")
-        reason = choice.get("finish_reason")
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise _DamagedReply(f"the reply has no choices with a message: {_one_line(reply)}") from None
-    if not isinstance(text, str | None) or reason in ("error", "abort"):
-        raise _DamagedReply(f"the reply has no complete text (finish_reason {reason!r}): {_one_line(choice)}")
-    usage = reply["usage"] if isinstance(reply.get("usage"), dict) else {}
-    filtered = reason == "content_filter"
-    return Completion(
-        request.request_id,
-        "" if filtered else writable(text or ""),
-        "error" if filtered else "length" if reason == "length" else "stop",
-        prompt_tokens=usage.get("prompt_tokens") or 0,
-        completion_tokens=usage.get("completion_tokens") or 0,
-        error="withheld by the server's content filter" if filtered else None,
-        first_token=_first_token(choice),
-    )
-
-
-def _first_token(choice: dict[str, Any]) -> tuple[tuple[str, float], ...]:
-    """(token, log-probability) of the likeliest first tokens; empty where the server did not send them."""
-    try:
-        first = choice["logprobs"]["content"][0]
-        likeliest = first.get("top_logprobs") or [first]
-        return tuple((writable(token["token"]), float(token["logprob"])) for token in likeliest)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return ()

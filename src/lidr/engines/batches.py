@@ -1,0 +1,307 @@
+"""The batch mode of OpenAI's API: files of requests, answered within a day at a lower price.
+
+The requests of a stage are cut into chunks, always in the same way. Every batch bears its chunk's hash in its metadata,
+so that a later run finds what was sent before, and nothing is paid twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Final, NoReturn
+
+from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
+from openai.types import Batch
+
+from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.outcomes import SAME_FAILURES, all_refused, same_words
+from lidr.engines.protocol import ROW_STATUS, DamagedReply, error_completion, may_pass, one_line, read_reply, said
+from lidr.errors import EngineError
+
+if TYPE_CHECKING:
+    from lidr.engines.openai import OpenAIEngine
+
+POLL_S = 30.0
+MAX_ROWS = 50_000  # OpenAI's limits are this and 200 MB
+MAX_BYTES = 180_000_000
+# Polls in a row without a reply, each with its own attempts, after which the run ends; the batches do not.
+SILENT_POLLS = 20
+_ENDPOINT: Final = "/v1/chat/completions"
+_ENDED = ("completed", "failed", "expired", "cancelled")
+_NO_BATCHES = (404, 405, 501)
+_AGAIN = "run the same command again"
+
+
+@dataclass
+class _Chunk:
+    """Rows of one batch. `prefills` has the rows without an answer so far: request id -> prefill."""
+
+    file: IO[bytes]  # JSON lines of all rows
+    hash: str
+    prefills: dict[str, str]
+
+
+def generate_in_batches(
+    engine: OpenAIEngine, requests: Iterable[Request], sampling: Sampling, done: Collection[str]
+) -> Iterator[Completion]:
+    """As `Engine.generate`. All chunks are submitted first; rows come as their batches end.
+
+    Raises EngineError for a server without batch mode, and at the end where rows got no answer. An interrupt leaves the
+    batches running.
+    """
+    with OpenAI(
+        api_key=engine.key,
+        base_url=engine.base_url,
+        max_retries=engine.config.max_retries,
+        timeout=engine.config.timeout_s,
+    ) as client:
+        batches = _Batches(engine, client, sampling)
+        try:
+            for chunk in _chunks(engine, requests, sampling, done):
+                with chunk.file:
+                    yield from batches.begin(chunk)
+            yield from batches.wait()
+        except KeyboardInterrupt:
+            if batches.waiting:
+                running = ", ".join(sent.batch.id for sent in batches.waiting)
+                print(f"\n{running}: goes on without us; {_AGAIN} to pick it up", file=sys.stderr, flush=True)
+            raise
+        batches.end()
+
+
+def _chunks(
+    engine: OpenAIEngine, requests: Iterable[Request], sampling: Sampling, done: Collection[str]
+) -> Iterator[_Chunk]:
+    """The full list in chunks, without those of which every row is done."""
+    chunk = _new_chunk()
+    digest, rows, size = hashlib.sha256(), 0, 0
+    seen: set[str] = set()  # a batch with the same id twice is refused
+
+    def finished() -> Iterator[_Chunk]:
+        chunk.hash = digest.hexdigest()
+        if chunk.prefills:
+            yield chunk
+        chunk.file.close()
+
+    for request in requests:
+        if request.request_id in seen:
+            continue
+        seen.add(request.request_id)
+        line = _line(engine, request, sampling)
+        if rows == MAX_ROWS or size + len(line) > MAX_BYTES:
+            yield from finished()
+            chunk = _new_chunk()
+            digest, rows, size = hashlib.sha256(), 0, 0
+        chunk.file.write(line)
+        digest.update(line)
+        rows, size = rows + 1, size + len(line)
+        if request.request_id not in done:
+            chunk.prefills[request.request_id] = request.prefill
+    yield from finished()
+
+
+def _new_chunk() -> _Chunk:
+    return _Chunk(tempfile.TemporaryFile(), "", {})
+
+
+def _line(engine: OpenAIEngine, request: Request, sampling: Sampling) -> bytes:
+    if request.prefill and engine.prefill is None:
+        engine.find_prefill()
+    body = {"model": engine.model} | engine.body(request, sampling)
+    row = {"custom_id": request.request_id, "method": "POST", "url": _ENDPOINT, "body": body}
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+
+
+@dataclass(eq=False)
+class _Sent:
+    """A batch that has not ended, as it was when last seen."""
+
+    batch: Batch
+    chunk: _Chunk
+
+
+class _Batches:
+    """The batches of one call of `generate`."""
+
+    def __init__(self, engine: OpenAIEngine, client: OpenAI, sampling: Sampling) -> None:
+        self.engine, self.client, self.sampling = engine, client, sampling
+        self.waiting: list[_Sent] = []
+        self.lost = 0  # rows that got no answer
+        self.last = ""  # why not
+        self.silent = 0  # polls in a row without a reply
+
+    @cached_property
+    def earlier(self) -> list[Batch]:
+        """The batches that lidr has ever sent here, whichever run it was."""
+        try:
+            return self._ours()
+        except (APIStatusError, APIConnectionError) as error:
+            if isinstance(error, APIStatusError) and error.status_code in _NO_BATCHES:
+                raise EngineError(
+                    f"{self.engine.base_url} has no batch mode ({self.engine.said(error)}); set engine.batch to false"
+                ) from None
+            self._fail(error)
+
+    def begin(self, chunk: _Chunk) -> Iterator[Completion]:
+        """Yield what earlier batches of this chunk have answered; find one under way, or submit what is left."""
+        earlier = [batch for batch in self.earlier if (batch.metadata or {})["lidr"] == chunk.hash]
+        for batch in earlier:
+            if batch.status in _ENDED:
+                yield from self._collect(batch, chunk)
+        under_way = [batch for batch in earlier if batch.status not in _ENDED]
+        for batch in under_way:
+            _say(batch, f"found again, {_state(batch)}")
+        if not under_way and chunk.prefills:
+            under_way = [self._submit(chunk)]
+            _say(under_way[0], f"submitted with {len(chunk.prefills)} requests")
+        self.waiting += [_Sent(batch, chunk) for batch in under_way]
+
+    def wait(self) -> Iterator[Completion]:
+        """Yield the rows of each batch as it ends."""
+        while self.waiting:
+            for sent in list(self.waiting):
+                before, sent.batch = sent.batch, self._poll(sent.batch)
+                if _state(sent.batch) != _state(before):
+                    _say(sent.batch, _state(sent.batch))
+                if sent.batch.status in _ENDED:
+                    yield from self._collect(sent.batch, sent.chunk)
+                    self.waiting.remove(sent)
+                    if not any(other.chunk is sent.chunk for other in self.waiting):
+                        self._count_lost(sent)
+            if self.waiting:
+                time.sleep(POLL_S)
+
+    def end(self) -> None:
+        """Raises EngineError where rows got no answer."""
+        if self.lost:
+            raise EngineError(
+                f"{self.engine.base_url}: {self.lost} row{'s' * (self.lost > 1)} got no answer in batch mode "
+                f"({self.last}). Everything else is kept; {_AGAIN}: it sends a new batch of just these"
+            )
+
+    def _count_lost(self, sent: _Sent) -> None:
+        self.lost += len(sent.chunk.prefills)
+        if sent.batch.status != "completed":
+            errors = (sent.batch.errors.data if sent.batch.errors else None) or []
+            reasons = "".join(f": {one_line(error.message)}" for error in errors[:3])
+            self.last = f"batch {sent.batch.id} {sent.batch.status}{reasons}"
+
+    def _ours(self) -> list[Batch]:
+        return [batch for batch in self.client.batches.list(limit=100) if "lidr" in (batch.metadata or {})]
+
+    def _submit(self, chunk: _Chunk) -> Batch:
+        """A new batch of the chunk's rows without an answer."""
+        with tempfile.TemporaryFile() as file:
+            chunk.file.seek(0)
+            file.writelines(line for line in chunk.file if json.loads(line)["custom_id"] in chunk.prefills)
+            file.seek(0)
+            try:
+                uploaded = self.client.files.create(file=(f"lidr-{chunk.hash[:16]}.jsonl", file), purpose="batch")
+                return self._create(uploaded.id, chunk.hash)
+            except (APIStatusError, APIConnectionError) as error:
+                self._fail(error)
+
+    def _create(self, file_id: str, chunk_hash: str) -> Batch:
+        """A new batch. Where the reply is lost, the batch may be there nevertheless: look before it is sent again."""
+        once = self.client.with_options(max_retries=0).batches
+        for attempt in range(self.engine.config.max_retries + 1):
+            try:
+                return once.create(
+                    input_file_id=file_id, endpoint=_ENDPOINT, completion_window="24h", metadata={"lidr": chunk_hash}
+                )
+            except (APIStatusError, APIConnectionError) as error:
+                if attempt == self.engine.config.max_retries or not _passing(error):
+                    raise
+            time.sleep(POLL_S)
+            for batch in self._ours():
+                if batch.input_file_id == file_id:
+                    return batch
+        raise AssertionError("the last attempt returns or raises")
+
+    def _poll(self, batch: Batch) -> Batch:
+        """The batch as it is now. A server that is away for a while changes nothing for it."""
+        try:
+            batch = self.client.batches.retrieve(batch.id)
+            self.silent = 0
+        except (APIStatusError, APIConnectionError) as error:
+            self.silent += 1
+            if self.silent > SILENT_POLLS or not _passing(error):
+                self._fail(error)
+        return batch
+
+    def _fail(self, error: APIStatusError | APIConnectionError) -> NoReturn:
+        """Raises EngineError for a call that came to nothing."""
+        if isinstance(error, APIStatusError) and not _passing(error):
+            self.engine.give_up(self.engine.said(error))
+        reason = self.engine.said(error) if isinstance(error, APIStatusError) else one_line(error.__cause__ or error)
+        raise EngineError(
+            f"{self.engine.base_url} does not answer ({reason}). Batches that were submitted go on there; {_AGAIN} to "
+            "pick them up"
+        ) from None
+
+    def _collect(self, batch: Batch, chunk: _Chunk) -> Iterator[Completion]:
+        """What an ended batch says about rows that have no answer yet, refusals last."""
+        refused: list[Completion] = []
+        for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
+            for line in self._lines(file_id):
+                completion = self._read(line, chunk)
+                if completion is not None and completion.error:
+                    refused.append(completion)
+                elif completion is not None:
+                    self.engine.answered = True
+                    yield completion
+        if not self.engine.answered and len(refused) >= SAME_FAILURES and same_words(refused):
+            reason = str(refused[0].error)
+            self.engine.check_fields(self.engine.body(Request("", ()), self.sampling), reason)
+            self.engine.give_up(all_refused(reason, len(refused)))
+        yield from refused
+
+    def _lines(self, file_id: str) -> list[bytes]:
+        try:
+            return self.client.files.content(file_id).content.split(b"\n")
+        except NotFoundError:  # the API keeps them for a month
+            return []
+        except (APIStatusError, APIConnectionError) as error:
+            self._fail(error)
+
+    def _read(self, line: bytes, chunk: _Chunk) -> Completion | None:
+        """The completion in a line; None where it has no answer for a row that needs one."""
+        try:
+            row = json.loads(line)
+            row_id, response, error = row["custom_id"], row.get("response") or {}, row.get("error") or {}
+            status, body = response.get("status_code"), response.get("body")
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return None
+        if row_id not in chunk.prefills:
+            return None
+        try:
+            if status == 200:
+                completion = read_reply(row_id, body, chunk.prefills[row_id], self.sampling.stop)
+            else:
+                raise DamagedReply(said(status or "no reply:", body.get("error") if isinstance(body, dict) else error))
+        except DamagedReply as failure:
+            if status not in ROW_STATUS:
+                self.last = str(failure)
+                return None
+            completion = error_completion(row_id, str(failure))
+        del chunk.prefills[row_id]
+        return completion
+
+
+def _passing(error: APIStatusError | APIConnectionError) -> bool:
+    return not isinstance(error, APIStatusError) or may_pass(error.status_code)
+
+
+def _state(batch: Batch) -> str:
+    counts = batch.request_counts
+    return batch.status + (f", {counts.completed} of {counts.total} answered, {counts.failed} failed" if counts else "")
+
+
+def _say(batch: Batch, what: str) -> None:
+    print(f"batch {batch.id}: {what}", file=sys.stderr, flush=True)

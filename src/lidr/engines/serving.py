@@ -1,0 +1,175 @@
+"""Start a server of a model folder on this machine, wait until it answers, and stop it again.
+
+Run as a module, this file is the keeper: a small process between lidr and the server. It holds a pipe from lidr, and
+when the pipe closes, because lidr asks for it or because lidr is no more, it stops the server and all its processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from lidr.errors import ConfigError, EngineError
+
+STOP_S = 15.0  # between the request to end and the kill
+KILL_S = 5.0  # for killed processes to be gone, and their memory with them
+POLL_S = 0.2
+_LOG_LINES = 20
+_LOG_BYTES = 20_000
+_HOST = "127.0.0.1"
+
+
+class Server:
+    """A server of one model, on a free port of this machine.
+
+    `model` becomes the name that requests have to use. Raises ConfigError where there is no such command, EngineError
+    where the server ends or does not answer within `timeout_s` seconds.
+    """
+
+    def __init__(self, command: str, model: str, timeout_s: float, key: str) -> None:
+        self.key, self.port, self.model = key, _free_port(), os.path.abspath(model)
+        filled = {"{model}": self.model, "{port}": str(self.port)}
+        self.command = [_fill(word, filled) for word in shlex.split(command)]
+        if shutil.which(self.command[0]) is None:
+            raise ConfigError(f"engine.launch: there is no command {self.command[0]}")
+        descriptor, name = tempfile.mkstemp(prefix="lidr-server-", suffix=".log")
+        self.log, self.failed = Path(name), False
+        with open(descriptor, "wb") as log:
+            self.keeper = subprocess.Popen(
+                [sys.executable, "-m", "lidr.engines.serving", *self.command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # an interrupt from the terminal is lidr's alone
+            )
+        try:
+            self._await(timeout_s)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{_HOST}:{self.port}/v1"
+
+    def check(self) -> None:
+        """Raises EngineError where the server has ended."""
+        if (code := self.keeper.poll()) is not None:
+            raise self.failure(f"ended with exit code {code}")
+
+    def failure(self, what: str) -> EngineError:
+        """The error to be raised, with the end of the server's output, which is kept."""
+        self.failed = True
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - _LOG_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
+        output = "\n".join(f"  {line}" for line in lines).replace(self.key, "***") or "  (nothing)"
+        return EngineError(
+            f"engine.launch: the server {what}: {shlex.join(self.command)}\nThe end of its output, all of it in "
+            f"{self.log}:\n{output}\nCorrect engine.launch, or what the output names, and run the same command again; "
+            "what was answered is kept"
+        )
+
+    def close(self) -> None:
+        """Stop the server. Its output is removed unless it has failed."""
+        if self.keeper.stdin:
+            self.keeper.stdin.close()
+        self.keeper.wait()
+        if not self.failed:
+            self.log.unlink(missing_ok=True)
+
+    def _await(self, timeout_s: float) -> None:
+        print(f"starting {shlex.join(self.command)}", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        while (listed := self._listed()) is None:
+            self.check()
+            if time.monotonic() - started > timeout_s:
+                raise self.failure(f"did not answer within {timeout_s:g} s (engine.launch_timeout_s)")
+            time.sleep(POLL_S)
+        self.model = _served_name(listed, self.model)
+        seconds = time.monotonic() - started
+        print(f"the server answers after {seconds:.1f} s, as {self.model}", file=sys.stderr, flush=True)
+
+    def _listed(self) -> list[dict[str, Any]] | None:
+        """The models that it says it serves; None while it does not answer."""
+        connection = http.client.HTTPConnection(_HOST, self.port, timeout=10)  # no proxy between us and this machine
+        try:
+            connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {self.key}"})
+            reply = connection.getresponse()
+            return [model | {"id": str(model["id"])} for model in json.loads(reply.read())["data"]]
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+            return None
+        finally:
+            connection.close()
+
+
+def _served_name(listed: list[dict[str, Any]], folder: str) -> str:
+    """The server's name for the model of this folder."""
+    names = [model["id"] for model in listed]
+    if folder in names or len(names) != 1:
+        return folder
+    # `transformers serve` lists what is in the Hub's cache, by author, and would answer with that. It takes paths, too.
+    cached = listed[0].get("owned_by") == names[0].rpartition("/")[0]
+    return folder if cached else names[0]
+
+
+def _fill(word: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace(name, value)
+    return word
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind((_HOST, 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def keep(command: list[str]) -> int:
+    """Run the server until it ends or standard input does; returns its exit code."""
+    # In a group of its own, so that all its processes can be stopped together and this one stays.
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def stop_at_the_end_of_input() -> None:
+        os.read(sys.stdin.fileno(), 1)  # nothing is ever written to it
+        _signal_group(server.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(STOP_S)
+        _signal_group(server.pid, signal.SIGKILL)
+
+    threading.Thread(target=stop_at_the_end_of_input, daemon=True).start()
+    code = server.wait()
+    deadline = time.monotonic() + KILL_S
+    while _signal_group(server.pid, signal.SIGKILL) and time.monotonic() < deadline:  # workers that outlive it
+        time.sleep(0.05)
+    return code if code >= 0 else 128 - code
+
+
+def _signal_group(group: int, number: signal.Signals) -> bool:
+    """Whether any process of the group was there to be signalled."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Only the end of the pipe ends the keeper. Not SIG_IGN, which the server would inherit.
+        signal.signal(number, lambda *_: None)
+    sys.exit(keep(sys.argv[1:]))
