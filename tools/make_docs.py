@@ -16,8 +16,8 @@ from pydantic_core import PydanticUndefined
 from lidr.config import Config, load_config, shipped_recipes
 
 DOCS = Path(__file__).parents[1] / "docs"
-COMMANDS = ("", "run", "probe", "respond", "translate", "pair", "train", "evaluate", "report", "status", "recipes",
-            "import-gguf", "lab pretrain")  # fmt: skip
+COMMANDS = ("", "run", "plan", "probe", "respond", "translate", "pair", "train", "evaluate", "report", "status",
+            "recipes", "import-gguf", "lab pretrain")  # fmt: skip
 
 
 def recipes_page() -> str:

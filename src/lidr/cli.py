@@ -66,6 +66,39 @@ def run(
 
 
 @app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run directory.")],
+    hardware: Annotated[
+        str | None, typer.Option(metavar="8xA100-80GB", help="What it is to run on. Default: this machine.")
+    ] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Where the run is or would be. Default: runs/RECIPE.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
+) -> None:
+    """Before anything is spent: requests, tokens, memory, hours, disk and money of a run.
+
+    Loads no weights. Says what does not fit and with which settings it does; the exit code is then 1, else 0. What
+    earlier iterations of the run have measured takes the place of estimates.
+    """
+    import json
+
+    from lidr.config import load_config
+    from lidr.planning.hardware import parse_hardware
+    from lidr.planning.plan import make_plan
+    from lidr.planning.show import print_plan
+
+    is_run = (Path(recipe) / "recipe.yaml").exists()
+    config = load_config(str(Path(recipe) / "recipe.yaml") if is_run else recipe, set_)
+    folder = run_dir or (Path(recipe) if is_run else Path("runs") / config.name)
+    found = make_plan(config, parse_hardware(hardware) if hardware else None, folder)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1))
+    else:
+        print_plan(found)
+    raise typer.Exit(0 if found.fits else 1)
+
+
+@app.command()
 def probe(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run directory.")],
     run_dir: Annotated[Path | None, typer.Option(help="Where the run lives. Default: runs/RECIPE.")] = None,
