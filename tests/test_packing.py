@@ -13,7 +13,8 @@ from torch import Tensor
 from lidr.training.forward import PairForward, why_not_packed
 from lidr.training.loss import dpo_nll_loss
 from lidr.training.packing import Layout, pack, pad, padded_length, plan_rows, segment_length
-from tests.tiny_models import PACKED, PADDED, SMALL, VOCABULARY, WINDOW, build
+from tests.tiny_models import PACKED, PADDED, VOCABULARY, build
+
 
 def random_pairs(count: int = 5) -> list[dict[str, Any]]:
     """Longer than the sliding window, and one pair with an answer of a single token."""

@@ -25,7 +25,7 @@ from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.decoding import Row, SlotDecoder, why_not_in_slots
 from lidr.errors import EngineError
 from lidr.models import end_of_turn_ids, load_tokenizer, render_chat
-from lidr.records import content_id
+from lidr.records import content_id, writable
 
 # Requests are sorted by length within windows of this many batches, so that memory stays flat in their number.
 WINDOW_BATCHES = 64
@@ -92,7 +92,7 @@ class TransformersEngine:
         messages = [{"role": role, "content": content} for role, content in request.messages]
         text = render_chat(self.tokenizer, messages, add_generation_prompt=True)
         # The template writes the special tokens, so the tokenizer must not add a second beginning of text.
-        tokens = self.tokenizer(text + request.prefill, add_special_tokens=False)["input_ids"]
+        tokens = self.tokenizer(writable(text + request.prefill), add_special_tokens=False)["input_ids"]
         room = sampling.max_new_tokens if self.context is None else self.context - len(tokens)
         # A row's random numbers depend on the seed and its request only.
         seed = int(content_id(sampling.seed, request.request_id), 16) % 2**63
@@ -205,6 +205,7 @@ def _load(folder: Path, config: TransformersConfig, device: torch.device, trust_
     """The model for answering, in the recipe's precision or quantised."""
     options: dict[str, Any] = {"dtype": pick_dtype(config.dtype, device), "trust_remote_code": trust_remote_code}
     if config.quantize:
+        options["dtype"] = torch.float16 if config.quantize == "int8" else options["dtype"]  # LLM.int8()'s own
         options |= {"quantization_config": _quantization(config.quantize, options["dtype"]), "device_map": device}
     model: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
     return (model if config.quantize else model.to(device)).eval()
