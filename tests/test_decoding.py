@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -98,6 +100,48 @@ def test_growing_caches_small_passes_and_a_small_budget_change_no_answer(monkeyp
         assert answers(model, slots=8, budget=budget) == expected
         assert max(widest) <= budget
         widest.clear()
+
+
+def test_the_cache_is_freed_at_once_and_holds_no_more_rows_than_the_budget_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = build(*LLAMA).eval()
+    caches: list[Any] = []
+    rows: list[int] = []
+    made, step = decoding.SlotCache.__init__, SlotDecoder.next_logits
+
+    def noted(self: decoding.SlotCache) -> None:
+        made(self)
+        caches.append(weakref.ref(self))
+
+    def counted(self: SlotDecoder) -> torch.Tensor:
+        rows.append(max(tensor.shape[0] for tensor in self.cache.tensors()))
+        return step(self)
+
+    monkeypatch.setattr(decoding.SlotCache, "__init__", noted)
+    monkeypatch.setattr(SlotDecoder, "next_logits", counted)
+    gc.disable()
+    try:
+        answers(model, slots=8)
+        assert max(rows) == 8
+        rows.clear()
+        answers(model, slots=8, budget=20)
+        assert max(rows) == 1
+        begun = SlotDecoder(model, GREEDY, 3, None, lambda row: False).decode(make_rows())
+        next(begun)
+        begun.close()  # type: ignore[attr-defined]
+        assert len(caches) == 3 and not any(cache() for cache in caches)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_rotary_positions_that_follow_the_longest_row_are_refused(kind: str) -> None:
+    rope = {"rope_type": kind, "rope_theta": 10000.0, "factor": 2.0, "original_max_position_embeddings": 16}
+    if kind == "longrope":
+        rope |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    model = build("LlamaConfig", SMALL | {"rope_parameters": rope, "max_position_embeddings": 32}).eval()
+    assert kind in str(why_not_in_slots(model))
 
 
 def test_draws_depend_on_the_row_alone() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from lidr.config import JudgeConfig
+from lidr.engines import Completion
 from lidr.errors import ConfigError, EngineError
 from lidr.judges import (
     Answered,
@@ -412,6 +413,25 @@ def test_a_limit_on_requests_is_kept_and_can_be_raised(plain: TestServer, tmp_pa
     assert plain.counters.requests == 30
 
 
+def test_the_engine_gets_the_full_list_and_what_is_kept(plain: TestServer, tmp_path: Path) -> None:
+    """Batches are formed from the full list, and a batch that is paid for already is found by it."""
+    with judge_on(plain, tmp_path) as judge:
+        kept = judge.ask(TEXTS[3:7], "test")
+        engine = judge.engine()
+        generate, told = engine.generate, []
+
+        def noted(requests: Any, sampling: Any, done: Any) -> Any:
+            requests = list(requests)
+            told.append(([request.messages[-1][1] for request in requests], len(done)))
+            yield Completion(requests[4].request_id, "said again", "stop")  # the contract allows it
+            yield from generate(requests, sampling, done)
+
+        engine.generate = noted  # type: ignore[method-assign]
+        assert judge.ask(TEXTS, "test")[3:7] == kept
+        assert told == [(TEXTS, 4)]
+    assert plain.counters.requests == 30
+
+
 def test_a_budget_is_kept_and_can_be_raised(plain: TestServer, tmp_path: Path) -> None:
     prices = {"usd_per_million_input_tokens": 1000.0, "usd_per_million_output_tokens": 2000.0, "max_new_tokens": 20}
     asked = [0]
@@ -473,6 +493,7 @@ _ASK = """
 import sys
 from pathlib import Path
 from lidr.config import JudgeConfig
+from lidr.engines import Completion
 from lidr.judges import open_judge
 from tests.test_judges import TEXTS
 config = JudgeConfig.model_validate_json(sys.argv[1])

@@ -143,3 +143,27 @@ def test_inputs_that_an_older_version_did_not_have_change_nothing_while_they_are
     write_sealed(tmp_path / "file.jsonl", {"model": "a", "nested": {"x": 1}}, ["{}"])
     assert is_sealed(tmp_path / "file.jsonl", {"model": "a", "nested": {"x": 1, "new": None}, "other": None})
     assert not is_sealed(tmp_path / "file.jsonl", {"model": "a", "nested": {"x": 1, "new": 0}})
+
+
+def test_what_changes_answers_beside_the_weights_is_part_of_the_model(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.path.mkdir(exist_ok=True)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text(f'{{"r": 8, "name": "{name}"}}')
+
+    def fingerprint(engine: str) -> str:
+        return run.model(load_config("evaluation", ["model.path=lab", f"engine={engine}"]), 0).fingerprint
+
+    same = ["{}", "{batch_size: 3, token_budget: 9}", "{type: vllm, arguments: {max_num_seqs: 3}}", "{type: ray}"]
+    assert len({fingerprint(engine) for engine in same}) == 1
+    other = [
+        "{quantize: nf4}",
+        "{quantize: int8}",
+        f"{{type: vllm, adapter: {tmp_path / 'a'}}}",
+        f"{{type: vllm, adapter: {tmp_path / 'b'}}}",
+        "{type: vllm, arguments: {quantization: fp8}}",
+        "{type: openai, launch: 'serve {model} {port}', extra_body: {top_k: 3}}",
+    ]
+    assert len({fingerprint(engine) for engine in [*other, "{}"]}) == 7
+    assert fingerprint("{type: ray, worker: {quantize: nf4}}") == fingerprint("{quantize: nf4}")

@@ -102,7 +102,8 @@ class TransformersConfig(_Section):
     batch_size: PositiveInt = 16
     """Requests answered at the same time; one that is finished makes room for the next."""
     token_budget: PositiveInt | None = None
-    """Tokens, of prompts and answers so far, that are held at the same time; null takes what the memory allows."""
+    """Tokens, of prompts and answers so far, that are held at the same time; null takes what the device's memory
+    allows. Set it where several models share a device."""
     quantize: Literal["int8", "nf4"] | None = None
     """Load the weights in 8 or 4 bits, for answering only (`lidr[qlora]`); training loads them as they are."""
 
@@ -111,7 +112,7 @@ class VllmConfig(_Section):
     type: Literal["vllm"]
     """vLLM in this process (`lidr[vllm]`)."""
     adapter: str | None = None
-    """Folder of a LoRA adapter to answer with."""
+    """Folder of a LoRA adapter, as PEFT saves it, to answer with (iterations: 0)."""
     arguments: dict[str, Any] = {}
     """vLLM's own engine arguments under their own names: `tensor_parallel_size`, `gpu_memory_utilization` ..."""
 
@@ -587,6 +588,9 @@ class Config(_Section):
             raise ValueError(f"pairs.dominant_rejected {policy!r}: use one, all, none or one of {self.non_dominant}")
         if len(self.languages) < 2:
             raise ValueError("at least two languages are needed, the dominant one and one to be improved")
+        engine = self.engine.worker if isinstance(self.engine, RayConfig) else self.engine
+        if isinstance(engine, VllmConfig) and engine.adapter:
+            raise ValueError("engine.adapter: merge it into the model that is to be trained, and leave it out here")
         if is_remote(self.engine):
             raise ValueError(
                 "engine.type openai: a model on a server can only be measured (iterations: 0); with engine.launch the "
@@ -607,7 +611,8 @@ class Config(_Section):
     @property
     def device(self) -> str:
         """Where the model's weights are: `auto` or a torch device."""
-        return self.engine.device if isinstance(self.engine, TransformersConfig) else "auto"
+        engine = self.engine.worker if isinstance(self.engine, RayConfig) else self.engine
+        return engine.device if isinstance(engine, TransformersConfig) else "auto"
 
 
 def shipped_recipes() -> dict[str, Path]:

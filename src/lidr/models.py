@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lidr.config import ModelConfig, may_be_hub_id
+from lidr.config import EngineConfig, ModelConfig, RayConfig, TransformersConfig, VllmConfig, may_be_hub_id
 from lidr.errors import ConfigError
 from lidr.languages import LANGUAGES
 from lidr.run_dir import hash_file, write_text
@@ -57,6 +57,22 @@ def fingerprint(folder: Path) -> str:
     for file in _model_files(folder):
         digest.update(f"{file.name} {hash_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def engine_identity(engine: EngineConfig) -> dict[str, Any]:
+    """What changes a model's answers beside its weights and the decoding; empty where nothing does."""
+    if isinstance(engine, RayConfig):
+        return engine_identity(engine.worker)
+    if isinstance(engine, TransformersConfig):
+        found: dict[str, Any] = {"quantize": engine.quantize}
+    elif isinstance(engine, VllmConfig):
+        if engine.adapter and not Path(engine.adapter).is_dir():
+            raise ConfigError(f"engine.adapter {engine.adapter}: no such folder")
+        adapter = fingerprint(Path(engine.adapter)) if engine.adapter else None
+        found = {"adapter": adapter, "quantization": engine.arguments.get("quantization")}
+    else:
+        found = {"extra_body": engine.extra_body}
+    return {name: value for name, value in found.items() if value}
 
 
 def quiet() -> None:

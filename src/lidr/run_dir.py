@@ -236,7 +236,7 @@ def _row_id(line: bytes) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model: its name in results.json, its folder and the fingerprint of its weights.
+    """A model: its name in results.json, its folder, and the fingerprint of its weights and what else changes answers.
 
     A served model has no folder of its own, and `recorded` is a folder with answers instead of weights.
     """
@@ -309,9 +309,9 @@ class RunDir:
 
         Raises RunError where that iteration has not been trained yet.
         """
-        if iteration == 0:
-            from lidr.models import recorded_answers, resolve_model
+        from lidr.models import engine_identity, recorded_answers, resolve_model
 
+        if iteration == 0:
             folder = Path(config.model.path)
             if is_remote(config.engine):
                 served = (config.engine.base_url, config.engine.extra_body, config.model.path)
@@ -319,10 +319,12 @@ class RunDir:
             if config.iterations == 0 and (files := recorded_answers(folder)):
                 hashes = [content_id(file.name, hash_file(file)) for file in files]
                 return Model("M0", folder, content_id("recorded", *hashes), recorded=True)
-            folder, fingerprint = resolve_model(config.model, self.model_cache)
-            return Model("M0", folder, fingerprint)
-        folder = self.model_folder(iteration)
-        return Model(f"M{iteration}", folder, digest(folder))
+            folder, weights = resolve_model(config.model, self.model_cache)
+        else:
+            folder = self.model_folder(iteration)
+            weights = digest(folder)
+        identity = engine_identity(config.engine)
+        return Model(f"M{iteration}", folder, content_id(weights, identity) if identity else weights)
 
     def write_recipe(self, config: Config) -> None:
         """Keep the recipe as it is now; the next start tells how it changed."""

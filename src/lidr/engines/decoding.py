@@ -7,10 +7,12 @@ values for every token. Here a batch never waits for its longest answer, and a s
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ from transformers.cache_utils import CacheLayerMixin
 from lidr.engines.base import Sampling
 
 PREFILL_TOKENS = 8192  # of prompts that are read in one pass, padding included: bounds the memory of the activations
-COLUMNS = 256  # by which the cache grows at least; growing copies it once
+COLUMNS, CACHE_GROWTH = 256, 1.5  # the cache grows by so many columns, or to so many times; growing copies it once
 MEMORY_SHARE = 0.8  # of the device that weights and cache may take together
 
 
@@ -48,10 +50,10 @@ class SlotCache(Cache):
     [0, used) are taken. All layers hold all tokens, those of a sliding window too: the model's mask leaves them out.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self) -> None:
         super().__init__(layers=[])
         self.layers: list[Any]
-        self.rows, self.used = rows, 0
+        self.rows = self.used = 0
         self.start = self.end = self.columns = 0
 
     @property
@@ -66,8 +68,8 @@ class SlotCache(Cache):
             self.layers = [_SlotLayer(self, layer) for layer in past.layers]
         if not self.used:
             self.start = self.end
-        if self.end < width or self.columns <= self.end:
-            self._lay_out(max(width, self.width))
+        if self.end < width or self.columns <= self.end or self.used + count > self.rows:
+            self._lay_out(max(width, self.width), max(self.rows, self.used + count))
         slots, columns = slice(self.used, self.used + count), slice(self.end - width, self.end)
         for mine, new in zip(self.layers, past.layers, strict=True):
             mine.keys[slots, :, columns] = new.keys
@@ -93,26 +95,25 @@ class SlotCache(Cache):
         """A pass has written column `end`."""
         self.end += 1
         if self.end == self.columns:
-            self._lay_out(self.width)
+            self._lay_out(self.width, self.used)
 
     def narrow(self, width: int) -> None:
         """Leave out the columns that no row reaches."""
         self.start = self.end - width
 
-    def _lay_out(self, end: int) -> None:
-        """Move what is held so that it ends at column `end`, with room after it."""
-        held, columns = slice(self.start, self.end), end + max(COLUMNS, end // 2)
+    def _lay_out(self, end: int, rows: int) -> None:
+        """Move what is held so that it ends at column `end`, with room after it, and for `rows` rows."""
+        columns = max(end + COLUMNS, int(end * CACHE_GROWTH))
         for layer in self.layers:
-            layer.keys = _moved(layer.keys, self.rows, held, end, columns)
-            layer.values = _moved(layer.values, self.rows, held, end, columns)
-        self.start, self.end, self.columns = end - self.width, end, columns
+            layer.keys = self._moved(layer.keys, rows, end, columns)
+            layer.values = self._moved(layer.values, rows, end, columns)
+        self.rows, self.start, self.end, self.columns = rows, end - self.width, end, columns
 
-
-def _moved(old: Tensor, rows: int, held: slice, end: int, columns: int) -> Tensor:
-    # Zeros, because a masked column counts 0 times what is in it, and that must be a number.
-    new = old.new_zeros(rows, old.shape[1], columns, old.shape[3])
-    new[: old.shape[0], :, end - (held.stop - held.start) : end] = old[:, :, held]
-    return new
+    def _moved(self, old: Tensor, rows: int, end: int, columns: int) -> Tensor:
+        # Zeros, because a masked column counts 0 times what is in it, and that must be a number.
+        new = old.new_zeros(rows, old.shape[1], columns, old.shape[3])
+        new[: self.used, :, end - self.width : end] = old[: self.used, :, self.start : self.end]
+        return new
 
 
 class _SlotLayer(CacheLayerMixin):
@@ -122,7 +123,8 @@ class _SlotLayer(CacheLayerMixin):
 
     def __init__(self, cache: SlotCache, like: Any) -> None:
         super().__init__()
-        self.cache = cache
+        # Weakly: in a cycle, gigabytes would wait for the garbage collector.
+        self.cache = cast(SlotCache, weakref.proxy(cache))
         self.keys, self.values = like.keys[:0, :, :0], like.values[:0, :, :0]
         self.is_initialized = True
 
@@ -160,7 +162,7 @@ class SlotDecoder:
         self.token_budget = token_budget
         self.device = model.device
         self.chooser = TokenChooser(sampling, slots, model.device)
-        self.cache = SlotCache(slots)
+        self.cache = SlotCache()
         self.active: list[Row] = []  # by slot
 
     @torch.inference_mode()
@@ -305,9 +307,8 @@ class TokenChooser:
     def _note_likeliest(self, scores: Tensor, rows: list[Row]) -> None:
         fresh = [number for number, row in enumerate(rows) if not row.generated]
         if fresh:
-            values, ids = scores[fresh].log_softmax(-1).topk(min(self.sampling.top_logprobs, scores.shape[-1]))
-            for number, row_ids, row_values in zip(fresh, ids.tolist(), values.tolist(), strict=True):
-                rows[number].likeliest = list(zip(row_ids, row_values, strict=True))
+            for number, pairs in zip(fresh, likeliest(scores[fresh], self.sampling.top_logprobs), strict=True):
+                rows[number].likeliest = pairs
 
     def _draw(self, scores: Tensor, rows: list[Row]) -> Tensor:
         for warper in self.warpers:
@@ -321,6 +322,12 @@ class TokenChooser:
         return torch.cat(drawn)
 
 
+def likeliest(scores: Tensor, top: int) -> list[list[tuple[int, float]]]:
+    """(id, log-probability) of the likeliest tokens of every row of `scores` (rows, vocabulary)."""
+    values, ids = scores.log_softmax(-1).topk(min(top, scores.shape[-1]))
+    return [list(zip(*row, strict=True)) for row in zip(ids.tolist(), values.tolist(), strict=True)]
+
+
 def tokens_in_memory(model: Any, cache: SlotCache) -> int:
     """Tokens whose keys and values fit into the device's memory beside the weights.
 
@@ -329,10 +336,17 @@ def tokens_in_memory(model: Any, cache: SlotCache) -> int:
     if model.device.type == "cuda":
         total = torch.cuda.get_device_properties(model.device).total_memory
     else:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        total = machine_memory()
     per_token = sum(tensor[0, :, 0].numel() * tensor.element_size() for tensor in cache.tensors())
-    # The cache has up to half as many columns again as are in use.
-    return max(1, int((MEMORY_SHARE * total - model.get_memory_footprint()) / 1.5 / per_token))
+    return max(1, int((MEMORY_SHARE * total - model.get_memory_footprint()) / CACHE_GROWTH / per_token))
+
+
+def machine_memory() -> int:
+    """Bytes of main memory that this process may use: the machine's, or its container's (cgroup v2)."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    allowed = limit.read_text().strip() if limit.is_file() else "max"
+    return min(physical, int(allowed)) if allowed.isdigit() else physical
 
 
 # How far log-probabilities in slots may be from those of a plain pass, in nats on average over the vocabulary. A wrong
@@ -351,6 +365,9 @@ def why_not_in_slots(model: Any) -> str | None:
     kinds -= {"full_attention", "sliding_attention"}
     if kinds or model._is_stateful:
         return f"layers of type {', '.join(sorted(kinds)) or 'recurrent'}"
+    if positions := _rope_types(model.config.get_text_config()) & {"dynamic", "longrope"}:
+        # Their frequencies follow the longest row, and keys in the cache have those of the rows before it.
+        return f"rotary positions of type {', '.join(positions)}"
     try:
         error = _difference(model)
     except Exception as problem:  # an unknown architecture may do anything with a cache it was not made for
@@ -359,6 +376,13 @@ def why_not_in_slots(model: Any) -> str | None:
     if getattr(model, "is_quantized", False):
         tolerance = _TOLERANCE_QUANTISED
     return None if error < tolerance else f"log-probabilities differ by {error:.2g}"
+
+
+def _rope_types(config: Any) -> set[str]:
+    """Of all layers: `rope_parameters` holds one description, or one by layer type."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    found = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
+    return {str(entry.get("rope_type")) for entry in found}
 
 
 def _difference(model: Any) -> float:

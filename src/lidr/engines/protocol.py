@@ -6,6 +6,7 @@ import json
 from typing import Any, Literal
 
 from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.encoding import up_to_stop
 from lidr.records import writable
 
 PrefillMode = Literal["continue", "instruction"]
@@ -77,7 +78,7 @@ def read_reply(request_id: str, reply: Any, prefill: str = "", stop: tuple[str, 
     if reason == "content_filter":
         return Completion(request_id, "", "error", *used, error="withheld by the server's content filter")
     said_stop = choice.get("stop_reason") or choice.get("matched_stop")  # vLLM, SGLang; a token's number is not meant
-    text, stopped_by = _up_to_stop(writable(text or ""), stop)
+    text, stopped_by = up_to_stop(writable(text or ""), stop)
     return Completion(
         request_id,
         _without(prefill.strip(), text),
@@ -94,13 +95,6 @@ def parse(content: bytes) -> Any:
         return json.loads(content)
     except ValueError:
         raise DamagedReply(f"the reply is not JSON: {one_line(content[:80].decode(errors='replace'))!r}") from None
-
-
-def _up_to_stop(text: str, stop: tuple[str, ...]) -> tuple[str, str | None]:
-    """The text before the first of the stop strings, and that string."""
-    places = [(text.find(string), string) for string in stop if string in text]
-    place, string = min(places, default=(len(text), None))
-    return text[:place], string
 
 
 def _without(prefill: str, text: str) -> str:

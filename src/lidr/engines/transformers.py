@@ -22,10 +22,10 @@ from transformers import (
 
 from lidr.config import TransformersConfig
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.engines.decoding import Row, SlotDecoder, why_not_in_slots
+from lidr.engines.decoding import Row, SlotDecoder, likeliest, why_not_in_slots
+from lidr.engines.encoding import encode, no_room, row_seed, up_to_stop
 from lidr.errors import EngineError
-from lidr.models import end_of_turn_ids, load_tokenizer, render_chat
-from lidr.records import content_id, writable
+from lidr.models import end_of_turn_ids, load_tokenizer
 
 # Requests are sorted by length within windows of this many batches, so that memory stays flat in their number.
 WINDOW_BATCHES = 64
@@ -64,8 +64,7 @@ class TransformersEngine:
                 if row.limit > 0:
                     rows.append(row)
                 else:
-                    reason = f"the prompt has {row.length} tokens, the model's context is {self.context}"
-                    yield Completion(row.request_id, "", "error", prompt_tokens=row.length, error=reason)
+                    yield no_room(row.request_id, row.length, self.context)
             rows.sort(key=lambda row: (row.length, row.request_id), reverse=True)
             for start in range(0, len(rows), size):
                 yield from self._answer_group(rows[start : start + size], sampling, done)
@@ -89,14 +88,11 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     def _row(self, request: Request, sampling: Sampling) -> Row:
-        messages = [{"role": role, "content": content} for role, content in request.messages]
-        text = render_chat(self.tokenizer, messages, add_generation_prompt=True)
-        # The template writes the special tokens, so the tokenizer must not add a second beginning of text.
-        tokens = self.tokenizer(writable(text + request.prefill), add_special_tokens=False)["input_ids"]
+        tokens = encode(self.tokenizer, request)
         room = sampling.max_new_tokens if self.context is None else self.context - len(tokens)
-        # A row's random numbers depend on the seed and its request only.
-        seed = int(content_id(sampling.seed, request.request_id), 16) % 2**63
-        return Row(request.request_id, tokens, min(sampling.max_new_tokens, room), seed)
+        return Row(
+            request.request_id, tokens, min(sampling.max_new_tokens, room), row_seed(sampling, request.request_id)
+        )
 
     def _decode_in_slots(self, rows: list[Row], sampling: Sampling) -> Iterator[Row]:
         stop = _StopStrings(self.tokenizer, sampling.stop)
@@ -127,29 +123,28 @@ class TransformersEngine:
         output = self.model.generate(
             input_ids=torch.tensor(ids, device=self.device),
             attention_mask=torch.tensor(mask, device=self.device),
-            max_new_tokens=max(row.limit for row in batch),
+            max_new_tokens=min(max(row.limit for row in batch), (self.context or sys.maxsize) - width),
             stopping_criteria=StoppingCriteriaList([stop] if sampling.stop else []),
             logits_processor=LogitsProcessorList([first] if sampling.top_logprobs else []),
             eos_token_id=sorted(self.end_ids),
             pad_token_id=min(self.end_ids),
             **_decoding(sampling),
         )
-        for row, generated, likeliest in zip(
+        for row, generated, pairs in zip(
             batch, output[:, width:].tolist(), first.likeliest or [[]] * len(batch), strict=True
         ):
             end = next((i for i, token in enumerate(generated) if token in self.end_ids), len(generated))
-            row.generated, row.likeliest = generated[: min(end + 1, row.limit)], likeliest
+            row.generated, row.likeliest = generated[: min(end + 1, row.limit)], pairs
         return batch
 
     def _read(self, row: Row, sampling: Sampling) -> Completion:
         ended = row.generated[-1] in self.end_ids
         text = self.tokenizer.decode(row.generated[:-1] if ended else row.generated, skip_special_tokens=True)
-        stops = [(position, stop) for stop in sampling.stop if (position := text.find(stop)) >= 0]
-        position, stopped_by = min(stops, default=(len(text), None))
+        text, stopped_by = up_to_stop(text, sampling.stop)
         return Completion(
             row.request_id,
-            text[:position],
-            "stop" if ended or stops else "length",
+            text,
+            "stop" if ended or stopped_by else "length",
             prompt_tokens=len(row.prompt),
             completion_tokens=len(row.generated),
             stopped_by=stopped_by,
@@ -166,9 +161,7 @@ class _FirstToken(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if not self.likeliest:
-            values, ids = scores.float().log_softmax(-1).topk(min(self.top, scores.shape[-1]))
-            pairs = zip(ids.tolist(), values.tolist(), strict=True)
-            self.likeliest = [list(zip(*row, strict=True)) for row in pairs]
+            self.likeliest = likeliest(scores.float(), self.top)
         return scores
 
 

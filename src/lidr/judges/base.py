@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -63,14 +63,16 @@ class Judge:
         keys = [content_id(self.identity, self.sampling.as_dict(), content) for content in contents]
         requests = {key: Request(key, (("user", content),)) for key, content in zip(keys, contents, strict=True)}
         kept = {key: reply for key in requests if (reply := self._kept(key))}
-        owed = {key: request for key, request in requests.items() if key not in kept}
+        done = frozenset(kept)
         with track(title, len(requests), kept=len(kept)) as progress:
-            if owed:
+            if len(done) < len(requests):
                 purse = _Purse(self.config, _replies_of(self._table, self.config.model))
-                for completion in self._replies(purse.affordable(owed.values())):
+                for completion in self._replies(purse.affordable(requests.values(), done), done):
+                    if completion.request_id in done:
+                        continue
                     kept[completion.request_id] = reply = _reply(completion)
                     self._keep(completion.request_id, reply)
-                    purse.settle(reply, owed[completion.request_id])
+                    purse.settle(reply, requests[completion.request_id])
                     progress.advance(tokens=reply.completion_tokens, dropped=reply.error is not None)
                 purse.check(len(requests) - progress.rows)
         return [kept[key] for key in keys]
@@ -79,10 +81,10 @@ class Judge:
         """What some replies took; see `usage`."""
         return usage(self.config, replies)
 
-    def _replies(self, requests: Iterable[Request]) -> Iterator[Completion]:
+    def _replies(self, requests: Iterable[Request], done: Collection[str]) -> Iterator[Completion]:
         """The engine's completions; its errors say that it is the judge's engine, not that of the model under test."""
         try:
-            yield from self.engine().generate(requests, self.sampling)
+            yield from self.engine().generate(requests, self.sampling, done)
         except EngineError as error:
             raise EngineError(f"evaluation.judge: {error}") from error
 
@@ -132,9 +134,13 @@ class _Purse:
                 self.requests += 1
                 self.spent += _cost(config, [reply]) or 0.0
 
-    def affordable(self, requests: Iterable[Request]) -> Iterator[Request]:
+    def affordable(self, requests: Iterable[Request], done: Collection[str]) -> Iterator[Request]:
+        """Those that the limits allow, and those that are `done`, which cost nothing."""
         config = self.config
         for request in requests:
+            if request.request_id in done:
+                yield request
+                continue
             estimate = self._estimate(request)
             if config.max_requests is not None and self.requests >= config.max_requests:
                 self.limit = f"max_requests {config.max_requests}"
@@ -196,11 +202,13 @@ def _reply(completion: Completion) -> Reply:
 
 def judge_identity(config: JudgeConfig, cache_file: Path) -> dict[str, Any]:
     """What makes two judges the same: model, server or weights, and decoding. `cache_file` as in `resolve_model`."""
+    from lidr.models import engine_identity
+
     engine = config.engine
     decoding = {"format": FORMAT, "logprobs": config.logprobs, "max_new_tokens": config.max_new_tokens}
     if is_remote(engine):
         return {"model": config.model, "base_url": engine.base_url, "extra_body": engine.extra_body} | decoding
-    return {"model": _local_model(config, cache_file)[1]} | decoding
+    return {"model": _local_model(config, cache_file)[1]} | engine_identity(engine) | decoding
 
 
 def _local_model(config: JudgeConfig, cache_file: Path) -> tuple[Path, str]:

@@ -12,7 +12,7 @@ from lidr.progress import track
 from lidr.run_dir import RowFile
 
 # Bump where a change to the code changes the text that comes out of the same inputs.
-FORMAT = 1
+FORMAT = 2
 
 
 def sampling_of(config: Config, decoding: DecodingConfig, stop: tuple[str, ...] = ()) -> Sampling:

@@ -1,0 +1,241 @@
+"""Speed of the transformers engine: against plain `generate` in file order, same batch size, and continuous batching.
+
+    python benchmarks/generation.py --models lab SmolLM2-135M-Instruct --prompts en.jsonl --out generation.json
+
+Every measurement is a process of its own; systems take turns, and medians are reported. All decode greedily with the
+paper's repetition penalty from the same token ids, so they write the same answers but for rounding: how many are the
+same, token for token, is reported, and for the others how close the two likeliest tokens were where they part.
+Loading is not timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lidr.cli import TORCH_ENVIRONMENT
+from lidr.config import TransformersConfig
+from lidr.engines.base import Request, Sampling
+from lidr.engines.decoding import Row
+from lidr.engines.transformers import TransformersEngine
+from lidr.lab import MODEL_PATH
+
+SYSTEM = ("system", "You are a helpful assistant.")
+SYSTEMS = {
+    "lidr": "lidr",
+    "generate": "`generate`, file order",
+    "continuous": "`generate_batch` (continuous batching)",
+}
+
+
+def read_prompts(settings: argparse.Namespace) -> list[Request]:
+    """The first prompts of a JSONL file with `instruction`; for the laboratory's model, questions in six languages."""
+    if settings.model == str(MODEL_PATH):
+        from lidr.lab.world import training_prompts
+
+        languages = ["en", "es", "fr", "de", "ru"]
+        texts = [prompt.text for prompt in training_prompts(languages, seed=0)]
+    else:
+        lines = settings.prompts.read_text(encoding="utf-8").splitlines()
+        texts = [json.loads(line)["instruction"] for line in lines]
+    return [Request(f"{n:016x}", (SYSTEM, ("user", text))) for n, text in enumerate(texts[: settings.limit])]
+
+
+# --- one measurement, in a process of its own -------------------------------------------------------------------------
+
+
+def measure(settings: argparse.Namespace) -> None:
+    from transformers import logging
+
+    logging.set_verbosity_error()
+    engine = TransformersEngine(
+        Path(settings.model), TransformersConfig(device=settings.device, batch_size=settings.batch)
+    )
+    sampling = Sampling(settings.max_new_tokens, repetition_penalty=1.1)
+    requests = read_prompts(settings)
+    rows = [engine._row(request, sampling) for request in requests]
+    of = {"lidr": answer_with_lidr, "generate": answer_with_generate, "continuous": answer_with_continuous_batching}
+    of[settings.system](engine, requests[:2], rows[:2], Sampling(2))  # what is set up at the first use is not timed
+    rows = [engine._row(request, sampling) for request in requests]
+    started = clock(engine)
+    answers = of[settings.system](engine, requests, rows, sampling)
+    seconds = clock(engine) - started
+    tokens = sum(map(len, answers))
+    found = {"system": settings.system, "seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
+    gaps = (
+        first_differences(engine, rows, answers, json.loads(settings.expected.read_text())) if settings.expected else []
+    )
+    print("RESULT " + json.dumps(found | {"gaps": gaps, "answers": answers}))
+
+
+def answer_with_lidr(
+    engine: TransformersEngine, requests: list[Request], rows: list[Row], sampling: Sampling
+) -> list[list[int]]:
+    """Through `Engine.generate`, so with rendering, tokenising and reading; the token ids are caught on the way."""
+    answers = {}
+    read = engine._read
+
+    def caught(row: Row, sampling: Sampling) -> Any:
+        answers[row.request_id] = row.generated
+        return read(row, sampling)
+
+    engine._read = caught  # type: ignore[method-assign]
+    list(engine.generate(requests, sampling))
+    engine._read = read  # type: ignore[method-assign]
+    return [answers[request.request_id] for request in requests]
+
+
+def answer_with_generate(
+    engine: TransformersEngine, requests: list[Request], rows: list[Row], sampling: Sampling
+) -> list[list[int]]:
+    for start in range(0, len(rows), engine.config.batch_size):
+        engine._generate(rows[start : start + engine.config.batch_size], sampling)
+    return [row.generated for row in rows]
+
+
+def answer_with_continuous_batching(
+    engine: TransformersEngine, requests: list[Request], rows: list[Row], sampling: Sampling
+) -> list[list[int]]:
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    options = GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=False,
+        repetition_penalty=sampling.repetition_penalty,
+        eos_token_id=sorted(engine.end_ids),
+        pad_token_id=min(engine.end_ids),
+    )
+    made = engine.model.generate_batch(
+        inputs=[row.prompt for row in rows],
+        generation_config=options,
+        continuous_batching_config=ContinuousBatchingConfig(),
+    )
+    return [made[key].generated_tokens for key in sorted(made, key=lambda key: int(key.rsplit("_", 1)[-1]))]
+
+
+def clock(engine: TransformersEngine) -> float:
+    if engine.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+@torch.inference_mode()
+def first_differences(
+    engine: TransformersEngine, rows: list[Row], answers: list[list[int]], expected: list[list[int]]
+) -> list[float]:
+    """For every answer that differs, the logits' distance between the two tokens where it does, from a plain pass."""
+    gaps = []
+    for row, mine, other in zip(rows, answers, expected, strict=True):
+        at = next((n for n, (a, b) in enumerate(zip(mine, other, strict=False)) if a != b), None)
+        if at is not None:
+            ids = torch.tensor([row.prompt + mine[:at]], device=engine.device)
+            logits = engine.model(input_ids=ids).logits[0, -1].float()
+            seen = logits[ids[0]]
+            logits[ids[0]] = torch.where(seen < 0, seen * 1.1, seen / 1.1)
+            gaps.append(abs(float(logits[mine[at]] - logits[other[at]])))
+    return gaps
+
+
+# --- all measurements -------------------------------------------------------------------------------------------------
+
+
+def compare(settings: argparse.Namespace) -> dict[str, Any]:
+    """All systems in turn, round after round, on one model. Answers are compared with those of `generate`."""
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in settings.systems}
+    answers: dict[str, list[list[int]]] = {}
+    reference = settings.out.with_suffix(".answers.json")
+    for number in range(settings.rounds):
+        for name in settings.systems:
+            command = [sys.executable, __file__, *sys.argv[1:], "--system", name, "--model", settings.model]
+            if "generate" in answers and name != "generate" and number == settings.rounds - 1:
+                reference.write_text(json.dumps(answers["generate"]))
+                command += ["--expected", str(reference)]
+            environment = (TORCH_ENVIRONMENT if name == "lidr" else {}) | os.environ  # what `lidr` sets for itself
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            found = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+            if not found:
+                sys.exit(f"{name} failed:\n{done.stderr[-4000:]}")
+            row = json.loads(found[0].removeprefix("RESULT "))
+            answers[name] = row.pop("answers")
+            rows[name].append(row)
+            print(f"  {name}: {row}", file=sys.stderr, flush=True)
+    reference.unlink(missing_ok=True)
+    medians = {name: statistics.median(row["tokens_per_second"] for row in found) for name, found in rows.items()}
+    lengths = sorted(map(len, answers["lidr"]))
+    return {
+        "model": Path(settings.model).name,
+        "answers": len(lengths),
+        "lengths": {name: lengths[int(share * (len(lengths) - 1))] for name, share in QUANTILES.items()},
+        "tokens_per_second": medians,
+        "speed_up": {name: medians["lidr"] / value for name, value in medians.items() if name != "lidr"},
+        "same_answers": {
+            name: sum(a == b for a, b in zip(found, answers["generate"], strict=True)) / len(found)
+            for name, found in answers.items()
+            if "generate" in answers
+        },
+        "measurements": rows,
+    }
+
+
+QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9, "longest": 1.0}
+
+
+def table(found: dict[str, Any]) -> str:
+    lengths = ", ".join(f"{name} {length}" for name, length in found["lengths"].items())
+    lines = [
+        f"{found['model']}, {found['answers']} answers, tokens: {lengths}",
+        "| | tokens/s | lidr is faster by | the same answers as `generate` |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, speed in found["tokens_per_second"].items():
+        ratio = f"{found['speed_up'][name]:.2f} x" if name in found["speed_up"] else ""
+        same = f"{found['same_answers'][name]:.1%}" if name in found["same_answers"] else ""
+        lines.append(f"| {SYSTEMS[name]} | {speed:.1f} | {ratio} | {same} |")
+    gaps = found["measurements"]["lidr"][-1]["gaps"]
+    if gaps:
+        lines.append(
+            f"where an answer of lidr parts from that of `generate`, the two logits are {max(gaps):.2g} apart at most"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["lab"], help="`lab`, or folders of Hugging Face models")
+    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=["lidr", "generate"])
+    parser.add_argument("--prompts", type=Path, help="JSONL with `instruction`, for models other than `lab`")
+    parser.add_argument("--limit", type=int, default=64, help="prompts")
+    parser.add_argument("--batch", type=int, default=16, help="requests answered at the same time")
+    parser.add_argument("--max-new-tokens", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("generation.json"), help="everything measured, as JSON")
+    parser.add_argument("--system", help=argparse.SUPPRESS)
+    parser.add_argument("--model", help=argparse.SUPPRESS)
+    parser.add_argument("--expected", type=Path, help=argparse.SUPPRESS)
+    settings = parser.parse_args()
+    if settings.system:
+        return measure(settings)
+    results = []
+    for model in settings.models:
+        settings.model = str(MODEL_PATH) if model == "lab" else model
+        results.append(compare(settings))
+        print(table(results[-1]), flush=True)
+    options = {
+        key: str(value) for key, value in vars(settings).items() if key not in ("out", "system", "model", "expected")
+    }
+    document = {"threads": torch.get_num_threads(), "torch": torch.__version__, "settings": options, "results": results}
+    settings.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What the engines with weights share: the token ids of a request, its random numbers, and where an answer stops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lidr.engines.base import Completion, Request, Sampling
+from lidr.models import render_chat
+from lidr.records import content_id, writable
+
+
+def encode(tokenizer: Any, request: Request) -> list[int]:
+    """Token ids of the conversation in the model's chat template, up to where the model goes on writing.
+
+    They are those of `continue_final_message=True`, which renders the begun turn and cuts off what the template writes
+    after it: a template begins a turn as its generation prompt does. But a template may trim the turn, and this way the
+    prefill's last newline stays.
+    """
+    messages = [{"role": role, "content": writable(content)} for role, content in request.messages]
+    text = render_chat(tokenizer, messages, add_generation_prompt=True) + writable(request.prefill)
+    # The template writes the special tokens, so the tokenizer must not add a second beginning of text.
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def row_seed(sampling: Sampling, request_id: str) -> int:
+    """The seed of one request's random numbers, which depend on nothing else."""
+    return int(content_id(sampling.seed, request_id), 16) % 2**63
+
+
+def no_room(request_id: str, prompt_tokens: int, context: int | None) -> Completion:
+    """The error of a prompt that leaves no room for an answer."""
+    reason = f"the prompt has {prompt_tokens} tokens, the model's context is {context}"
+    return Completion(request_id, "", "error", prompt_tokens=prompt_tokens, error=reason)
+
+
+def up_to_stop(text: str, stop: tuple[str, ...]) -> tuple[str, str | None]:
+    """The text before the first of the stop strings, and that string."""
+    places = [(text.find(string), string) for string in stop if string in text]
+    place, string = min(places, default=(len(text), None))
+    return text[:place], string

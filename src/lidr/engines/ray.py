@@ -1,0 +1,323 @@
+"""An engine made of engines: workers on a Ray cluster, each with the model on GPUs or CPU cores of its own.
+
+Only Ray's core is used: one actor per worker, whose answers stream back row by row.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lidr.cli import TORCH_ENVIRONMENT
+from lidr.config import RayConfig, TransformersConfig
+from lidr.engines.base import Completion, Engine, Request, Sampling
+from lidr.errors import EngineError, LidrError
+
+try:
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+except ImportError as error:
+    raise EngineError(f'engine.type ray needs one more package: pip install "lidr[ray]" ({error})') from None
+
+# Requests handed to a worker at once, at most. Slots of the transformers engine run empty at the end of a piece only:
+# the same number of batches as its own groups (`transformers.GROUP_BATCHES`). vLLM answers 256 at a time by default,
+# and twice as many keep it full for most of a piece.
+PIECE_BATCHES = 8
+PIECE_VLLM = 512
+WINDOW_PIECES = 64  # of which requests are sorted by length: memory stays flat in the number of requests
+MAX_DEATHS = 3  # in a row: of workers that load the model, or of workers that answer the same piece
+WAIT_S = 10.0  # without news, after which it is looked whether the cluster still has room for a worker
+CLOSE_S = 5.0  # for workers to free the model before their processes are ended
+OBJECT_STORE_BYTES = 2**27  # where Ray is started here; texts are small, and Ray's default is 30 % of the memory
+
+
+class _Worker:
+    """What an actor runs. Loading is a call of its own, so that its error is told apart from a process that died."""
+
+    def __init__(self, config: Any, model: str, trust_remote_code: bool) -> None:
+        self.config, self.model, self.trust_remote_code = config, model, trust_remote_code
+
+    def load(self) -> None:
+        from lidr.engines import ENGINES
+
+        self.engine: Engine = ENGINES[self.config.type](self.config, self.model, self.trust_remote_code)
+
+    def generate(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[Completion]:
+        yield from self.engine.generate(requests, sampling, done)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+@dataclass(slots=True, eq=False)
+class _Piece:
+    """Requests that one worker answers together, and the ids of those that are still owed."""
+
+    requests: list[Request]
+    owed: set[str]
+    deaths: int = 0  # of workers, since the last answer
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """A worker as seen from here. `loading` is None once it can answer; the first of `pieces` is the one it is at."""
+
+    actor: Any
+    loading: Any
+    pieces: deque[tuple[_Piece, Any]] = field(default_factory=deque)  # with the stream of its answers
+
+    @property
+    def awaited(self) -> Any:
+        return self.loading if self.loading is not None else self.pieces[0][1] if self.pieces else None
+
+    def takes(self, ahead: int) -> bool:
+        """Whether it gets a piece after `ahead` others: early enough not to wait, late enough to leave it to others."""
+        if self.loading is not None or len(self.pieces) != ahead:
+            return False
+        return not ahead or 4 * len(self.pieces[0][0].owed) <= len(self.pieces[0][0].requests)
+
+
+class RayEngine:
+    """`workers` engines that share the requests of a call.
+
+    Pieces are cut from the full list of requests and the number of workers, so they are the same in an interrupted run
+    and an uninterrupted one; which worker gets which does not matter. A worker that dies costs only the rows that it
+    has not answered: another one gets them. What an engine raises in a worker is raised here as EngineError.
+    """
+
+    def __init__(self, folder: Path, config: RayConfig, trust_remote_code: bool = False) -> None:
+        self.config, self.failed_starts = config, 0
+        self.arguments = (config.worker, str(folder), trust_remote_code)
+        self.seats: list[_Seat] = []
+        self.connected = _connect(config.address)
+        try:
+            self.options = _actor_options(config)
+            self.count = _count_workers(config, self.options)
+            self.seats = [self._start() for _ in range(self.count)]
+            self._wait_until_loaded()
+        except BaseException:
+            self.close()
+            raise
+
+    def generate(
+        self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
+    ) -> Iterator[Completion]:
+        """See `Engine.generate`. Ended early, it takes back what the workers were given."""
+        pieces = cut(requests, done, *_piece_sizes(self.config), self.count)
+        queue = deque(islice(pieces, 1))  # the next one, where there is one, and before it those of workers that died
+        try:
+            while queue or any(seat.pieces for seat in self.seats):
+                self._hand_out(queue, pieces, sampling)
+                for seat in self._wait():
+                    yield from self._receive(seat, queue)
+        finally:
+            for seat in self.seats:
+                for _, stream in seat.pieces:
+                    ray.cancel(stream)
+                seat.pieces.clear()
+
+    def close(self) -> None:
+        """Free the models, end the workers, and Ray too where it was started or connected to here."""
+        if ray.is_initialized():
+            closing = [seat.actor.close.remote() for seat in self.seats if seat.loading is None]
+            if closing:
+                ray.wait(closing, num_returns=len(closing), timeout=CLOSE_S)
+            for seat in self.seats:
+                ray.kill(seat.actor)
+            if self.connected:
+                ray.shutdown()
+        self.seats, self.connected = [], False
+
+    def _start(self) -> _Seat:
+        actor = ray.remote(_Worker).options(**self.options).remote(*self.arguments)
+        return _Seat(actor, actor.load.remote())
+
+    def _wait_until_loaded(self) -> None:
+        """For all workers, as long as they keep coming; one is enough, and the others join in when they are there."""
+        told = False
+        while any(seat.loading is not None for seat in self.seats):
+            ready = self._wait()
+            for seat in ready:
+                list(self._receive(seat, deque()))
+            if not ready:
+                if any(seat.loading is None for seat in self.seats):
+                    return
+                if not told:
+                    print("waiting for workers: they load the model, or others use the cluster", file=sys.stderr)
+                told = True
+
+    def _hand_out(self, queue: deque[_Piece], pieces: Iterator[_Piece], sampling: Sampling) -> None:
+        """Give pieces to workers that are free or nearly so."""
+        for ahead in (0, 1):
+            for seat in self.seats:
+                if queue and seat.takes(ahead):
+                    piece = queue.popleft()
+                    queue.extend(islice(pieces, 0 if queue else 1))
+                    done = frozenset(request.request_id for request in piece.requests) - piece.owed
+                    method = seat.actor.generate.options(num_returns="streaming")
+                    seat.pieces.append((piece, method.remote(piece.requests, sampling, done)))
+
+    def _wait(self) -> list[_Seat]:
+        """Workers that have something to say. Raises EngineError where none is left and none can be started."""
+        awaited = {id(seat.awaited): seat for seat in self.seats if seat.awaited is not None}
+        references = [seat.awaited for seat in awaited.values()]
+        ready, _ = ray.wait(references, num_returns=1, timeout=WAIT_S)
+        if not ready and all(seat.loading is not None for seat in self.seats) and not _room(self.options):
+            raise EngineError(f"the workers have died, and {_shortage(1, self.options)}; run again to continue")
+        if ready:  # all of them, so that none is kept waiting by one that always has something to say
+            ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
+        return [awaited[id(reference)] for reference in ready]
+
+    def _receive(self, seat: _Seat, queue: deque[_Piece]) -> Iterator[Completion]:
+        """Take one message of a worker: that it has loaded, an answer, the end of a piece, or its death."""
+        try:
+            if seat.loading is not None:
+                ray.get(seat.loading)
+                seat.loading, self.failed_starts = None, 0
+                return
+            piece, stream = seat.pieces[0]
+            completion = ray.get(next(stream))
+        except StopIteration:
+            seat.pieces.popleft()
+        except RayTaskError as error:
+            raise _raised_in_worker(error) from None
+        except RayError as error:
+            self._replace(seat, error, queue)
+        else:
+            piece.owed.discard(completion.request_id)
+            piece.deaths = 0
+            yield completion
+
+    def _replace(self, seat: _Seat, error: Exception, queue: deque[_Piece]) -> None:
+        """Start a worker in place of one that died, and take back its pieces. Raises EngineError after MAX_DEATHS."""
+        reason = " ".join(str(error).split())[:500]
+        if seat.loading is not None:
+            self.failed_starts += 1
+            if self.failed_starts == MAX_DEATHS:
+                raise EngineError(f"{MAX_DEATHS} workers in a row died before the model was loaded: {reason}")
+        if seat.pieces and (piece := seat.pieces[0][0]).owed:
+            piece.deaths += 1
+            if piece.deaths == MAX_DEATHS:
+                raise EngineError(
+                    f"{MAX_DEATHS} workers in a row died of the same {len(piece.owed)} requests, one of them "
+                    f"{min(piece.owed)}: {reason}"
+                )
+        owed = sum(len(piece.owed) for piece, _ in seat.pieces)
+        print(f"a worker died, {owed} rows go to others; starting a new one ({reason})", file=sys.stderr)
+        queue.extendleft(piece for piece, _ in reversed(seat.pieces) if piece.owed)
+        ray.kill(seat.actor)  # it may be cut off rather than dead
+        self.seats[self.seats.index(seat)] = self._start()
+
+
+def cut(
+    requests: Iterable[Request], done: Collection[str], smallest: int, largest: int, workers: int
+) -> Iterator[_Piece]:
+    """Pieces with something owed, those with long prompts first, of `smallest` to `largest` requests.
+
+    Within these bounds every worker gets the same number of pieces of the same size. Nothing but which pieces are left
+    out depends on `done`.
+    """
+    remaining = iter(requests)
+    while window := list(islice(remaining, largest * WINDOW_PIECES)):
+        window.sort(key=lambda request: (-_characters(request), request.request_id))
+        rounds = math.ceil(len(window) / (largest * workers))
+        size = max(smallest, math.ceil(len(window) / (rounds * workers)))
+        for start in range(0, len(window), size):
+            part = window[start : start + size]
+            owed = {request.request_id for request in part if request.request_id not in done}
+            if owed:
+                yield _Piece(part, owed)
+
+
+def _characters(request: Request) -> int:
+    return sum(len(content) for _, content in request.messages) + len(request.prefill)
+
+
+def _piece_sizes(config: RayConfig) -> tuple[int, int]:
+    """Fewest and most requests of a piece."""
+    if isinstance(config.worker, TransformersConfig):
+        return config.worker.batch_size, config.worker.batch_size * PIECE_BATCHES
+    return 1, PIECE_VLLM
+
+
+def _connect(address: str | None) -> bool:
+    """Start Ray or connect to a cluster; False where this process already has. Raises EngineError where none is."""
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    here = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise EngineError(
+            f"engine.address {address}: {' '.join(str(error).split())[:300]}; start the cluster with `ray start`, and "
+            "lidr on one of its nodes"
+        ) from None
+    return True
+
+
+def _actor_options(config: RayConfig) -> dict[str, Any]:
+    """What each worker needs, and its environment: threads of its own cores only."""
+    gpus = config.gpus_per_worker
+    if gpus is None:
+        gpus = _gpus_wanted(config) if any(node.get("GPU") for node in _nodes()) else 0
+    variables = {name: os.environ.get(name, value) for name, value in TORCH_ENVIRONMENT.items()}
+    variables["OMP_NUM_THREADS"] = str(config.cpus_per_worker)
+    return {"num_cpus": config.cpus_per_worker, "num_gpus": gpus, "runtime_env": {"env_vars": variables}}
+
+
+def _gpus_wanted(config: RayConfig) -> int:
+    if isinstance(config.worker, TransformersConfig):
+        return int(config.worker.device != "cpu")
+    sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+    return math.prod(config.worker.arguments.get(size, 1) for size in sizes)
+
+
+def _count_workers(config: RayConfig, options: dict[str, Any]) -> int:
+    """As many as are asked for, or as there is room for. Raises EngineError where that is less."""
+    room = _room(options)
+    count = config.workers or room
+    if not 0 < count <= room:
+        raise EngineError(f"engine.workers: {_shortage(max(1, count), options)}")
+    return count
+
+
+def _needs(options: dict[str, Any]) -> dict[str, float]:
+    return {"CPU": options["num_cpus"], "GPU": options["num_gpus"]}
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _room(options: dict[str, Any]) -> int:
+    """Workers that fit the cluster when nothing else uses it; each needs all that it needs on one node."""
+    needs = {name: each for name, each in _needs(options).items() if each}
+    # GPUs may be shared (0.1 of one each), and 1 / 0.1 must be 10.
+    return sum(min(int(node.get(name, 0) / each + 1e-6) for name, each in needs.items()) for node in _nodes())
+
+
+def _shortage(count: int, options: dict[str, Any]) -> str:
+    nodes = _nodes()
+    has = " and ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in ("GPU", "CPU"))
+    return (
+        f"{count} with {options['num_gpus']:g} GPUs and {options['num_cpus']} CPUs each, all on one node, do not fit: "
+        f"the cluster has {has} on {len(nodes)} nodes, which is room for {_room(options)}"
+    )
+
+
+def _raised_in_worker(error: RayTaskError) -> EngineError:
+    """The message alone where it is written for the user; else with the worker's traceback as text."""
+    cause = error.cause
+    if isinstance(cause, LidrError):
+        return EngineError(str(cause))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Ray colours it
+    return EngineError(f"the engine of a worker failed: {type(cause).__name__}: {cause}\n{text}")

@@ -1,0 +1,242 @@
+"""vLLM in this process: requests are taken as there is room for them, and every answer leaves as it is finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from itertools import count
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lidr.config import VllmConfig
+from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.encoding import encode, no_room, row_seed
+from lidr.errors import EngineError
+from lidr.models import end_of_turn_ids, load_tokenizer
+
+# Both are read when vLLM is imported.
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+try:
+    import vllm
+    from vllm import LLM, EngineArgs, SamplingParams
+    from vllm.distributed import cleanup_dist_env_and_memory
+    from vllm.exceptions import VLLMValidationError
+    from vllm.lora.request import LoRARequest
+    from vllm.sampling_params import RequestOutputKind
+    from vllm.v1.engine.exceptions import EngineDeadError
+except ImportError as error:
+    raise EngineError(
+        f'engine.type vllm needs one more package: pip install "lidr[vllm]" ({error}). An environment of its own is '
+        "best, because vLLM comes with versions of torch and transformers of its own"
+    ) from None
+
+# What differs from vLLM's own defaults, or must not depend on its version; engine.arguments go before them.
+DEFAULTS: dict[str, Any] = {
+    "enable_prefix_caching": True,  # all translations into a language begin alike
+    "generation_config": "vllm",  # no sampling defaults from the model's folder: they would change the recipe unseen
+    "max_logprobs": -1,  # no limit for Sampling.top_logprobs
+    "use_tqdm_on_load": False,
+}
+_SET_ELSEWHERE = {"model": "model.path", "trust_remote_code": "model.trust_remote_code"}
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 512)  # sizes that vLLM has for adapters
+
+
+class VllmEngine:
+    """A model in vLLM's offline engine, for several GPUs through its own arguments (`tensor_parallel_size` ...).
+
+    What a request is computed together with depends on the moment, so where two tokens are nearly as likely the answer
+    may differ from one run to the next; vLLM's environment variable VLLM_BATCH_INVARIANT=1 prevents that on GPUs that
+    it supports, at a price. Sampled answers have a seed of their own.
+    """
+
+    def __init__(self, folder: Path, config: VllmConfig, trust_remote_code: bool = False) -> None:
+        arguments = _arguments(config)
+        self.tokenizer = load_tokenizer(folder, trust_remote_code)
+        self.end_ids = sorted(end_of_turn_ids(folder, self.tokenizer))
+        self.adapter = LoRARequest("adapter", 1, config.adapter) if config.adapter else None
+        self.llm: Any = _start(folder, arguments, trust_remote_code, self.adapter)
+        self.core = self.llm.llm_engine
+        _watch(self.core.engine_core)
+        self.context: int = self.core.model_config.max_model_len
+        # As many wait as run: even if all that run end in the same step, the next step is full.
+        self.most: int = 2 * self.core.vllm_config.scheduler_config.max_num_seqs
+        self.numbers = count()  # vLLM's ids: no request is mistaken for one of an earlier call that was given up
+        self.pending: dict[str, str] = {}  # vLLM's id -> request id, of the newest `generate`
+
+    def generate(
+        self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
+    ) -> Iterator[Completion]:
+        """See `Engine.generate`. A prompt that leaves no room for an answer gets an `error` of its own.
+
+        `LLM.generate` would want all prompts first and answer with all completions at the end; this drives the engine
+        below it. What an earlier call that was not finished had under way is dropped.
+        """
+        self._abort(self.pending)
+        pending = self.pending = {}
+        owed = (request for request in requests if request.request_id not in done)
+        try:
+            while True:
+                while len(pending) < self.most and (request := next(owed, None)) is not None:
+                    refused = self._add(request, sampling, pending)
+                    if refused:
+                        yield refused
+                if not pending:
+                    return
+                for output in self._step():
+                    request_id = pending.pop(output.request_id, None)
+                    if request_id is not None:
+                        yield self._read(request_id, output, sampling)
+                if self.pending is not pending:
+                    raise RuntimeError("generate was called again before this call was finished")
+        finally:
+            self._abort(pending)
+
+    def close(self) -> None:
+        """Free the model and the accelerator's memory, and end vLLM's processes."""
+        if self.llm is not None:
+            self.core.engine_core.shutdown()
+            self.llm = self.core = None
+            self.pending = {}
+            cleanup_dist_env_and_memory()
+
+    def _add(self, request: Request, sampling: Sampling, pending: dict[str, str]) -> Completion | None:
+        """Hand a request to vLLM, or say why it cannot be answered."""
+        tokens = encode(self.tokenizer, request)
+        room = self.context - len(tokens)
+        if room <= 0:
+            return no_room(request.request_id, len(tokens), self.context)
+        number = str(next(self.numbers))
+        prompt = {"type": "token", "prompt_token_ids": tokens}
+        try:
+            params = self._params(request.request_id, sampling, room)
+            self.core.add_request(number, prompt, params, lora_request=self.adapter)
+        except (ValueError, VLLMValidationError) as error:
+            raise EngineError(f"vLLM refuses request {request.request_id}: {_said(error)}") from None
+        pending[number] = request.request_id
+        return None
+
+    def _params(self, request_id: str, sampling: Sampling, room: int) -> Any:
+        sampled = sampling.temperature > 0
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            repetition_penalty=sampling.repetition_penalty,  # over prompt and answer, as in transformers
+            max_tokens=min(sampling.max_new_tokens, room),
+            stop=list(sampling.stop),
+            stop_token_ids=self.end_ids,
+            seed=row_seed(sampling, request_id) if sampled else None,
+            logprobs=sampling.top_logprobs or None,
+            skip_special_tokens=True,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _step(self) -> list[Any]:
+        """Let every running request go on; those that have ended."""
+        try:
+            return self.core.step()  # type: ignore[no-any-return]
+        except EngineDeadError as error:
+            raise EngineError(
+                f"vLLM's process died ({_said(error)}); its own messages stand above. What was answered is kept: run "
+                "the same command again, with a lower engine.arguments.gpu_memory_utilization if memory ran out"
+            ) from None
+
+    def _read(self, request_id: str, output: Any, sampling: Sampling) -> Completion:
+        made = output.outputs[0]
+        used = len(output.prompt_token_ids), len(made.token_ids)
+        if made.finish_reason not in ("stop", "length"):
+            return Completion(request_id, "", "error", *used, error=f"vLLM gave it up ({made.finish_reason})")
+        first: tuple[tuple[str, float], ...] = ()
+        if sampling.top_logprobs and made.logprobs:
+            # The token that was drawn is always among them, even where it is not one of the likeliest.
+            ranked = sorted(made.logprobs[0].items(), key=lambda item: item[1].rank)[: sampling.top_logprobs]
+            first = tuple((self.tokenizer.decode([token]), entry.logprob) for token, entry in ranked)
+        stopped_by = made.stop_reason if isinstance(made.stop_reason, str) else None  # a number is an end token
+        return Completion(request_id, made.text, made.finish_reason, *used, stopped_by=stopped_by, first_token=first)
+
+    def _abort(self, pending: dict[str, str]) -> None:
+        if pending and self.llm is not None:
+            self.core.abort_request(list(pending))
+            pending.clear()
+
+
+def _arguments(config: VllmConfig) -> dict[str, Any]:
+    """The engine arguments. Raises EngineError for those that vLLM does not have, or that cannot be used here."""
+    known = {field.name for field in dataclasses.fields(EngineArgs)}
+    for name in config.arguments:
+        if name in _SET_ELSEWHERE:
+            raise EngineError(f"engine.arguments.{name}: set {_SET_ELSEWHERE[name]} instead")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "remove it"
+            raise EngineError(f"engine.arguments.{name}: vLLM {vllm.__version__} has no such argument; {hint}")
+    replicas = config.arguments.get("data_parallel_size", 1)
+    if replicas != 1:
+        raise EngineError(
+            f"engine.arguments.data_parallel_size {replicas}: vLLM does that in several processes only. Use "
+            "engine.type ray with worker.type vllm, or engine.type openai with "
+            f'launch: "vllm serve {{model}} --port {{port}} --data-parallel-size {replicas}"'
+        )
+    lora = {"enable_lora": True, "max_lora_rank": _lora_rank(config.adapter)} if config.adapter else {}
+    return DEFAULTS | lora | config.arguments
+
+
+def _lora_rank(adapter: str) -> int:
+    """The least size of vLLM's that the adapter fits."""
+    file = Path(adapter) / "adapter_config.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        rank = max([found["r"], *(found.get("rank_pattern") or {}).values()])
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(
+            f"engine.adapter {adapter}: not the folder of a LoRA adapter as PEFT saves it ({file.name}: {error!r})"
+        ) from None
+    return next((size for size in _LORA_RANKS if size >= rank), rank)
+
+
+def _start(folder: Path, arguments: dict[str, Any], trust_remote_code: bool, adapter: Any) -> Any:
+    """vLLM with the model and the adapter. Raises EngineError with vLLM's reason where it does not start."""
+    llm: Any = None
+    try:
+        llm = LLM(model=str(folder), trust_remote_code=trust_remote_code, **arguments)
+        if adapter:
+            llm.llm_engine.add_lora(adapter)  # else its faults would come up with the first request
+    except Exception as error:  # of any kind: it comes from whatever layer does not like the model or an argument
+        if llm is not None:
+            llm.llm_engine.engine_core.shutdown()
+        cleanup_dist_env_and_memory()
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items() if name not in DEFAULTS)
+        raise EngineError(
+            f"vLLM {vllm.__version__} does not start with {folder} and engine.arguments ({given or 'none'}): "
+            f"{_said(error)}"
+        ) from error
+    return llm
+
+
+def _watch(client: Any) -> None:
+    """Let the wait for answers end where vLLM's process is killed, as the kernel does when memory runs out.
+
+    vLLM 0.32 notices it, but its offline engine waits on.
+    """
+    manager = getattr(getattr(client, "resources", None), "engine_manager", None)
+    if manager is None:  # vLLM computes in this process
+        return
+
+    def watch() -> None:
+        connection.wait(manager.sentinels())
+        client.outputs_queue.put(EngineDeadError())
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _said(error: Exception) -> str:
+    """An error's message on one line; of pydantic's, without the list of all arguments."""
+    text = "; ".join(problem["msg"] for problem in error.errors()) if isinstance(error, ValidationError) else str(error)
+    return " ".join(text.split())[:1000] or type(error).__name__

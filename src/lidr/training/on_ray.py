@@ -1,0 +1,78 @@
+"""torchrun on every node of a running Ray cluster: `training.launch: python -m lidr.training.on_ray`.
+
+Ray only finds the nodes and starts one torchrun on each; the training is the same as without it. What torchrun is to
+run is taken from the command line. One process per GPU of the cluster, or one per node where it has no GPUs.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lidr.cli import TORCH_ENVIRONMENT
+
+STOP_S = 60.0  # for torchrun to end its processes; it gives them 30
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return int(listener.getsockname()[1])
+
+
+def torchrun(arguments: list[str], folder: str, threads: int) -> int:
+    """Run torchrun on this node until it ends or the task is cancelled; returns its exit code."""
+    environment = TORCH_ENVIRONMENT | os.environ | {"OMP_NUM_THREADS": str(max(1, threads))}
+    command = [sys.executable, "-m", "torch.distributed.run", *arguments]
+    process = subprocess.Popen(command, cwd=folder, env=environment)
+    try:
+        while (code := process.poll()) is None:
+            time.sleep(0.2)  # Ray's cancelling does not wake a process that waits for another
+        return code
+    finally:
+        process.terminate()  # and not kill, which would leave its own processes behind
+        process.wait()
+
+
+def main() -> None:
+    """See the module's docstring. Exits with the code of the first torchrun that fails."""
+    ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), logging_level="ERROR")
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [node for node in nodes if node["Resources"].get("GPU")] or nodes
+    head = nodes[0]["NodeManagerAddress"]
+    port = ray.get(_on(nodes[0], free_port).remote())
+    print(f"torchrun on {len(nodes)} nodes of the Ray cluster, as soon as nothing else uses them", file=sys.stderr)
+    tasks = []
+    for rank, node in enumerate(nodes):
+        cpus, gpus = (int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU"))
+        place = ["--nnodes", len(nodes), "--node_rank", rank, "--master_addr", head, "--master_port", port]
+        arguments = [*map(str, place), "--nproc_per_node", str(gpus or 1), *sys.argv[1:]]
+        task = _on(node, torchrun, num_cpus=cpus, num_gpus=gpus)  # the whole node: nothing else may be on it
+        tasks.append(task.remote(arguments, os.getcwd(), cpus // (gpus or 1)))
+    try:
+        while tasks:
+            ready, tasks = ray.wait(tasks)
+            if code := ray.get(ready[0]):
+                sys.exit(code)
+    finally:
+        for task in tasks:
+            ray.cancel(task)
+        if tasks:
+            ray.wait(tasks, num_returns=len(tasks), timeout=STOP_S)
+
+
+def _on(node: dict[str, Any], function: Any, **needs: float) -> Any:
+    strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy} | needs
+    return ray.remote(function).options(**options)
+
+
+if __name__ == "__main__":
+    main()
