@@ -333,32 +333,3 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delitem(sys.modules, "lidr.engines.ray")
     with pytest.raises(EngineError, match=r"pip install \"lidr\[ray\]\""):
         import_module("lidr.engines.ray")
-
-
-INTERRUPTED = """
-import sys
-from pathlib import Path
-from lidr.config import RayConfig
-from lidr.engines import open_model, ray
-from tests.test_ray_engine import GREEDY, ToyWorker, ask, pids
-
-ray._Worker = ToyWorker
-with open_model(RayConfig(type="ray", workers=1), sys.argv[1]) as engine:
-    for made in engine.generate((ask(number, "slow") for number in range(10**9)), GREEDY):
-        print(*pids(engine) if made.request_id == f"{0:016x}" else "", flush=True)
-"""
-
-
-def test_an_interrupt_ends_the_workers_and_the_ray_that_was_started_here(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
-    root = Path(__file__).parents[1]
-    process = subprocess.Popen(
-        command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
-    assert process.stdout
-    worker = int(process.stdout.readline())
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, errors = process.communicate(timeout=30)
-    assert errors.strip().endswith("KeyboardInterrupt") and errors.startswith("Traceback")  # and not a line of Ray's
-    assert (tmp_path / "closed").exists()
-    wait_for(lambda: not is_running(worker))

@@ -87,6 +87,16 @@ def test_a_copy_is_used_again_until_the_remote_files_change(
     assert "fr.jsonl" in contents(local_copy(bucket.url, "x.path"))
 
 
+def test_a_url_is_looked_at_once_for_all_fields(bucket: Bucket) -> None:
+    before = stamps(bucket.url, "prompts.path")
+    bucket.system.pipe(f"{bucket.root}/en.jsonl", b"changed meanwhile")
+    assert stamps(bucket.url, "model.path") == before
+    with pytest.raises(ConfigError, match=r"^model\.path memory://"):
+        local_copy(bucket.url, "model.path", ["nothing"])
+    with pytest.raises(ConfigError, match=r"^prompts\.path memory://"):
+        local_copy(bucket.url, "prompts.path", ["nothing"])
+
+
 @pytest.mark.parametrize("damage", ["dies", "cut", "changes"])
 def test_a_half_copy_never_counts(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     get = type(bucket.system).get

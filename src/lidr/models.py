@@ -13,13 +13,15 @@ from lidr.config import EngineConfig, ModelConfig, RayConfig, TransformersConfig
 from lidr.errors import ConfigError
 from lidr.languages import LANGUAGES
 from lidr.run_dir import hash_file, write_text
-from lidr.storage import cache_folder, is_url, local_copy, locked
+from lidr.storage import cache_folder, is_url, kept_copy, local_copy, locked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # What a run needs of a model that is elsewhere: safetensors and small text files, no pickles, no other formats.
-_HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py"]
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.py"]
+_ALL_FILES = ["*.safetensors", *_SMALL_FILES]
+_HUB_TIMEOUT_S = 5.0  # until the Hub counts as out of reach where small files are enough
 
 
 def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
@@ -30,18 +32,28 @@ def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
     """
     known = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
     name = f"{model.path}@{model.revision}"
-    folder = _local_folder(model, known.get(name))
-    if not (folder / "config.json").exists():
-        raise ConfigError(
-            f"model.path {model.path}: {folder} has no config.json; a Hugging Face model folder is needed "
-            "(`lidr evaluate` also takes a folder of <language>.json answers)"
-        )
+    folder = find_model(model, known.get(name))
     stamp = _stamps([*_gguf_file(model), *_model_files(folder)])
     entry = known.get(name)
     if entry is None or entry["stamp"] != stamp:
         entry = {"folder": str(folder), "stamp": stamp, "fingerprint": fingerprint(folder)}
         write_text(cache, json.dumps(known | {name: entry}) + "\n")
     return folder, entry["fingerprint"]
+
+
+def find_model(model: ModelConfig, known: dict[str, Any] | None = None, weights: bool = True) -> Path:
+    """The local folder of a model, fetched or imported where that is needed.
+
+    `known` is what `resolve_model` remembers of it. Without `weights` only the small files are fetched, and a Hub that
+    is out of reach is known after a few seconds. Raises ConfigError.
+    """
+    folder = _local_folder(model, known, weights)
+    if not (folder / "config.json").exists():
+        raise ConfigError(
+            f"model.path {model.path}: {folder} has no config.json; a Hugging Face model folder is needed "
+            "(`lidr evaluate` also takes a folder of <language>.json answers)"
+        )
+    return folder
 
 
 def recorded_answers(folder: Path) -> list[Path]:
@@ -176,7 +188,7 @@ def _load_gguf(file: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
         ) from error
 
 
-def _local_folder(model: ModelConfig, known: dict[str, Any] | None) -> Path:
+def _local_folder(model: ModelConfig, known: dict[str, Any] | None, weights: bool) -> Path:
     if model.path == "lab":
         from lidr.lab import MODEL_PATH
 
@@ -184,39 +196,57 @@ def _local_folder(model: ModelConfig, known: dict[str, Any] | None) -> Path:
     if is_url(model.path):
         if model.revision:
             raise ConfigError("model.revision is for hub ids; an hf:// URL takes it after the name, hf://org/name@v1")
-        return local_copy(model.path, "model.path", _HUB_FILES)
-    if Path(model.path).is_dir():
-        return Path(model.path)
+        if not weights and (whole := kept_copy(model.path, "model.path", _ALL_FILES)):
+            return whole
+        return local_copy(model.path, "model.path", _ALL_FILES if weights else _SMALL_FILES)
+    folder = Path(model.path).expanduser()
+    if folder.is_dir():
+        return folder
     if files := _gguf_file(model):
-        return _imported_gguf(files[0], known)
+        return _imported_gguf(files[0], known, weights)
     if known and Path(known["folder"]).is_dir():
         return Path(known["folder"])
     if not may_be_hub_id(model.path):
         raise ConfigError(f"model.path {model.path}: no such folder or .gguf file, and not a hub id such as org/name")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     try:
-        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=_HUB_FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        return _from_hub(model, weights)
+    except Exception as error:  # releases of the Hub's client differ in whose exceptions they raise
+        reason = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"model.path {model.path}: no such folder, and the Hub gave no such model: {reason}"
         ) from error
 
 
+def _from_hub(model: ModelConfig, weights: bool) -> Path:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download, try_to_load_from_cache
+
+    if weights:
+        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=_ALL_FILES))
+    cached = try_to_load_from_cache(model.path, "config.json", revision=model.revision)
+    if isinstance(cached, str):
+        return Path(cached).parent
+    # One request that is not repeated, since downloads try for half a minute.
+    get_hf_file_metadata(hf_hub_url(model.path, "config.json", revision=model.revision), timeout=_HUB_TIMEOUT_S)
+    return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=_SMALL_FILES))
+
+
 def _gguf_file(model: ModelConfig) -> list[Path]:
     """The GGUF file that is the model, if it is one."""
-    file = Path(model.path)
+    file = Path(model.path).expanduser()
     return [file] if file.suffix == ".gguf" and file.is_file() else []
 
 
-def _imported_gguf(file: Path, known: dict[str, Any] | None) -> Path:
+def _imported_gguf(file: Path, known: dict[str, Any] | None, weights: bool) -> Path:
     """The folder that a GGUF file was imported into, once for its content, below the cache folder."""
     if known and known["stamp"][:1] == _stamps([file]) and Path(known["folder"]).is_dir():
         return Path(known["folder"])
     imported = cache_folder() / "gguf"
     folder = imported / hash_file(file)
+    if not weights and not folder.exists():
+        raise ConfigError(
+            f"model.path {file}: this GGUF file has not been imported yet; run `lidr import-gguf {file} FOLDER` first, "
+            "and give --set model.path=FOLDER"
+        )
     with locked(imported):
         if not folder.exists():
             print(f"model.path {file}: importing it into {folder}, once", file=sys.stderr, flush=True)

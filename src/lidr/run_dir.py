@@ -312,7 +312,7 @@ class RunDir:
         from lidr.models import engine_identity, recorded_answers, resolve_model
 
         if iteration == 0:
-            folder = Path(config.model.path)
+            folder = Path(config.model.path).expanduser()
             if is_remote(config.engine):
                 served = (config.engine.base_url, config.engine.extra_body, config.model.path)
                 return Model("M0", folder, content_id("served", *served))

@@ -58,7 +58,10 @@ def local_path(path: str, field: str) -> Path:
 
 def stamps(path: str, field: str) -> dict[str, list[Any]]:
     """Size and marks of change of all files of a path or URL: cheap to tell whether input has changed."""
-    return dict(_look(path, field).files) if is_url(path) else dict(file_stamps(Path(path).expanduser()))
+    if not is_url(path):
+        return dict(file_stamps(Path(path).expanduser()))
+    with _naming(field):
+        return dict(_look(path).files)
 
 
 def local_copy(url: str, field: str, patterns: Sequence[str] = ("*",)) -> Path:
@@ -68,22 +71,25 @@ def local_copy(url: str, field: str, patterns: Sequence[str] = ("*",)) -> Path:
     they are looked at once, so that all steps work on the same data. `field` is the recipe's field, for messages.
     Raises ConfigError where the protocol's package is missing, and where nothing is found or may be read.
     """
-    remote = _look(url, field)
-    wanted = _matching(remote, patterns)
-    if not wanted:
-        raise ConfigError(f"{field} {url}: there is no file named {', '.join(patterns)}; correct the URL")
-    folder = cache_folder() / "copies" / content_id(url, list(patterns))
-    target = folder / content_id(wanted)
-    name = PurePosixPath(remote.root).name or "root"
-    if not target.exists():
-        with locked(folder):
-            if not target.exists():
-                _copy(url, field, remote, wanted, folder / "partial" / name)
-                if _matching(_list(url, field), patterns) != wanted:
-                    _look.cache_clear()
-                    raise ConfigError(f"{field} {url}: changed while it was copied; run the same command again")
-                (folder / "partial").rename(target)
-    return target / name
+    with _naming(field):
+        remote, wanted, copy = _find(url, patterns)
+        folder = copy.parent.parent
+        if not copy.exists():
+            with locked(folder):
+                if not copy.exists():
+                    _copy(url, remote, wanted, folder / "partial" / copy.name)
+                    if _matching(_list(url), patterns) != wanted:
+                        _look.cache_clear()
+                        raise ConfigError(f"{url}: changed while it was copied; run the same command again")
+                    (folder / "partial").rename(copy.parent)
+    return copy
+
+
+def kept_copy(url: str, field: str, patterns: Sequence[str]) -> Path | None:
+    """What `local_copy` would return, if nothing has to be copied for it. Raises ConfigError as it does."""
+    with _naming(field):
+        copy = _find(url, patterns)[2]
+    return copy if copy.exists() else None
 
 
 @contextmanager
@@ -95,17 +101,31 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-@cache
-def _look(url: str, field: str) -> _Remote:
-    return _list(url, field)
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """Name the recipe's field in a ConfigError: what is behind a URL is looked at once, whoever asks."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{field} {error}") from error.__cause__
 
 
-def _list(url: str, field: str) -> _Remote:
-    """List what is behind a URL. Raises ConfigError as `local_copy` does."""
+def _find(url: str, patterns: Sequence[str]) -> tuple[_Remote, dict[str, list[Any]], Path]:
+    """What is behind a URL, the files of it that match, and where their copy is or will be. Raises ConfigError."""
+    remote = _look(url)
+    wanted = _matching(remote, patterns)
+    if not wanted:
+        raise ConfigError(f"{url}: there is no file named {', '.join(patterns)}; correct the URL")
+    name = PurePosixPath(remote.root).name or "root"
+    return remote, wanted, cache_folder() / "copies" / content_id(url, list(patterns)) / content_id(wanted) / name
+
+
+def _list(url: str) -> _Remote:
+    """List what is behind a URL. Raises ConfigError as `local_copy` does, without the field."""
     if _SECRET.search(url):
         shown = re.sub(r"(?<=://)[^/]*@", "***@", url).partition("?")[0]
         raise ConfigError(
-            f"{field} {shown}: a URL must hold no password, key or signature, since the recipe is kept with the run; "
+            f"{shown}: a URL must hold no password, key or signature, since the recipe is kept with the run; "
             "give credentials in the environment, as the protocol's package takes them"
         )
     import fsspec.core
@@ -115,16 +135,19 @@ def _list(url: str, field: str) -> _Remote:
         system.invalidate_cache()
         found = _stamps(system, root)
     except ImportError as error:
-        raise ConfigError(f"{field} {url}: {error}; `pip install {_package(url)}`") from error
+        raise ConfigError(f"{url}: {error}; `pip install {_package(url)}`") from error
     except Exception as error:  # every protocol's package has exceptions of its own
-        raise ConfigError(f"{field} {url}: cannot be read ({_said(error)}); check the URL and your access") from error
+        raise ConfigError(f"{url}: cannot be read ({_said(error)}); check the URL and your access") from error
     if not found:
-        raise ConfigError(f"{field} {url}: no such file or folder, or it is empty; correct the URL")
+        raise ConfigError(f"{url}: no such file or folder, or it is empty; correct the URL")
     if any(".." in PurePosixPath(name).parts for name in found):
-        raise ConfigError(f"{field} {url}: it has names with `..` in them, which are not copied; rename them")
+        raise ConfigError(f"{url}: it has names with `..` in them, which are not copied; rename them")
     if any(stamp == [None] for stamp in found.values()):
-        raise ConfigError(f"{field} {url}: its server does not say when a file has changed; copy it to a local folder")
+        raise ConfigError(f"{url}: its server does not say when a file has changed; copy it to a local folder")
     return _Remote(system, root, found)
+
+
+_look = cache(_list)
 
 
 def _stamps(system: Any, root: str) -> dict[str, list[Any]]:
@@ -152,12 +175,12 @@ def _matching(remote: _Remote, patterns: Sequence[str]) -> dict[str, list[Any]]:
     }
 
 
-def _copy(url: str, field: str, remote: _Remote, wanted: dict[str, list[Any]], aside: Path) -> None:
+def _copy(url: str, remote: _Remote, wanted: dict[str, list[Any]], aside: Path) -> None:
     """Copy the wanted files below `aside`, whose parent is emptied first. Raises ConfigError."""
     shutil.rmtree(aside.parent, ignore_errors=True)
     size = sum(stamp[0] or 0 for stamp in wanted.values())
     count = f"{len(wanted)} file{'s' * (len(wanted) > 1)}"
-    print(f"{field} {url}: copying {count}, {size / 1e6:.1f} MB", file=sys.stderr, flush=True)
+    print(f"{url}: copying {count}, {size / 1e6:.1f} MB", file=sys.stderr, flush=True)
     targets = {name: aside / name if name else aside for name in wanted}
     for target in targets.values():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -165,13 +188,11 @@ def _copy(url: str, field: str, remote: _Remote, wanted: dict[str, list[Any]], a
     try:
         remote.system.get(sources, [str(target) for target in targets.values()])
     except Exception as error:  # as above
-        raise ConfigError(f"{field} {url}: cannot be copied ({_said(error)}); run the same command again") from error
+        raise ConfigError(f"{url}: cannot be copied ({_said(error)}); run the same command again") from error
     for name, target in targets.items():
         expected, found = wanted[name][0], target.stat().st_size if target.is_file() else 0
         if expected not in (None, found):
-            raise ConfigError(
-                f"{field} {url}: {name or 'it'} has {expected} bytes, {found} came; run the same command again"
-            )
+            raise ConfigError(f"{url}: {name or 'it'} has {expected} bytes, {found} came; run the same command again")
 
 
 def _package(url: str) -> str:

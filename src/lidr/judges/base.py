@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lidr.config import JudgeConfig, ModelConfig, is_remote
+from lidr.config import JudgeConfig, ModelConfig, OpenAIConfig, is_remote
 from lidr.engines import Completion, Engine, Request, Sampling, open_model
 from lidr.errors import ConfigError, EngineError
 from lidr.progress import track
@@ -175,18 +175,22 @@ class _Purse:
 
     def _estimate(self, request: Request) -> float:
         tokens = sum(len(text.encode()) for _, text in request.messages) // _BYTES_PER_TOKEN
-        return _price(self.config, tokens, self.config.max_new_tokens)
+        return price(self.config, tokens, self.config.max_new_tokens) or 0.0
 
 
-def _price(config: JudgeConfig, read: int, written: int) -> float:
-    usd = (config.usd_per_million_input_tokens or 0) * read + (config.usd_per_million_output_tokens or 0) * written
-    return usd / 1e6
-
-
-def _cost(config: JudgeConfig, replies: Iterable[Reply]) -> float | None:
-    if config.usd_per_million_input_tokens is None or config.usd_per_million_output_tokens is None:
+def price(prices: JudgeConfig | OpenAIConfig, read: float, written: float) -> float | None:
+    """USD of so many tokens at the recipe's prices, of which batch mode costs half; None where it has no prices."""
+    if prices.usd_per_million_input_tokens is None or prices.usd_per_million_output_tokens is None:
         return None
-    return sum(_price(config, reply.prompt_tokens, reply.completion_tokens) for reply in replies)
+    engine = prices.engine if isinstance(prices, JudgeConfig) else prices
+    usd = (prices.usd_per_million_input_tokens * read + prices.usd_per_million_output_tokens * written) / 1e6
+    return usd / 2 if is_remote(engine) and engine.batch else usd
+
+
+def _cost(config: JudgeConfig, replies: Sequence[Reply]) -> float | None:
+    return price(
+        config, sum(reply.prompt_tokens for reply in replies), sum(reply.completion_tokens for reply in replies)
+    )
 
 
 def tag_mark(*texts: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from lidr.config import LoraSection, ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError
+from lidr.models import find_model
 
 # Of the models that shipped recipes name, for planning without the Hub; from the config.json of each.
 _KNOWN: dict[str, dict[str, Any]] = {
@@ -31,16 +30,6 @@ _KNOWN: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True, "dtype": "bfloat16",
     },
 }  # fmt: skip
-_SMALL_FILES = ["config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "*.jinja", "vocab*"]
-_TIMEOUT_S = 5.0  # until the Hub counts as out of reach
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a model's small files are: `folder` is None where there are none, and `note` says what that means."""
-
-    folder: Path | None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,80 +72,33 @@ class Architecture:
         return 20 * self.hidden + 2 * inner if bf16 else 4 * (6 * self.hidden + inner)
 
 
-def find_model(model: ModelConfig) -> Source:
-    """The small files of a model: in its folder, in the Hub's cache, or fetched, without the weights.
+@cache
+def find_architecture(model: ModelConfig) -> tuple[Architecture, Path | None, str]:
+    """The shape of a model, the folder of its small files, and a note on where the shape is from.
 
-    Where the Hub is out of reach that is known after a few seconds. Raises ConfigError for a path that is neither a
-    folder nor a hub id, and for a folder without config.json.
+    Where the Hub does not give a model that the planner knows, the folder is None and the note says so; else the note
+    is empty. Raises ConfigError where nothing is known of the model, after a few seconds where the Hub is out of reach.
     """
-    if model.path == "lab":
-        from lidr.lab import MODEL_PATH
-
-        return Source(MODEL_PATH)
-    folder = Path(model.path).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"model.path {model.path}: it has no config.json; a Hugging Face model folder is needed")
-        return Source(folder)
-    if not may_be_hub_id(model.path):
-        raise ConfigError(f"model.path {model.path}: no such folder, and not a hub id such as org/name")
-    return _from_hub(model)
-
-
-def _from_hub(model: ModelConfig) -> Source:
-    from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    cached = try_to_load_from_cache(model.path, "config.json", revision=model.revision)
-    if isinstance(cached, str):
-        return Source(Path(cached).parent)
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _why_not_on_hub(model)
-    if reason is None:
-        try:
-            folder = snapshot_download(model.path, revision=model.revision, allow_patterns=_SMALL_FILES)
-            return Source(Path(folder))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-    return Source(None, f"model {model.path} is not on disk and not to be had from the Hub now: {reason}")
-
-
-def _why_not_on_hub(model: ModelConfig) -> str | None:
-    """One request without retries, since the Hub's own client tries for half a minute; None where it has the model."""
-    from huggingface_hub import constants, get_token
-
-    url = f"{constants.ENDPOINT}/{model.path}/resolve/{model.revision or 'main'}/config.json"
-    request = urllib.request.Request(url, method="HEAD")
-    if token := get_token():
-        request.add_header("Authorization", f"Bearer {token}")
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
-            return None
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            return "no such model, or a gated one: accept its terms on the Hub, then `hf auth login`"
-        return f"the Hub says {error.code} {error.reason}"
-    except (OSError, ValueError) as error:
-        return f"no connection ({getattr(error, 'reason', error)})"
-
-
-def architecture_of(model: ModelConfig, source: Source) -> Architecture:
-    """The shape of a model whose small files were looked for. Raises ConfigError where nothing is known of it."""
     from transformers import AutoConfig
 
-    if source.folder is not None:
-        try:
-            config = AutoConfig.from_pretrained(source.folder, trust_remote_code=model.trust_remote_code)
-        except (ValueError, OSError) as error:
-            raise ConfigError(f"{source.folder / 'config.json'}: not to be read: {error}") from error
-        return measure(model.path, config, model.trust_remote_code)
-    known = _KNOWN.get(model.path.rpartition("/")[2].lower())
-    if known is None:
-        raise ConfigError(
-            f"{source.note}. To plan without the Hub, put the model's config.json into a folder and give it with "
-            "--set model.path=FOLDER"
-        )
-    fields = {name: value for name, value in known.items() if name != "model_type"}
-    return measure(model.path, AutoConfig.for_model(known["model_type"], **fields))
+    try:
+        folder = find_model(model, weights=False)
+    except ConfigError as error:
+        if not may_be_hub_id(model.path):
+            raise
+        known = _KNOWN.get(model.path.rpartition("/")[2].lower())
+        if known is None:
+            raise ConfigError(
+                f"{error}. To plan without the Hub, put the model's config.json into a folder and give it with "
+                "--set model.path=FOLDER"
+            ) from error
+        shape = measure(model.path, AutoConfig.for_model(**known))
+        return shape, None, f"{error}. Its shape is taken from the planner's own table"
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{folder / 'config.json'}: not to be read: {error}") from error
+    return measure(model.path, config, model.trust_remote_code), folder, ""
 
 
 def measure(name: str, config: Any, trust_remote_code: bool = False) -> Architecture:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from lidr.config import Config, LoraSection, TransformersConfig, VllmConfig
+from lidr.config import Config, LoraSection, RayConfig, TransformersConfig, VllmConfig
 from lidr.planning.architecture import Architecture
 from lidr.planning.hardware import Hardware
 from lidr.planning.memory import EngineUse, engine_use, processes_of, reference_need, training_need
@@ -86,6 +86,10 @@ def engine_fix(config: Config, shape: Architecture, hardware: Hardware, load: Lo
             arguments = engine.arguments | {"tensor_parallel_size": split}
             if not engine_use(engine.model_copy(update={"arguments": arguments}), shape, hardware, load).problem:
                 return [f"engine.arguments.tensor_parallel_size={split}"]
+    if isinstance(engine, RayConfig):
+        for workers in range(engine_use(engine, shape, hardware, load).replicas - 1, 0, -1):
+            if not engine_use(engine.model_copy(update={"workers": workers}), shape, hardware, load).problem:
+                return [f"engine.workers={workers}"]
     return None
 
 

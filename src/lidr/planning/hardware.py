@@ -22,8 +22,12 @@ class Device:
     memory_gib: float
     bandwidth: float  # GB/s
     tflops: float
-    is_gpu: bool = True
+    cores: int = 0  # of a machine
     bf16: bool = True
+
+    @property
+    def is_gpu(self) -> bool:
+        return not self.cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +101,16 @@ def this_machine(folder: Path, on_cpu: bool = False) -> Hardware:
     """
     import torch
 
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    from lidr.engines.decoding import machine_memory
+
+    host = machine_memory() / GIB
     there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     disk = shutil.disk_usage(there).free / GIB
     count = 0 if on_cpu else torch.cuda.device_count()
     if not count:
         cores = len(os.sched_getaffinity(0))
         name = f"this machine ({cores} CPU cores, {host:.0f} GiB)"
-        device = Device(name, host, cores * CORE_BANDWIDTH, cores * CORE_TFLOPS, is_gpu=False, bf16=False)
+        device = Device(name, host, cores * CORE_BANDWIDTH, cores * CORE_TFLOPS, cores, bf16=False)
         return Hardware(1, device, host, disk)
     found = torch.cuda.get_device_properties(0)
     memory = found.total_memory / GIB

@@ -23,7 +23,6 @@ _BY_SCRIPT = {
 _ENGLISH = (4.4, 1.0)
 _TEMPLATE_TOKENS = 15  # that a chat template writes around a turn
 ANSWERS = {"general": 350, "arithmetic": 200, "lab": 20}  # tokens of an English answer
-MEASURED = "measured"
 
 
 class Lengths:

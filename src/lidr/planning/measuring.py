@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lidr.benchmarks.lab import LabBenchmark
@@ -11,7 +10,7 @@ from lidr.benchmarks.mgsm import MgsmBenchmark
 from lidr.benchmarks.mt_bench import read_questions
 from lidr.benchmarks.reading import read_instructions
 from lidr.config import HARNESS, Config
-from lidr.planning.work import Load, Work
+from lidr.planning.work import Load, Work, at_hand
 from lidr.stages.evaluation import benchmarks_of
 from lidr.templates import read_template
 
@@ -34,11 +33,12 @@ _RATING_TOKENS, _LABEL_TOKENS = 45, 3  # of a judge's reply: a sentence and a nu
 
 @dataclass
 class Measuring:
-    """Loads of one evaluation or probe, and what was assumed for them."""
+    """Loads of one evaluation or probe, the kinds of its answers (of `lengths.ANSWERS`), and what was assumed."""
 
     answers: Load = field(default_factory=Load)
     harness: Load = field(default_factory=Load)
     judge: Load = field(default_factory=Load)
+    kinds: set[str] = field(default_factory=set)
     assumed: list[str] = field(default_factory=list)
 
 
@@ -53,6 +53,7 @@ def evaluation(config: Config, work: Work, iteration: int) -> Measuring:
         for code in languages:
             count, read = _questions(config, work, name, settings, code, found.assumed)
             kind = {"mgsm": "arithmetic", "lab": "lab"}.get(name, "general")
+            found.kinds.add(kind)
             limit = config.evaluation.max_new_tokens
             written = work.lengths.answer(kind, code, limit, "evaluation", name, code)
             turns = 2 if name == "mt_bench" else 1
@@ -137,7 +138,7 @@ def _read_questions(config: Config, name: str, settings: Any, language: str) -> 
         return [question.prompt for question in LabBenchmark([language], ()).questions(language)]
     against = getattr(settings, "against", "M0")
     path = settings.path or getattr(settings, "reference", None) or (None if against == "M0" else against)
-    if path is None or not Path(path).expanduser().exists():
+    if path is None or not at_hand(path):
         return None
     if name == "mgsm":
         questions = MgsmBenchmark(**settings.model_dump()).questions(language)

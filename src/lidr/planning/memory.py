@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.config import (
     Config,
     EngineConfig,
-    JudgeConfig,
     OpenAIConfig,
     RayConfig,
     TrainingConfig,
@@ -17,7 +16,7 @@ from lidr.config import (
     VllmConfig,
     is_remote,
 )
-from lidr.engines.decoding import MEMORY_SHARE, PREFILL_TOKENS
+from lidr.engines.decoding import CACHE_GROWTH, COLUMNS, MEMORY_SHARE, PREFILL_TOKENS
 from lidr.planning.architecture import Architecture
 from lidr.planning.hardware import GIB, Device, Hardware
 from lidr.planning.work import Load
@@ -28,7 +27,6 @@ NF4_BYTES = 0.516  # per parameter, with its doubly quantised scales
 _PROCESS_GIB = {True: 1.2, False: 0.45}
 # What allocators lose between tensors. On a CPU 0.4 of 3.0 GiB were measured (docs/performance.md).
 _FRAGMENTATION = {True: 1.05, False: 1.12}
-_GROWTH = 1.5  # the cache of the transformers engine has up to half as many columns again as are in use
 _VLLM_SHARE, _VLLM_ROWS, _VLLM_EXTRA_GIB = 0.9, 256, 2.0  # its defaults, and its buffers and CUDA graphs
 
 
@@ -50,12 +48,16 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class EngineUse:
-    """How an engine uses the hardware. `rows` are answered at a time by each of `replicas`, over `devices` each."""
+    """How an engine uses the hardware.
+
+    `rows` are answered at a time by each of `replicas`, over `devices` each, of which it has `share`.
+    """
 
     need: Need
     rows: int
     replicas: int = 1
     devices: int = 1
+    share: float = 1.0
     kind: str = "transformers"
     problem: str = ""
     wanted_rows: int = 0
@@ -189,15 +191,15 @@ def _transformers(
     engine: TransformersConfig, shape: Architecture, device: Device, longest: float, width: float
 ) -> EngineUse:
     plain, weights = dtype_bytes(engine, device), weights_of(engine, shape, device)
-    per_token = _GROWTH * plain * shape.kv_numbers
+    per_token = plain * shape.kv_numbers
     room = max(0.0, MEMORY_SHARE * device.memory_gib * GIB - weights)
-    rows = min(engine.batch_size, max(1, int((engine.token_budget or room / per_token) / width)))
+    rows = min(engine.batch_size, max(1, int((engine.token_budget or room / CACHE_GROWTH / per_token) / width)))
     working = plain * (4 * shape.hidden + shape.query + 2 * shape.kv + 2 * shape.intermediate)
     parts = {
         "weights": weights,
-        "keys and values": max(rows * width, longest) * per_token,
-        "activations": float(min(PREFILL_TOKENS, engine.batch_size * width) * working),
-        "logits": 12.0 * engine.batch_size * shape.vocabulary,
+        "keys and values": max(rows * _columns(width), _columns(longest)) * per_token,
+        "activations": float(min(PREFILL_TOKENS, rows * width) * working),
+        "logits": 12.0 * rows * shape.vocabulary,
     }
     need = Need.of(parts, device)
     fits = need.gib <= device.memory_gib
@@ -207,23 +209,28 @@ def _transformers(
     )  # fmt: skip
 
 
+def _columns(width: float) -> float:
+    """Of the transformers engine's cache, where answers have grown to so many tokens."""
+    return max(width + COLUMNS, width * CACHE_GROWTH)
+
+
 def _ray(engine: RayConfig, shape: Architecture, hardware: Hardware, load: Load) -> EngineUse:
-    worker = engine_use(engine.worker, shape, hardware, load)
-    device = hardware.device
-    gpus = engine.gpus_per_worker if engine.gpus_per_worker is not None else float(worker.devices)
-    room = int(hardware.count / gpus) if device.is_gpu and gpus else 1
+    """Workers on one machine; those on one device share its speed, and add up in its memory."""
+    worker, device = engine_use(engine.worker, shape, hardware, load), hardware.device
+    each: float = engine.cpus_per_worker
+    if device.is_gpu:
+        each = worker.devices * worker.replicas if engine.gpus_per_worker is None else engine.gpus_per_worker
+    part = (each if device.is_gpu else each / device.cores) or 1.0  # of a device
+    room = int(hardware.count / part + 1e-6)
     workers = engine.workers or max(1, room)
-    problem = worker.problem
-    if not engine.address and device.is_gpu and workers > room:
-        problem = f"{workers} workers of {gpus:g} GPUs, but there are {hardware.count}"
-    shared = 1.0 if device.is_gpu and gpus >= 1 else 1 / gpus if gpus else float(workers)
-    need = Need(worker.need.gib * shared, worker.need.parts)
-    if not problem and need.gib > device.memory_gib:
-        problem = _too_big(need, device)
-    return EngineUse(
-        need, worker.rows, workers, worker.devices, worker.kind, problem, worker.wanted_rows, worker.width,
-        worker.weight_bytes,
-    )  # fmt: skip
+    together = min(workers, max(1, int(1 / part + 1e-6)))
+    need, problem = Need(worker.need.gib * together, worker.need.parts), worker.problem
+    if not engine.address and workers > room:
+        problem = f"{workers} workers of {each:g} {'GPUs' if device.is_gpu else 'CPU cores'}, there is room for {room}"
+    elif not problem and need.gib > device.memory_gib:
+        problem = f"in {together} workers {_too_big(need, device)}"
+    share = min(1.0, part)
+    return replace(worker, need=need, replicas=workers * worker.replicas, share=share, problem=problem)
 
 
 def _vllm(
@@ -243,12 +250,7 @@ def _vllm(
         least = weights + _VLLM_EXTRA_GIB + longest * per_token
         problem = f"needs {least:.1f} GiB, of which gpu_memory_utilization allows {budget:.1f}"
     parts = {"weights": round(weights, 2), "keys and values": round(max(0.0, room), 2), "buffers": _VLLM_EXTRA_GIB}
-    return EngineUse(Need(budget, parts), max(1, rows), replicas, split, "vllm", problem, width=width)
-
-
-def judge_use(judge: JudgeConfig, shape: Architecture | None, hardware: Hardware, load: Load) -> EngineUse:
-    """The judge's engine."""
-    return engine_use(judge.engine, shape, hardware, load)
+    return EngineUse(Need(budget, parts), max(1, rows), replicas, split, kind="vllm", problem=problem, width=width)
 
 
 def _too_big(need: Need, device: Device) -> str:

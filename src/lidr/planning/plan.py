@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import Config, EngineConfig, ModelConfig, RayConfig, TransformersConfig, is_remote
+from lidr.judges.base import price
 from lidr.models import recorded_answers
 from lidr.planning import measuring, speed
-from lidr.planning.architecture import Architecture, architecture_of, find_model, weights_on_disk
+from lidr.planning.architecture import Architecture, find_architecture, weights_on_disk
 from lidr.planning.earlier import Earlier, read_earlier
 from lidr.planning.fixes import engine_fix, fits_training, has_reference, judge_fix, training_fix, with_all_gpus
 from lidr.planning.hardware import GIB, Hardware, this_machine
@@ -18,6 +19,7 @@ from lidr.planning.lengths import ANSWERS, SAMPLE, Lengths
 from lidr.planning.measuring import Measuring
 from lidr.planning.memory import EngineUse, Need, engine_use, processes_of, reference_need, training_need
 from lidr.planning.work import Load, Prompts, Work, count_prompts
+from lidr.progress import duration
 from lidr.run_dir import RunDir
 from lidr.stages.probe import judged_by
 
@@ -109,7 +111,7 @@ class _Planner:
         self.warnings: list[str] = []
         self.config, self.folder = config, folder
         self.hardware = this_machine(folder, on_cpu=True) if on_cpu else hardware
-        self.recorded = not config.iterations and bool(recorded_answers(Path(config.model.path)))
+        self.recorded = not config.iterations and bool(recorded_answers(Path(config.model.path).expanduser()))
         if on_cpu:
             self._warn(f"engine.device is cpu, so this is for the cores of this machine and not for {hardware}")
         self.shape, self.small_files = None, None
@@ -124,6 +126,7 @@ class _Planner:
         self.pairs = self._pairs()
         self.problems: list[Problem] = []
         self.assumed: list[str] = []
+        self.kinds: set[str] = {self.work.kind}  # of answers
 
     def plan(self) -> Plan:
         config, shape = self.config, self.shape
@@ -165,9 +168,7 @@ class _Planner:
         step = self._step(name, iterations, load, seconds, use, hardware)
         step.measured = rate is not None
         if is_remote(self.config.engine):
-            engine = self.config.engine
-            prices = engine.usd_per_million_input_tokens, engine.usd_per_million_output_tokens
-            step.usd = speed.price(engine, load, *prices)
+            step.usd = price(self.config.engine, load.read, load.written)
         if load.requests:
             self._check_context(name, load, limit)
             self._check_engine(name, use, load)
@@ -207,6 +208,7 @@ class _Planner:
     def _evaluation(self, iterations: list[int], iteration: int) -> list[Step]:
         found = measuring.evaluation(self.config, self.work, iteration)
         self.assumed += [note for note in found.assumed if note not in self.assumed]
+        self.kinds |= found.kinds
         if self.recorded:
             found.answers = Load()
         limit = self.config.evaluation.max_new_tokens
@@ -242,8 +244,7 @@ class _Planner:
         use = engine_use(judge.engine, shape, hardware, load)
         step = self._step(name, iterations, load, speed.generation_seconds(use, shape, hardware, load), use, hardware)
         if is_remote(judge.engine):
-            prices = judge.usd_per_million_input_tokens, judge.usd_per_million_output_tokens
-            step.usd = speed.price(judge.engine, load, *prices)
+            step.usd = price(judge, load.read, load.written)
         elif use.problem:
             self._add_problem(f"{name}: the judge {use.problem}", None)
         elif step.gib is not None and beside.gib is not None and hardware.device == self.hardware.device:
@@ -345,14 +346,13 @@ class _Planner:
     # --- the rest -----------------------------------------------------------------------------------------------------
 
     def _shape(self, model: ModelConfig) -> tuple[Architecture, Path | None]:
-        source = find_model(model)
-        shape = architecture_of(model, source)
-        if source.note:
-            self._warn(f"{source.note}. Its shape is taken from the planner's own table")
-        elif not weights_on_disk(source.folder):
+        shape, folder, note = find_architecture(model)
+        if note:
+            self._warn(note)
+        elif not weights_on_disk(folder):
             size = shape.stored_bytes * shape.parameters / GIB
             self._warn(f"the weights of {model.path} are not on this machine; {size:.1f} GiB are to be fetched")
-        return shape, source.folder
+        return shape, folder
 
     def _hardware_of(self, engine: EngineConfig) -> Hardware:
         on_cpu = isinstance(engine, TransformersConfig) and engine.device == "cpu" and self.hardware.device.is_gpu
@@ -392,7 +392,7 @@ class _Planner:
             notes.append(f"Lengths of answers as measured in {self.folder}" + (
                 ", and speeds (*)." if earlier.tokens_per_s else "; speeds are estimates."))  # fmt: skip
         else:
-            kinds = sorted({self.work.kind, *self._kinds()}, key=list(ANSWERS).index)
+            kinds = sorted(self.kinds, key=list(ANSWERS).index)
             answers = ", ".join(f"{ANSWERS[kind]} tokens ({kind})" for kind in kinds)
             notes.append(f"An English answer has {answers}; translations are as long as their text.")
         longer = ", ".join(f"{code} {lengths.expansion_of(code):.2g}" for code in config.languages)
@@ -406,12 +406,6 @@ class _Planner:
             notes.append(f"training.launch starts {processes_of(config, self.hardware)} processes in all.")
         notes += [f"{note}." for note in self.assumed]
         return notes
-
-    def _kinds(self) -> set[str]:
-        chosen = self.config.evaluation.benchmarks
-        kinds = {"mgsm": "arithmetic", "lab": "lab", "x_alpacaeval": "general", "head_to_head": "general",
-                 "mt_bench": "general", "language_confusion": "general"}  # fmt: skip
-        return {kind for name, kind in kinds.items() if getattr(chosen, name) is not None}
 
     def _speeds(self) -> str:
         if not self.hardware.device.is_gpu:
@@ -430,12 +424,3 @@ class _Planner:
     def _add_problem(self, text: str, fix: list[str] | None, *advice: str) -> None:
         if all(problem.text != text for problem in self.problems):
             self.problems.append(Problem(text, fix, *advice))
-
-
-def duration(seconds: float) -> str:
-    """In the unit that fits."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 3 * 86400 else f"{seconds / 86400:.1f} days"

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lidr.planning.plan import Plan, Step, duration
+from lidr.planning.plan import Plan, Step
+from lidr.progress import duration
 
 _SHOWN_WIDTH = 100  # where the output is no terminal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lidr.config import Config, OpenAIConfig
+from lidr.config import Config
 from lidr.planning.architecture import Architecture
 from lidr.planning.hardware import Hardware
 from lidr.planning.memory import EngineUse, processes_of
@@ -31,26 +31,26 @@ def generation_seconds(use: EngineUse, shape: Architecture | None, hardware: Har
     if use.kind == "remote" or shape is None:
         return (load.written / REMOTE_TOKENS_S + load.requests * REMOTE_WAIT_S) / use.rows
     device = hardware.device
+    flops, bandwidth = device.tflops * 1e12 * use.share, device.bandwidth * 1e9 * use.share
     rows = max(1.0, min(use.rows, load.requests / use.replicas) * OCCUPANCY)
     parameters = min(shape.parameters, rows * shape.active)
     kv_bytes = rows * load.mean * 2 * shape.kv_numbers
-    products = 2 * shape.active * rows / (device.tflops * 1e12)
+    products = 2 * shape.active * rows / flops
     if device.is_gpu:
-        moved = (2 * parameters + kv_bytes) / (device.bandwidth * 1e9 * BANDWIDTH_SHARE[use.kind])
+        moved = (2 * parameters + kv_bytes) / (bandwidth * BANDWIDTH_SHARE[use.kind])
         step = max(moved, products / PREFILL_SHARE) / use.devices + STEP_S[use.kind]
     else:  # measured: 0.06 s for one sequence of SmolLM2-135M, 0.13 s for 8, 0.28 s for 32
-        moved = (use.weight_bytes * parameters + kv_bytes) / (device.bandwidth * 1e9)
+        moved = (use.weight_bytes * parameters + kv_bytes) / bandwidth
         step = moved + products / _CPU_DECODE + _CPU_STEP_S + _CPU_LAYER_S * shape.layers
     steps = load.written / rows / use.replicas
     start = START_S[use.kind] if device.is_gpu else _CPU_START_S
-    return steps * step + forward_seconds(shape, hardware, load.read, use.replicas * use.devices) + start + (
-        shape.stored_bytes * shape.parameters / READ_BYTES_S
-    )  # fmt: skip
+    reading = forward_seconds(shape, hardware, load.read, use.replicas * use.devices * use.share)
+    return steps * step + reading + start + shape.stored_bytes * shape.parameters / READ_BYTES_S
 
 
-def forward_seconds(shape: Architecture, hardware: Hardware, tokens: float, devices: int) -> float:
-    """Of passing tokens through the model once."""
-    share, used = (PREFILL_SHARE, devices) if hardware.device.is_gpu else (_CPU_FORWARD, 1)
+def forward_seconds(shape: Architecture, hardware: Hardware, tokens: float, devices: float) -> float:
+    """Of passing tokens through the model once; processes that share a machine's cores are one device."""
+    share, used = (PREFILL_SHARE, devices) if hardware.device.is_gpu else (_CPU_FORWARD, min(1.0, devices))
     return 2 * shape.active * tokens / (hardware.device.tflops * 1e12 * share * used)
 
 
@@ -99,12 +99,3 @@ def checkpoint_bytes(config: Config, shape: Architecture) -> float:
 def _load_seconds(shape: Architecture, hardware: Hardware) -> float:
     start = START_S["transformers"] if hardware.device.is_gpu else _CPU_START_S
     return start + shape.stored_bytes * shape.parameters / READ_BYTES_S
-
-
-def price(engine: OpenAIConfig, load: Load, read: float | None, written: float | None) -> float | None:
-    """USD of a load at prices per million tokens; None where a price is not known. Batch mode costs half."""
-    if not load.requests:
-        return 0.0
-    if read is None or written is None:
-        return None
-    return (load.read * read + load.written * written) / 1e6 * (0.5 if engine.batch else 1.0)

@@ -12,6 +12,7 @@ from lidr.config import Config
 from lidr.planning.lengths import SAMPLE, Lengths
 from lidr.records import Prompt, Response, Translation
 from lidr.stages.prompts import load_held_out, load_prompts
+from lidr.storage import is_url
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Answers
 from lidr.templates import read_template
@@ -53,14 +54,19 @@ class Prompts:
     assumed: bool = False
 
 
+def at_hand(path: str) -> bool:
+    """Whether a recipe's path is on this machine or behind a URL, and not a hub id or something that is elsewhere."""
+    return is_url(path) or Path(path).expanduser().exists()
+
+
 def count_prompts(config: Config) -> Prompts:
     """Read the prompts where they are at hand and count what the recipe's strategy asks for; else assume some.
 
     Every answer is taken to be complete and every pair to pass the gates.
     """
-    at_hand = config.prompt_source.path == "lab" or Path(config.prompt_source.path).exists()
-    groups = _groups(_read(config)) if at_hand else _assumed(config)
-    strategy, found = STRATEGIES[config.pairs.strategy], Prompts(assumed=not at_hand)
+    assumed = config.prompt_source.path != "lab" and not at_hand(config.prompt_source.path)
+    groups = _assumed(config) if assumed else _groups(_read(config))
+    strategy, found = STRATEGIES[config.pairs.strategy], Prompts(assumed=assumed)
     for position, prompts in enumerate(groups):
         prompt_id = next(iter(prompts.values())).prompt_id
         answers = Answers(position, prompt_id, prompts)
