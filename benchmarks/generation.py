@@ -230,9 +230,8 @@ def main() -> None:
         settings.model = str(MODEL_PATH) if model == "lab" else model
         results.append(compare(settings))
         print(table(results[-1]), flush=True)
-    options = {
-        key: str(value) for key, value in vars(settings).items() if key not in ("out", "system", "model", "expected")
-    }
+    skipped = ("out", "system", "model", "models", "expected", "prompts")  # paths of one machine
+    options = {key: value for key, value in vars(settings).items() if key not in skipped}
     document = {"threads": torch.get_num_threads(), "torch": torch.__version__, "settings": options, "results": results}
     settings.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
