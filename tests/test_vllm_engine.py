@@ -22,6 +22,7 @@ import pytest
 from lidr.config import TransformersConfig, VllmConfig
 from lidr.engines import open_model
 from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.encoding import encode
 from lidr.errors import EngineError
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
@@ -115,10 +116,10 @@ def test_prompts_are_the_same_tokens_as_in_the_transformers_engine(engine: VllmE
     requests = [Request("1", turns), Request("2", turns, prefill="<translated>\n"), Request("3", turns, "The colour")]
     with open_model(TransformersConfig(device="cpu"), str(MODEL_PATH)) as other:
         for request in requests:
-            assert engine._encode(request) == other._row(request, GREEDY).prompt  # type: ignore[attr-defined]
+            assert encode(engine.tokenizer, request) == other._row(request, GREEDY).prompt  # type: ignore[attr-defined]
     messages = [{"role": role, "content": text} for role, text in (*turns, ("assistant", "The colour"))]
     continued = engine.tokenizer.apply_chat_template(messages, continue_final_message=True, return_dict=False)
-    assert engine._encode(requests[2]) == continued
+    assert encode(engine.tokenizer, requests[2]) == continued
 
 
 @pytest.mark.parametrize("penalty", [1.0, 2.0])
@@ -189,7 +190,7 @@ def test_a_prompt_without_room_gets_the_same_words_as_from_the_transformers_engi
 
 def test_an_answer_ends_where_the_context_does(engine: VllmEngine) -> None:
     request = Request("full", (("user", "word " * 80),))
-    length = len(engine._encode(request))
+    length = len(encode(engine.tokenizer, request))
     (completion,) = engine.generate([request], Sampling(max_new_tokens=5000, temperature=2.0, seed=3))
     assert completion.finish_reason == "stop" or completion.completion_tokens == 512 - length
 
