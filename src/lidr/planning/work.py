@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 from lidr.config import Config
 from lidr.planning.lengths import SAMPLE, Lengths
 from lidr.records import Prompt, Response, Translation
-from lidr.stages.prompts import load_held_out, load_prompts
+from lidr.stages.prompts import grouped, load_held_out, load_prompts
 from lidr.storage import is_url
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Answers
@@ -65,7 +64,7 @@ def count_prompts(config: Config) -> Prompts:
     Every answer is taken to be complete and every pair to pass the gates.
     """
     assumed = config.prompt_source.path != "lab" and not at_hand(config.prompt_source.path)
-    groups = _assumed(config) if assumed else _groups(_read(config))
+    groups = _assumed(config) if assumed else grouped(_read(config))
     strategy, found = STRATEGIES[config.pairs.strategy], Prompts(assumed=assumed)
     for position, prompts in enumerate(groups):
         prompt_id = next(iter(prompts.values())).prompt_id
@@ -92,11 +91,6 @@ def _read(config: Config) -> Iterator[Prompt]:
         wanted = config.model_copy(update={"languages": config.probe.languages or config.languages})
         held_out = frozenset(prompt.prompt_id for prompt in load_held_out(wanted))
     return load_prompts(config, held_out)
-
-
-def _groups(rows: Iterable[Prompt]) -> Iterator[dict[str, Prompt]]:
-    for _, group in groupby(rows, key=lambda prompt: prompt.prompt_id):
-        yield {prompt.language: prompt for prompt in group}
 
 
 def _assumed(config: Config) -> Iterator[dict[str, Prompt]]:

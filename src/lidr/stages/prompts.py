@@ -6,7 +6,7 @@ import csv
 import json
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby, islice
 from pathlib import Path
@@ -81,7 +81,11 @@ def read_groups(run_dir: RunDir, iteration: int) -> Iterator[dict[str, Prompt]]:
 
 
 def _groups(path: Path) -> Iterator[dict[str, Prompt]]:
-    rows = (Prompt.from_dict(row) for row in read_rows(path))
+    return grouped(Prompt.from_dict(row) for row in read_rows(path))
+
+
+def grouped(rows: Iterable[Prompt]) -> Iterator[dict[str, Prompt]]:
+    """One id at a time, by language, of rows in which an id's languages stand together."""
     for _, group in groupby(rows, key=lambda prompt: prompt.prompt_id):
         yield {prompt.language: prompt for prompt in group}
 
