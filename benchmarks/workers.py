@@ -2,19 +2,24 @@
 
     python benchmarks/workers.py --models lab /path/to/SmolLM2-135M-Instruct --out workers.json
 
-One worker and two are open at the same time and take turns, and medians are reported. Loading is not timed.
+One worker and two are open at the same time and take turns, and medians are reported. Loading is not timed. Two plain
+processes, which halve the requests between them without Ray, take their turn too: they tell what the machine gives,
+since two cores share its memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import statistics
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,7 @@ from lidr.config import RayConfig, TransformersConfig
 from lidr.engines import Engine, Request, Sampling, open_model
 from lidr.lab import MODEL_PATH
 
+Answer = Callable[[list[Request], Sampling], int]  # answers requests; how many tokens it wrote
 TOPICS = ["a river", "the number seven", "bread", "a long journey", "winter", "music", "an old friend", "glass"]
 ASKS = ["Write one sentence about {}.", "Name three things that go with {}.", "Tell a story about {}.", "What is {}?"]
 
@@ -40,39 +46,82 @@ def make_requests(count: int, seed: int = 0) -> list[Request]:
     return requests
 
 
-def measure(engine: Engine, requests: list[Request], sampling: Sampling) -> dict[str, Any]:
-    started = time.perf_counter()
+def answer(engine: Engine, requests: list[Request], sampling: Sampling) -> int:
+    """The number of tokens written."""
     completions = list(engine.generate(requests, sampling))
-    seconds = time.perf_counter() - started
     assert len(completions) == len(requests)
-    tokens = sum(completion.completion_tokens for completion in completions)
+    return sum(completion.completion_tokens for completion in completions)
+
+
+def serve(connection: Connection, worker: TransformersConfig, model: str) -> None:
+    """What a plain process runs: it answers lists of requests until it is sent None."""
+    with open_model(worker, model) as engine:
+        while (asked := connection.recv()) is not None:
+            connection.send(answer(engine, *asked))
+
+
+@contextmanager
+def plain_processes(worker: TransformersConfig, model: str) -> Iterator[Answer]:
+    """Two processes of one core each, with every other request."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    connections, processes = [], []
+    for _ in range(2):
+        here, there = context.Pipe()
+        connections.append(here)
+        processes.append(context.Process(target=serve, args=(there, worker, model)))
+        processes[-1].start()
+
+    def answer_all(requests: list[Request], sampling: Sampling) -> int:
+        for number, connection in enumerate(connections):
+            connection.send((requests[number::2], sampling))
+        return sum(connection.recv() for connection in connections)
+
+    try:
+        yield answer_all
+    finally:
+        for connection, process in zip(connections, processes, strict=True):
+            connection.send(None)
+            process.join()
+
+
+@contextmanager
+def ray_workers(worker: TransformersConfig, model: str, workers: int) -> Iterator[Answer]:
+    config = RayConfig(type="ray", worker=worker, workers=workers, gpus_per_worker=0)
+    with open_model(config, model) as engine:
+        yield lambda requests, sampling: answer(engine, requests, sampling)
+
+
+def measure(way: Answer, requests: list[Request], sampling: Sampling) -> dict[str, Any]:
+    started = time.perf_counter()
+    tokens = way(requests, sampling)
+    seconds = time.perf_counter() - started
     return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
 
 
 def compare(settings: argparse.Namespace, model: Path) -> dict[str, Any]:
-    """One worker and two in turn, round after round; the first calls are not counted."""
+    """All in turn, round after round; the first calls are not counted."""
     requests = make_requests(settings.requests)
     sampling = Sampling(settings.max_new_tokens, repetition_penalty=1.1)
     worker = TransformersConfig(device="cpu", batch_size=settings.batch)
-    rows: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
     with ExitStack() as stack:
-        engines = {
-            workers: stack.enter_context(
-                open_model(RayConfig(type="ray", worker=worker, workers=workers, gpus_per_worker=0), str(model))
-            )
-            for workers in rows
+        ways = {
+            "1 worker": stack.enter_context(ray_workers(worker, str(model), 1)),
+            "2 workers": stack.enter_context(ray_workers(worker, str(model), 2)),
+            "2 processes": stack.enter_context(plain_processes(worker, str(model))),
         }
-        for engine in engines.values():
-            measure(engine, requests[: 2 * settings.batch], sampling)
+        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+        for way in ways.values():
+            measure(way, requests[: 2 * settings.batch], sampling)
         for _ in range(settings.rounds):
-            for workers, engine in engines.items():
-                rows[workers].append(measure(engine, requests, sampling))
-                print(f"  {workers} workers: {rows[workers][-1]}", file=sys.stderr, flush=True)
-    medians = {workers: statistics.median(row["tokens_per_second"] for row in found) for workers, found in rows.items()}
+            for name, way in ways.items():
+                rows[name].append(measure(way, requests, sampling))
+                print(f"  {name}: {rows[name][-1]}", file=sys.stderr, flush=True)
+    medians = {name: statistics.median(row["tokens_per_second"] for row in found) for name, found in rows.items()}
     return {
         "model": "lab" if model == MODEL_PATH else model.name,
         "tokens_per_second": medians,
-        "speed_up": medians[2] / medians[1],
+        "speed_up": {name: rate / medians["1 worker"] for name, rate in medians.items()},
         "measurements": rows,
     }
 
@@ -92,9 +141,13 @@ def main() -> None:
     results = []
     for name in settings.models:
         found = compare(settings, MODEL_PATH if name == "lab" else Path(name).resolve())
-        one, two = found["tokens_per_second"].values()
-        speed_up = f"{found['speed_up']:.2f} x"
-        print(f"{found['model']}: {one:.1f} tokens/s, with two workers {two:.1f}: {speed_up}", flush=True)
+        rates = (f"{name} {rate:.1f}" for name, rate in found["tokens_per_second"].items())
+        speed_up = found["speed_up"]
+        print(
+            f"{found['model']}: {', '.join(rates)} tokens/s; two workers {speed_up['2 workers']:.2f} x one, two plain "
+            f"processes {speed_up['2 processes']:.2f} x",
+            flush=True,
+        )
         results.append(found)
     if settings.out:
         options = {key: value for key, value in vars(settings).items() if key != "out"}

@@ -311,11 +311,16 @@ def test_pieces_do_not_depend_on_what_is_done(count: int) -> None:
     assert set().union(set(), *(piece.owed for piece in rest)) == {request.request_id for request in requests} - done
 
 
-def test_every_worker_gets_as_many_pieces_of_the_same_size_in_a_window() -> None:
-    sizes = [len(piece.requests) for piece in cut(map(ask, range(1000)), set(), smallest=16, largest=128, workers=3)]
-    assert sizes == [112] * 8 + [104]
-    few = [len(piece.requests) for piece in cut(map(ask, range(20)), set(), smallest=16, largest=128, workers=8)]
-    assert few == [16, 4]  # a batch is not made smaller
+def test_pieces_get_smaller_so_that_workers_finish_together() -> None:
+    def sizes(requests: int, workers: int) -> list[int]:
+        pieces = cut(map(ask, range(requests)), set(), smallest=16, largest=128, workers=workers)
+        return [len(piece.requests) for piece in pieces]
+
+    many = sizes(1000, workers=3)
+    assert many == sorted(many, reverse=True) and many[0] == 128 and many[-1] <= 16
+    assert all(size % 16 == 0 for size in many[:-1])
+    assert sizes(300, workers=1) == [128, 128, 44]  # nobody to finish together with
+    assert sizes(20, workers=2) == [10, 10]
     assert ray_engine.PIECE_BATCHES == transformers_engine.GROUP_BATCHES
 
 

@@ -32,6 +32,7 @@ except ImportError as error:
 # and twice as many keep it full for most of a piece.
 PIECE_BATCHES = 8
 PIECE_VLLM = 512
+PIECE_VLLM_LEAST = 16  # requests; a round trip of its own for each would keep vLLM waiting
 WINDOW_PIECES = 64  # of which requests are sorted by length: memory stays flat in the number of requests
 MAX_DEATHS = 3  # in a row: of workers that load the model, or of workers that answer the same piece
 WAIT_S = 10.0  # without news, after which it is looked whether the cluster still has room for a worker
@@ -220,18 +221,21 @@ class RayEngine:
 def cut(
     requests: Iterable[Request], done: Collection[str], smallest: int, largest: int, workers: int
 ) -> Iterator[_Piece]:
-    """Pieces with something owed, those with long prompts first, of `smallest` to `largest` requests.
+    """Pieces with something owed, those with long prompts first.
 
-    Within these bounds every worker gets the same number of pieces of the same size. Nothing but which pieces are left
-    out depends on `done`.
+    Each is half of what an even share of the remaining requests would be, in whole batches of `smallest`: large at
+    first, and small at the end, so that workers finish together (guided self-scheduling, Polychronopoulos and Kuck,
+    1987). Nothing but which pieces are left out depends on `done`.
     """
     remaining = iter(requests)
     while window := list(islice(remaining, largest * WINDOW_PIECES)):
         window.sort(key=lambda request: (-_characters(request), request.request_id))
-        rounds = math.ceil(len(window) / (largest * workers))
-        size = max(smallest, math.ceil(len(window) / (rounds * workers)))
-        for start in range(0, len(window), size):
+        share, start = math.ceil(len(window) / workers), 0
+        while start < len(window):
+            batches = math.ceil((len(window) - start) / (2 * workers * smallest))
+            size = min(largest, share, batches * smallest) if workers > 1 else largest
             part = window[start : start + size]
+            start += size
             owed = {request.request_id for request in part if request.request_id not in done}
             if owed:
                 yield _Piece(part, owed)
@@ -242,10 +246,10 @@ def _characters(request: Request) -> int:
 
 
 def _piece_sizes(config: RayConfig) -> tuple[int, int]:
-    """Fewest and most requests of a piece."""
+    """Requests of a piece: it is a multiple of the first, where there are that many, and at most the second."""
     if isinstance(config.worker, TransformersConfig):
         return config.worker.batch_size, config.worker.batch_size * PIECE_BATCHES
-    return 1, PIECE_VLLM
+    return PIECE_VLLM_LEAST, PIECE_VLLM
 
 
 def _connect(address: str | None) -> bool:
