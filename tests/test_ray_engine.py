@@ -29,7 +29,7 @@ from ray import cloudpickle  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from lidr.engines import ray as ray_engine  # noqa: E402
-from lidr.engines.ray import RayEngine, cut  # noqa: E402
+from lidr.engines.ray import RayEngine, cut, together  # noqa: E402
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
@@ -44,7 +44,10 @@ class ToyWorker:
         if (self.folder / "damaged").exists():
             os._exit(1)
 
-    def generate(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[Completion]:
+    def generate(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[list[Completion]]:
+        yield from together(self.answer(requests, done))
+
+    def answer(self, requests: list[Request], done: frozenset[str]) -> Iterator[Completion]:
         for request in requests:
             if request.request_id not in done:
                 with open(self.folder / "asked", "a") as asked:
@@ -309,6 +312,20 @@ def test_pieces_do_not_depend_on_what_is_done(count: int) -> None:
     rest = list(cut(requests, done, smallest=4, largest=32, workers=3))
     assert [piece.requests for piece in rest] == [piece.requests for piece in whole[1:]]
     assert set().union(set(), *(piece.owed for piece in rest)) == {request.request_id for request in requests} - done
+
+
+def test_answers_leave_together_and_what_was_made_before_an_error_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails_after(count: int) -> Iterator[Completion]:
+        for number in range(count):
+            yield Completion(str(number), "", "stop")
+        raise EngineError("the end")
+
+    messages = together(fails_after(5))
+    assert [completion.request_id for completion in next(messages)] == ["0", "1", "2", "3", "4"]
+    with pytest.raises(EngineError, match="the end"):
+        next(messages)
+    monkeypatch.setattr(ray_engine, "TOGETHER_S", 0)
+    assert [len(message) for message in together(Completion(n, "", "stop") for n in "abc")] == [1, 1, 1, 0]
 
 
 def test_pieces_get_smaller_so_that_workers_finish_together() -> None:

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sys
+import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ PIECE_VLLM_LEAST = 16  # requests; a round trip of its own for each would keep v
 WINDOW_PIECES = 64  # of which requests are sorted by length: memory stays flat in the number of requests
 MAX_DEATHS = 3  # in a row: of workers that load the model, or of workers that answer the same piece
 WAIT_S = 10.0  # without news, after which it is looked whether the cluster still has room for a worker
+TOGETHER_S = 0.1  # answers that leave a worker in one message
 CLOSE_S = 5.0  # for workers to free the model before their processes are ended
 OBJECT_STORE_BYTES = 2**27  # where Ray is started here; texts are small, and Ray's default is 30 % of the memory
 
@@ -51,11 +53,27 @@ class _Worker:
 
         self.engine: Engine = ENGINES[self.config.type](self.config, self.model, self.trust_remote_code)
 
-    def generate(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[Completion]:
-        yield from self.engine.generate(requests, sampling, done)
+    def generate(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[list[Completion]]:
+        yield from together(self.engine.generate(requests, sampling, done))
 
     def close(self) -> None:
         self.engine.close()
+
+
+def together(completions: Iterable[Completion]) -> Iterator[list[Completion]]:
+    """Answers as they come, those of TOGETHER_S seconds in one message: each message costs its reader some time."""
+    answers: list[Completion] = []
+    sent = time.monotonic()
+    try:
+        for completion in completions:
+            answers.append(completion)
+            if time.monotonic() - sent >= TOGETHER_S:
+                yield answers
+                answers, sent = [], time.monotonic()
+    except Exception:
+        yield answers  # what was made before is not lost
+        raise
+    yield answers
 
 
 @dataclass(slots=True, eq=False)
@@ -178,14 +196,14 @@ class RayEngine:
         return [awaited[id(reference)] for reference in ready]
 
     def _receive(self, seat: _Seat, queue: deque[_Piece]) -> Iterator[Completion]:
-        """Take one message of a worker: that it has loaded, an answer, the end of a piece, or its death."""
+        """Take one message of a worker: that it has loaded, answers, the end of a piece, or its death."""
         try:
             if seat.loading is not None:
                 ray.get(seat.loading)
                 seat.loading, self.failed_starts = None, 0
                 return
             piece, stream = seat.pieces[0]
-            completion = ray.get(next(stream))
+            completions = ray.get(next(stream))
         except StopIteration:
             seat.pieces.popleft()
         except RayTaskError as error:
@@ -193,9 +211,9 @@ class RayEngine:
         except RayError as error:
             self._replace(seat, error, queue)
         else:
-            piece.owed.discard(completion.request_id)
+            piece.owed.difference_update(completion.request_id for completion in completions)
             piece.deaths = 0
-            yield completion
+            yield from completions
 
     def _replace(self, seat: _Seat, error: Exception, queue: deque[_Piece]) -> None:
         """Start a worker in place of one that died, and take back its pieces. Raises EngineError after MAX_DEATHS."""
