@@ -223,7 +223,12 @@ def test_stages_in_processes_of_their_own_give_the_same(tmp_path: Path, uninterr
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
-    process = subprocess.Popen(command(tmp_path / "run", *SMALL), stderr=subprocess.PIPE, text=True)
+    def heed_interrupts() -> None:  # a shell's background jobs, of which this suite may be one, are told to ignore them
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen(
+        command(tmp_path / "run", *SMALL), stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         time.sleep(0.05)
         assert process.poll() is None

