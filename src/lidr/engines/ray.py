@@ -33,7 +33,7 @@ except ImportError as error:
 # and twice as many keep it full for most of a piece.
 PIECE_BATCHES = 8
 PIECE_VLLM = 512
-PIECE_VLLM_LEAST = 16  # requests; a round trip of its own for each would keep vLLM waiting
+VLLM_BATCH = 256
 WINDOW_PIECES = 64  # of which requests are sorted by length: memory stays flat in the number of requests
 MAX_DEATHS = 3  # in a row: of workers that load the model, or of workers that answer the same piece
 WAIT_S = 10.0  # without news, after which it is looked whether the cluster still has room for a worker
@@ -264,10 +264,10 @@ def _characters(request: Request) -> int:
 
 
 def _piece_sizes(config: RayConfig) -> tuple[int, int]:
-    """Requests of a piece: it is a multiple of the first, where there are that many, and at most the second."""
+    """Requests that a worker answers at a time, which pieces are cut in multiples of, and most requests of a piece."""
     if isinstance(config.worker, TransformersConfig):
         return config.worker.batch_size, config.worker.batch_size * PIECE_BATCHES
-    return PIECE_VLLM_LEAST, PIECE_VLLM
+    return VLLM_BATCH, PIECE_VLLM
 
 
 def _connect(address: str | None) -> bool:
