@@ -19,9 +19,24 @@ def test_every_line_is_complete_and_in_its_language(code: str) -> None:
     assert language.name and language.own_name and language.translation_words
     assert all(word == word.lower() for word in language.translation_words)
     text = language.answer_instruction.replace("{question}", "").strip()
-    scripts = {unicodedata.name(letter).split()[0] for letter in text if letter.isalpha()}
-    assert scripts <= SCRIPTS.get(language.script, {language.script.upper()})
-    assert LanguageIdentifier(list(LANGUAGES)).identify(text) == code
+    allowed = SCRIPTS.get(language.script, {language.script.upper()})
+    for written in (text, language.own_name, "".join(language.translation_words)):
+        assert {unicodedata.name(letter).split()[0] for letter in written if letter.isalpha()} <= allowed
+    assert LanguageIdentifier.among([code]).identify(text) == code
+    assert not LanguageIdentifier(list(LANGUAGES)).is_other(text, code)
+
+
+def test_the_table_has_thirty_languages_and_no_code_twice() -> None:
+    assert len(LANGUAGES) >= 30
+    assert all(len(code) == 2 and len(language.iso3) == 3 for code, language in LANGUAGES.items())
+    for values in ({language.iso3 for language in LANGUAGES.values()}, {entry.name for entry in LANGUAGES.values()}):
+        assert len(values) == len(LANGUAGES)
+
+
+def test_a_run_with_portuguese_tells_it_from_spanish() -> None:
+    text = "Qual é a capital do país em que as pessoas mais falam português hoje em dia?"
+    assert LanguageIdentifier.among(["es", "pt"]).identify(text) == "pt"
+    assert LanguageIdentifier.among(["es"]).identify(text) != "pt"
 
 
 def test_an_unknown_language_is_named_with_the_known_ones() -> None:

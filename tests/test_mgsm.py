@@ -43,10 +43,9 @@ def evaluate(benchmark: MgsmBenchmark, write: Any) -> dict[str, LanguageResult]:
 
 
 def test_gold_sentences_score_one_in_every_language(tmp_path: Path) -> None:
-    benchmark = MgsmBenchmark(path=write_rows(tmp_path, list(SENTENCES)), languages=list(SENTENCES))
-    results = evaluate(benchmark, gold_sentence)
-    assert list(results) == list(SENTENCES)
-    for result in results.values():
+    path = write_rows(tmp_path, list(SENTENCES))
+    for language in SENTENCES:
+        result = evaluate(MgsmBenchmark(path=path, languages=[language]), gold_sentence)[language]
         assert result.metrics == {
             "accuracy": 1.0, "off_target": 0.0, "undecided": 0, "n": 2, "failed": 0, "truncated": 0,
             "ci95": [0.3424, 1.0], "ci95_off_target": [0.0, 0.6576],

@@ -23,17 +23,47 @@ SENTENCES = {
     "bn": ("তার ৩টি কাজ আছে।\nতাই তিনি প্রতিদিন {} ডলার আয় করেন।", ",", "."),
     "te": ("ఆమెకు 3 పనులు ఉన్నాయి.\nకాబట్టి ఆమె రోజుకు {} డాలర్లు సంపాదిస్తుంది.", ",", "."),
     "ar": ("لديها 3 وظائف.\nلذلك تكسب {} دولارًا في اليوم.", "٬", "٫"),
+    "pt": ("Ela tem 3 empregos.\nPortanto, ela ganha {} dólares por dia.", ".", ","),
+    "ca": ("Té 3 feines.\nPer tant, guanya {} dòlars al dia.", ".", ","),
+    "ro": ("Are 3 slujbe.\nDeci câștigă {} dolari pe zi.", ".", ","),
+    "nl": ("Ze heeft 3 banen.\nZe verdient dus {} dollar per dag.", ".", ","),
+    "sv": ("Hon har 3 jobb.\nAlltså tjänar hon {} dollar om dagen.", "\u00a0", ","),
+    "da": ("Hun har 3 job.\nAltså tjener hun {} dollar om dagen.", ".", ","),
+    "fi": ("Hänellä on 3 työtä.\nHän ansaitsee siis {} dollaria päivässä.", "\u00a0", ","),
+    "et": ("Tal on 3 tööd.\nSeega teenib ta {} dollarit päevas.", "\u00a0", ","),
+    "lt": ("Ji turi 3 darbus.\nTaigi ji uždirba {} dolerių per dieną.", "\u00a0", ","),
+    "pl": ("Ona ma 3 prace.\nZarabia więc {} dolarów dziennie.", "\u00a0", ","),
+    "cs": ("Má 3 práce.\nVydělá tedy {} dolarů denně.", "\u00a0", ","),
+    "sk": ("Má 3 práce.\nZarobí teda {} dolárov denne.", "\u00a0", ","),
+    "hr": ("Ona ima 3 posla.\nDakle, zarađuje {} dolara na dan.", ".", ","),
+    "hu": ("3 munkája van.\nTehát naponta {} dollárt keres.", "\u00a0", ","),
+    "tr": ("Onun 3 işi var.\nYani günde {} dolar kazanıyor.", ".", ","),
+    "id": ("Dia punya 3 pekerjaan.\nJadi dia mendapat {} dolar per hari.", ".", ","),
+    "vi": ("Cô ấy có 3 công việc.\nVậy mỗi ngày cô ấy kiếm được {} đô la.", ".", ","),
+    "uk": ("У неї 3 роботи.\nОтже, вона заробляє {} доларів на день.", "\u00a0", ","),
+    "bg": ("Тя има 3 работи.\nЗначи тя печели {} долара на ден.", "\u00a0", ","),
+    "el": ("Έχει 3 δουλειές.\nΆρα κερδίζει {} δολάρια την ημέρα.", ".", ","),
+    "he": ("יש לה 3 עבודות.\nלכן היא מרוויחה {} דולר ביום.", ",", "."),
+    "fa": ("او 3 شغل دارد.\nپس او روزی {} دلار درآمد دارد.", "٬", "٫"),
+    "ur": ("اس کے پاس 3 نوکریاں ہیں۔\nتو وہ روزانہ {} ڈالر کماتی ہے۔", ",", "."),
+    "hi": ("उसके पास 3 नौकरियाँ हैं।\nइसलिए वह रोज़ {} डॉलर कमाती है।", ",", "."),
+    "mr": ("तिच्याकडे 3 नोकऱ्या आहेत.\nम्हणून ती दररोज {} डॉलर कमावते.", ",", "."),
+    "gu": ("તેની પાસે 3 નોકરીઓ છે.\nતેથી તે રોજ {} ડોલર કમાય છે.", ",", "."),
+    "pa": ("ਉਸ ਕੋਲ 3 ਨੌਕਰੀਆਂ ਹਨ।\nਇਸ ਲਈ ਉਹ ਰੋਜ਼ {} ਡਾਲਰ ਕਮਾਉਂਦੀ ਹੈ।", ",", "."),
+    "ta": ("அவளுக்கு 3 வேலைகள் உள்ளன.\nஎனவே அவள் தினமும் {} டாலர் சம்பாதிக்கிறாள்.", ",", "."),
+    "kn": ("ಅವಳಿಗೆ 3 ಕೆಲಸಗಳಿವೆ.\nಆದ್ದರಿಂದ ಅವಳು ದಿನಕ್ಕೆ {} ಡಾಲರ್ ಗಳಿಸುತ್ತಾಳೆ.", ",", "."),
+    "ml": ("അവൾക്ക് 3 ജോലികളുണ്ട്.\nഅതിനാൽ അവൾ ദിവസവും {} ഡോളർ സമ്പാദിക്കുന്നു.", ",", "."),
 }
 MAGNITUDES = ("5", "18", "999", "5600", "70000", "276000", "1250000", "12.5", "1430.75", "0", "-40")
 # The first digit of each script: zero.
-ZEROS = {"bn": "০", "te": "౦", "th": "๐", "ar": "٠", "zh": "０", "ja": "０"}
+ZEROS = {"bn": "০", "te": "౦", "th": "๐", "ar": "٠", "zh": "０", "ja": "０", "hi": "०", "gu": "૦", "fa": "۰"}
 
 
 def written(number: str, language: str) -> str:
     """The number by the language's convention; in India the groups beyond the first thousand have two digits."""
     _, thousands, decimal = SENTENCES[language]
     whole, _, fraction = number.removeprefix("-").partition(".")
-    size = 2 if language in ("bn", "te") else 3
+    size = 2 if language in ("bn", "te", "hi", "mr", "gu", "pa", "ta", "kn", "ml") else 3
     head, groups = whole[:-3], [whole[-3:]]
     while head:
         groups.insert(0, head[-size:])

@@ -5,6 +5,9 @@ The names are those of CLDR (Unicode Common Locale Data Repository, as Babel 2.1
 the language inflects them, with the spellings and second names in common use ("Mandarin", "英文") added. Most European
 languages use one word for the language and for the nation ("French fries"), so a name counts only in a phrase that
 says in which language something is put: "in French", "auf Französisch", "на французском", "フランス語で".
+
+Fourteen languages have such names and phrases, of one another; English also has the names of all others of the table.
+A prompt in one of the others is told by its words for "translate" alone.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import re
 import unicodedata
 from functools import cache
 
-from lidr.languages import get_language
+from lidr.languages import LANGUAGES, get_language
 
 # Row: the language of the prompt. Columns: the language named, in the order of the first line; `|` between spellings.
 _COLUMNS = "en es fr de ru it zh ja ko th sw bn te ar"
@@ -55,10 +58,14 @@ _PHRASES = {
 
 
 @cache
-def _phrase(language: str) -> re.Pattern[str]:
-    """The pattern of a request for any language of the table but the prompt's own."""
-    names = zip(_COLUMNS.split(), _NAMES[language].split(), strict=True)
-    others = "|".join(name for code, name in names if code != language)
+def _phrase(language: str) -> re.Pattern[str] | None:
+    """The pattern of a request for another language than the prompt's own; None where its phrases are not known."""
+    if language not in _NAMES:
+        return None
+    names = dict(zip(_COLUMNS.split(), _NAMES[language].split(), strict=True))
+    if language == "en":
+        names = {code: entry.name for code, entry in LANGUAGES.items()} | names
+    others = "|".join(name for code, name in names.items() if code != language)
     pattern = _PHRASES[language].replace("NAME", f"(?:{others})")
     # Bengali has two encodings of one letter; one form on both sides.
     return re.compile(unicodedata.normalize("NFC", pattern), re.IGNORECASE)
@@ -74,4 +81,5 @@ def asks_for_other_language(prompt: str, language: str) -> bool:
     lower = text.lower()
     if any(word in lower for word in get_language(language).translation_words):
         return True
-    return _phrase(language).search(text) is not None
+    phrase = _phrase(language)
+    return phrase is not None and phrase.search(text) is not None

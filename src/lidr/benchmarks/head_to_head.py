@@ -19,7 +19,7 @@ class HeadToHeadBenchmark:
     def __init__(self, settings: HeadToHeadConfig, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
-        self._identifier = LanguageIdentifier()
+        self._identifier = LanguageIdentifier.among(self.languages)
         self.against_m0 = settings.against == "M0"
         other = "" if self.against_m0 else settings.against
         self.questions = {code: instructions(settings, bench, code, "head_to_head", other) for code in self.languages}

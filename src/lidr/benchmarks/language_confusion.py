@@ -32,7 +32,7 @@ class LanguageConfusionBenchmark:
     def __init__(self, settings: InstructionsConfig, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
-        self._identifier = LanguageIdentifier()
+        self._identifier = LanguageIdentifier.among(self.languages)
         self.questions = {code: instructions(settings, bench, code, "language_confusion") for code in self.languages}
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:

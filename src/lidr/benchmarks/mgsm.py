@@ -57,7 +57,7 @@ class MgsmBenchmark:
     ) -> None:
         self.path, self.limit, self.instruction, self.num_fewshot = path, limit, instruction, num_fewshot
         self.languages = tuple(get_language(code).code for code in languages)
-        self._identifier = LanguageIdentifier()
+        self._identifier = LanguageIdentifier.among(self.languages)
 
     def questions(self, language: str) -> list[Question]:
         """The questions of one language, with golds in plain digits. Raises DataError for rows that cannot be used."""

@@ -41,7 +41,7 @@ class MtBenchBenchmark:
     def __init__(self, settings: MtBenchConfig, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
-        self._identifier = LanguageIdentifier()
+        self._identifier = LanguageIdentifier.among(self.languages)
         self.questions = {code: read_questions(settings.path, code, settings.limit) for code in self.languages}
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:

@@ -27,7 +27,11 @@ import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
 
-_POINT_GROUPS_THOUSANDS = frozenset({"es", "fr", "de", "ru", "it"})
+# Those whose decimal separator is a comma (CLDR); a point between three digits groups thousands there.
+_POINT_GROUPS_THOUSANDS = frozenset(
+    ("es", "fr", "de", "ru", "it", "pt", "ca", "ro", "nl", "sv", "da", "fi", "et", "lt", "pl", "cs", "sk", "hr", "hu",
+     "tr", "id", "vi", "uk", "bg", "el")
+)  # fmt: skip
 
 # Spaces that separate thousands; the minus signs; what the other scripts write for comma, point and apostrophe.
 _PLAIN = str.maketrans(

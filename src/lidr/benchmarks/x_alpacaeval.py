@@ -23,7 +23,7 @@ class XAlpacaEvalBenchmark:
     def __init__(self, settings: XAlpacaEvalConfig, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
-        self._identifier = LanguageIdentifier()
+        self._identifier = LanguageIdentifier.among(self.languages)
         self.questions = {
             code: instructions(settings, bench, code, "x_alpacaeval", settings.reference) for code in self.languages
         }

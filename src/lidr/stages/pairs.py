@@ -74,7 +74,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
 def make_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[PreferencePair | Dropped]:
     """All pairs and drops of an iteration, in the order of the prompts."""
     strategy = STRATEGIES[config.pairs.strategy]
-    identifier = LanguageIdentifier()
+    identifier = LanguageIdentifier.among(config.languages)
     for answers in read_answers(config, run_dir, iteration, config.languages, directions(config)):
         for candidate in strategy.candidates(answers, config):
             yield make_pair(candidate, config.pairs.gates, identifier)

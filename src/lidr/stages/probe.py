@@ -185,7 +185,7 @@ class _Probe:
         self.replies: list[Reply] = []  # the judge's, for their cost
         self.languages = config.probe.languages or config.languages
         self.named = config.probe.dominant or config.dominant
-        self.identifier = LanguageIdentifier()
+        self.identifier = LanguageIdentifier.among(self.languages)
 
     def imbalance(self) -> dict[str, Any]:
         """The probe of M_0: quality by language, the dominant one, and the reward accuracy of the others."""
