@@ -13,7 +13,10 @@ import pyarrow.parquet
 import pytest
 
 from lidr import storage
+from lidr.config import PromptFields, load_config
 from lidr.errors import DataError
+from lidr.prompt_sets.reading import language_code, read_prompts
+from lidr.records import Prompt
 from lidr.run_dir import RunDir, is_sealed
 from lidr.stages import prompts
 from lidr.stages.prompts import load_prompts
@@ -158,3 +161,233 @@ def test_missing_sources_are_named(tmp_path: Path) -> None:
     (tmp_path / "table.txt").write_text("x")
     with pytest.raises(DataError, match=r"not as \.txt"):
         load(tmp_path / "table.txt")
+
+
+# --- other data sets, by a map of their fields
+
+
+def prompts_of(rows: list[dict[str, Any]], tmp_path: Path, code: str = "en", **fields: Any) -> list[Prompt]:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return [prompt for prompt, _ in read_prompts(str(path), PromptFields(**fields), language=code)]
+
+
+def test_alpaca_joins_instruction_and_input(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "Sort the words.", "input": "pear, fig", "output": "fig, pear"},
+        {"instruction": "Name a {colour}.", "input": "", "output": "Red"},
+    ]
+    found = prompts_of(rows, tmp_path, id=None, text="{instruction}\n\n{input}")
+    assert [(prompt.prompt_id, prompt.text) for prompt in found] == [
+        ("1", "Sort the words.\n\npear, fig"),
+        ("2", "Name a {colour}."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("solution", "answer"),
+    [
+        ("2 x 3 = <<2*3=6>>6\n#### 6", "6"),
+        ("So it is.\n#### -1,250 \n", "-1,250"),
+        ("1,250", "1,250"),
+        ("#### Title\nA text with a heading", "#### Title\nA text with a heading"),
+    ],
+)
+def test_gsm8k_gives_the_number_behind_the_hashes_of_the_last_line(solution: str, answer: str, tmp_path: Path) -> None:
+    rows = [{"question": "What is 2 x 3?", "answer": solution}]
+    assert prompts_of(rows, tmp_path, id=None, text="question", answer="answer")[0].answer == answer
+
+
+def test_ultrafeedback_conversations_give_their_first_user_turn(tmp_path: Path) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"},
+             {"role": "assistant", "content": "Because."}]  # fmt: skip
+    rows = [{"prompt_id": "u1", "chosen": turns}]
+    assert prompts_of(rows, tmp_path, id="prompt_id", text="chosen") == [Prompt("u1", "en", "Why?")]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("arb", "ar"), ("Standard Arabic", "ar"), ("arz", None), ("zho_Hant", "zh"), ("Simplified Chinese", "zh"),
+     ("pes", "fa"), ("swh", "sw"), ("ger", "de"), ("fil", None), ("", None)],
+)  # fmt: skip
+def test_data_sets_call_languages_in_many_ways(name: str, code: str | None) -> None:
+    assert language_code(name) == code
+
+
+@pytest.mark.parametrize("name", ["es", "spa", "Spanish", "español", "es-MX", "spa_Latn"])
+def test_aya_calls_its_languages_in_many_ways(name: str, tmp_path: Path) -> None:
+    rows = [
+        {"inputs": "¿Qué es?", "targets": "Nada", "language_code": name},
+        {"inputs": "What is it?", "targets": "Nothing", "language_code": "eng"},
+    ]
+    found = prompts_of(rows, tmp_path, "es", id=None, text="inputs", language="language_code")
+    assert [prompt.text for prompt in found] == ["¿Qué es?"]
+
+
+def test_a_table_of_all_languages_without_ids_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "aya.jsonl"
+    path.write_text('{"inputs": "Hi", "language": "English"}\n{"inputs": "Hola", "language": "Spanish"}\n')
+    config = load_config("llama3-8b-instruct", [f"prompts.path={path}", "prompts.fields={id: null, text: inputs}",
+                                                "languages=[en, es]"])  # fmt: skip
+    with pytest.raises(DataError, match="one table with all languages needs ids"):
+        list(load_prompts(config))
+
+
+def test_files_without_ids_are_aligned_by_their_rows(tmp_path: Path) -> None:
+    for code, texts in {"en": ["One", "Two"], "es": ["Uno", "Dos"]}.items():
+        (tmp_path / f"{code}.jsonl").write_text("".join(json.dumps({"q": text}) + "\n" for text in texts))
+    config = load_config("llama3-8b-instruct", [f"prompts.path={tmp_path}", "prompts.fields={id: null, text: q}",
+                                                "languages=[en, es]"])  # fmt: skip
+    assert [(row.prompt_id, row.language, row.text) for row in load_prompts(config)] == [
+        ("1", "en", "One"), ("1", "es", "Uno"), ("2", "en", "Two"), ("2", "es", "Dos"),
+    ]  # fmt: skip
+
+
+# What the Hub has: columns, splits and configurations as on the data sets' cards; the rows are our own.
+TURNS = [{"content": "Name a bird.", "role": "user"}, {"content": "A wren.", "role": "assistant"}]
+HUB: dict[str, tuple[dict[str, dict[str, list[dict[str, Any]]]], dict[str, Any], PromptFields, Prompt]] = {
+    "alpaca": (
+        {"default": {"train": [{"instruction": "Name a bird.", "input": "", "output": "A wren.", "text": "Below is"}]}},
+        {}, PromptFields(id=None, text="{instruction}\n\n{input}"), Prompt("1", "en", "Name a bird."),
+    ),
+    "ultrafeedback_binarized": (
+        {"default": {"train_prefs": [{"prompt": "Name a bird.", "prompt_id": "f0", "chosen": TURNS, "rejected": TURNS,
+                                      "messages": TURNS, "score_chosen": 8.0, "score_rejected": 4.0}]}},
+        {"split": "train_prefs"}, PromptFields(id="prompt_id", text="messages"), Prompt("f0", "en", "Name a bird."),
+    ),
+    "ultrafeedback": (
+        {"default": {"train": [{"source": "flan", "instruction": "Name a bird.", "models": ["a"], "completions": []}]}},
+        {}, PromptFields(id=None), Prompt("1", "en", "Name a bird."),
+    ),
+    "aya": (
+        {"default": {"train": [
+            {"inputs": "Name a bird.", "targets": "A wren.", "language": "English", "language_code": "eng"},
+            {"inputs": "Nombra un ave.", "targets": "Un mirlo.", "language": "Spanish", "language_code": "spa"}]},
+         "demographics": {"train": [{"user_id": "u", "languages": ["es"]}]}},
+        {"language": "es"}, PromptFields(id=None, text="inputs"), Prompt("2", "es", "Nombra un ave."),
+    ),
+    "gsm8k": (
+        {"main": {"train": [{"question": "What is 2 + 3?", "answer": "2 + 3 = 5\n#### 5"}]},
+         "socratic": {"train": [{"question": "What is 2 + 3?", "answer": "What? ** 5\n#### 5"}]}},
+        {"configuration": "main"}, PromptFields(id=None, text="question", answer="answer"),
+        Prompt("1", "en", "What is 2 + 3?", "5"),
+    ),
+    "mgsm": (
+        {code: {"test": [{"question": text, "answer": None, "answer_number": 5, "equation_solution": None}]}
+         for code, text in {"en": "What is 2 + 3?", "es": "¿Cuánto es 2 + 3?"}.items()},
+        {"split": "test", "language": "es"}, PromptFields(id=None, text="question", answer="answer_number"),
+        Prompt("1", "es", "¿Cuánto es 2 + 3?", "5"),
+    ),
+}  # fmt: skip
+
+
+def write_hub_folder(folder: Path, configurations: dict[str, dict[str, list[dict[str, Any]]]]) -> Path:
+    """A data set as the Hub has it: Parquet files, and a card that says which belong to what."""
+    card = ["---", "configs:"]
+    for name, splits in configurations.items():
+        card += [f"- config_name: {name}", "  data_files:"]
+        for split, table in splits.items():
+            card += [f"  - split: {split}", f"    path: {name}/{split}-*"]
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            pyarrow.parquet.write_table(pa.Table.from_pylist(table), folder / name / f"{split}-00000-of-00001.parquet")
+    (folder / "README.md").write_text("\n".join([*card, "---", "# Card", ""]), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_data_sets_of_the_hub_are_read_by_a_map_of_their_fields(name: str, tmp_path: Path) -> None:
+    configurations, where, fields, expected = HUB[name]
+    path = write_hub_folder(tmp_path / name, configurations)
+    assert [prompt for prompt, _ in read_prompts(str(path), fields, **where)] == [expected]
+
+
+def test_rows_of_a_folder_are_those_that_are_in_it_now(tmp_path: Path) -> None:
+    configurations, where, fields, expected = HUB["gsm8k"]
+    path = write_hub_folder(tmp_path / "gsm8k", configurations)
+    assert [prompt for prompt, _ in read_prompts(str(path), fields, **where)] == [expected]
+    changed = {"main": {"train": [{"question": "What is 4 + 3?", "answer": "#### 7"}]},
+               "socratic": configurations["socratic"]}  # fmt: skip
+    for folder in (path, tmp_path / "other" / "gsm8k"):  # the same files with other rows; another folder of that name
+        write_hub_folder(folder, changed)
+        assert [prompt.answer for prompt, _ in read_prompts(str(folder), fields, **where)] == ["7"]
+
+
+def test_a_saved_data_set_is_read_by_a_map_of_its_fields(tmp_path: Path) -> None:
+    import datasets
+
+    configurations, where, fields, expected = HUB["ultrafeedback_binarized"]
+    tables = {split: datasets.Dataset.from_list(rows) for split, rows in configurations["default"].items()}
+    datasets.DatasetDict(tables).save_to_disk(str(tmp_path / "saved"))
+    assert [prompt for prompt, _ in read_prompts(str(tmp_path / "saved"), fields, **where)] == [expected]
+
+
+def test_a_recipe_reads_a_configuration_per_language_and_one_by_name(tmp_path: Path) -> None:
+    write_hub_folder(tmp_path / "mgsm", HUB["mgsm"][0])
+    fields = {"id": None, "text": "question", "answer": "answer_number"}
+    assert load(tmp_path / "mgsm", split="test", fields=fields) == [
+        ("1", "en", "What is 2 + 3?"), ("1", "es", "¿Cuánto es 2 + 3?")
+    ]  # fmt: skip
+    write_hub_folder(tmp_path / "gsm8k", HUB["gsm8k"][0])
+    fields = {"id": None, "text": "question", "answer": "answer"}
+    with pytest.raises(DataError, match=r"Config name is missing.*prompts\.configuration"):
+        list(read_prompts(str(tmp_path / "gsm8k"), PromptFields(**fields)))
+    with pytest.raises(DataError, match=r"(?i)split.*check the path, the split"):
+        list(read_prompts(str(tmp_path / "gsm8k"), PromptFields(**fields), configuration="main", split="trian"))
+
+
+@pytest.mark.parametrize(
+    ("row", "fields", "message"),
+    [
+        ({"instruction": {"a": 1}}, {}, r"rows.jsonl:1: 'instruction' holds neither a text nor a conversation"),
+        ({"instruction": ["x", "y"]}, {}, "neither a text nor a conversation"),
+        ({"instruction": "x", "answer": ["y"]}, {"answer": "answer"}, "'answer' holds neither"),
+        ({"instruction": "x", "answer": "y"}, {"answer": "anwser"}, "no row has a field 'anwser'"),
+        ({"instruction": "x", "language": "python"}, {}, r"no prompts in English.*'language' says: python.*--field"),
+        ({"instruction": "x", "language": ["en"]}, {}, "no prompts in English"),
+        ({"instruction": TURNS[1:]}, {}, r"text of prompt '1' \(instruction\) is empty"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(
+    row: dict[str, Any], fields: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        prompts_of([row], tmp_path, id=None, **fields)
+
+
+def test_a_table_says_the_language_of_every_row_or_of_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"rows.jsonl:2: some rows say their language"):
+        prompts_of([{"instruction": "x", "language": "en"}, {"instruction": "y", "language": None}], tmp_path, id=None)
+
+
+def test_a_folder_of_tables_says_the_language_and_not_a_column(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "en.jsonl", [{"instruction": "Sort a list", "language": "python"}])
+    fields = PromptFields(id=None)
+    assert [prompt.text for prompt, _ in read_prompts(str(tmp_path), fields)] == ["Sort a list"]
+    with pytest.raises(DataError, match="it has en and no fr"):
+        list(read_prompts(str(tmp_path), fields, language="fr"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.jsonl", '{"id": 1, "instruction": "café"}'.encode("latin-1"), "not UTF-8"),
+        ("p.csv", b"id,instruction\n1,Hello, you\n", r"p.csv:2: more cells than columns"),
+        ("p.parquet", b"PAR1 and then nothing", "not a readable Parquet file"),
+    ],
+)
+def test_a_damaged_file_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(read_prompts(str(tmp_path / name), PromptFields()))
+
+
+def test_byte_order_marks_and_long_cells_are_read(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_bytes(b'\xef\xbb\xbf{"id": 1, "instruction": "x"}\n')
+    (tmp_path / "p.csv").write_text(f'id,instruction\n1,"{"x" * 200_000}"\n')
+    for name, length in (("p.jsonl", 1), ("p.csv", 200_000)):
+        assert [len(prompt.text) for prompt, _ in read_prompts(str(tmp_path / name), PromptFields())] == [length]
+
+
+def test_a_pattern_names_a_missing_column(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no field 'input' \(it has: instruction\).*--field text"):
+        prompts_of([{"instruction": "x"}], tmp_path, id=None, text="{instruction}\n\n{input}")

@@ -17,7 +17,8 @@ from lidr.config import Config, load_config, shipped_recipes
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = ("", "run", "plan", "probe", "respond", "translate", "pair", "train", "evaluate", "report", "status",
-            "recipes", "import-gguf", "lab pretrain")  # fmt: skip
+            "recipes", "import-gguf", "prompts sample", "prompts translate", "export pairs", "card", "push", "review",
+            "audit", "lab pretrain")  # fmt: skip
 
 
 def recipes_page() -> str:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lidr.commands import audit, export, prompts, publish, review
+
 if TYPE_CHECKING:
     from lidr.config import Config
     from lidr.run_dir import RunDir
@@ -26,7 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 lab = typer.Typer(help="The laboratory: a small world and a small model.")
-app.add_typer(lab, name="lab")
+app.add_typer(prompts.app, name="prompts")
+app.add_typer(export.app, name="export")
 
 # Set before torch is imported, which is when it is read; a value that the user has set stays.
 TORCH_ENVIRONMENT = {
@@ -246,6 +249,11 @@ def import_gguf(
 
     models.import_gguf(file, out)
     _say(f"model: {out}")
+
+
+for command in (publish.card, publish.push, review.review, audit.audit):
+    app.command()(command)
+app.add_typer(lab, name="lab")
 
 
 @lab.command()

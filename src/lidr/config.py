@@ -65,14 +65,17 @@ class ModelConfig(_Section):
 
 
 class PromptFields(_Section):
-    id: str = "id"
-    """Column with the prompt's id, the same in every language."""
+    id: str | None = "id"
+    """Column with the prompt's id, the same in every language; null numbers the rows of each language's file, so that
+    rows at the same place are the same prompt."""
     text: str = "instruction"
-    """Column with the prompt's text."""
+    """Column with the prompt's text (of a conversation, its first user turn), or a pattern of several columns such as
+    `"{instruction}\\n\\n{input}"`, whose paragraphs are left out where their columns are blank."""
     language: str = "language"
-    """Column with the language code, where one table holds all languages."""
+    """Column with the language, where one table holds all languages: a code (`es`, `spa`) or a name (`Spanish`)."""
     answer: str | None = None
-    """Column with the right answer, a number or a text, where the prompts have one. Only the probe looks at it."""
+    """Column with the right answer, a number or a text, where the prompts have one. Only the probe looks at it. Of a
+    worked solution that ends as GSM8K's do, what stands behind `####` counts."""
 
 
 class PromptsConfig(_Section):
@@ -84,6 +87,8 @@ class PromptsConfig(_Section):
     """The names of the columns."""
     split: str = "train"
     """Split of a Hugging Face data set."""
+    configuration: str | None = None
+    """Configuration (subset) of a Hugging Face data set that has none per language, such as `main` of openai/gsm8k."""
     limit: PositiveInt | None = None
     """Take only the first n prompts."""
     on_missing: Literal["error", "skip"] = "error"
@@ -526,6 +531,14 @@ class ReportConfig(_Section):
     """Random pairs per language shown in the report."""
 
 
+class AboutConfig(_Section):
+    affiliation: str | None = None
+    """Who does the research, for reproducibility.md; null says that it is not given."""
+    license: str | None = None
+    """The Hub's name of the licence under which pairs and models may be passed on, such as `apache-2.0`, for the cards;
+    null says that none is given. The licences of the base model and of the prompts bind you."""
+
+
 class Config(_Section):
     """A whole run. See `lidr recipes` for the shipped ones."""
 
@@ -567,6 +580,8 @@ class Config(_Section):
     """The imbalance probe before training, and the rule that ends it."""
     report: ReportConfig = ReportConfig()
     """The report."""
+    about: AboutConfig = AboutConfig()
+    """What only you can say; nothing is computed from it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +15,10 @@ from lidr.reporting.kinds import KINDS
 from lidr.reporting.measures import read_cell
 from lidr.reporting.words import VERDICTS
 from lidr.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from lidr.prompt_sets.sampling import Sample, Wanted
+    from lidr.prompt_sets.translation import Outcome
 
 # What the terminal shows of a benchmark; results.json and the report have all of it.
 MAIN_METRICS = (
@@ -189,3 +193,40 @@ def _print(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=120)
     console.print(table)
+
+
+def print_sample(sample: Sample, wanted: Wanted) -> None:
+    """What was drawn, of which strata, and what was left out, by reason."""
+    table = Table(title=f"{len(sample.prompts):,} prompts drawn")
+    table.add_column(wanted.stratify or "")
+    for heading in ("eligible", "drawn"):
+        table.add_column(heading, justify="right")
+    for stratum, (eligible, drawn) in sample.strata.items():
+        table.add_row(stratum or "all", f"{eligible:,}", f"{drawn:,}")
+    for reason, count in sorted(sample.left_out.items()):
+        table.add_row(reason, f"{count:,}", "left out")
+    _print(table)
+    if len(sample.prompts) < wanted.n:
+        print(f"{wanted.n:,} were asked for; there are no more", file=sys.stderr)
+
+
+def print_translation(outcomes: dict[str, Outcome]) -> None:
+    """What became of the prompts in every language; those set aside by reason."""
+    table = Table(title="translated prompts")
+    table.add_column("")
+    for code in outcomes:
+        table.add_column(code, justify="right")
+    table.add_row("translated", *(f"{outcome.translated:,}" for outcome in outcomes.values()))
+    table.add_row("of which retried", *(str(outcome.retried - outcome.aside.total()) for outcome in outcomes.values()))
+    for reason in sorted({reason for outcome in outcomes.values() for reason in outcome.aside}):
+        table.add_row(f"set aside: {reason}", *(str(outcome.aside[reason] or "") for outcome in outcomes.values()))
+    table.add_row("characters sent now", *(f"{outcome.characters:,}" for outcome in outcomes.values()))
+    if any(outcome.usd is not None for outcome in outcomes.values()):
+        table.add_row("their price in USD", *(f"{outcome.usd or 0:.2f}" for outcome in outcomes.values()))
+    _print(table)
+    if count := sum(outcome.aside.total() for outcome in outcomes.values()):
+        print(
+            f"{count:,} prompt{'s' * (count > 1)} set aside, with reasons and what was offered, in "
+            "<language>.failed.jsonl; run the recipe with prompts.on_missing=skip",
+            file=sys.stderr,
+        )

@@ -34,14 +34,28 @@ from lidr.languages import LANGUAGES
 from lidr.models import quiet
 from lidr.records import Row
 
-_OKAPI = ("es", "fr", "de", "ru", "it", "zh", "bn", "te", "ar")
-_GLOBAL_MMLU_LITE = ("en", "es", "fr", "de", "it", "zh", "ja", "ko", "sw", "bn", "ar")
-_GLOBAL_MMLU = ("en", "es", "fr", "de", "ru", "it", "zh", "ja", "ko", "sw", "bn", "te", "ar")
-_INCLUDE = ("es", "fr", "de", "ru", "it", "zh", "ja", "ko", "bn", "te", "ar")
+_OKAPI = (
+    "es", "fr", "de", "ru", "it", "zh", "bn", "te", "ar", "pt", "ca", "ro", "nl", "sv", "da", "sk", "hr", "hu", "id",
+    "vi", "uk", "hi", "mr", "gu", "ta", "kn", "ml",
+)  # fmt: skip
+_GLOBAL_MMLU_LITE = ("en", "es", "fr", "de", "it", "zh", "ja", "ko", "sw", "bn", "ar", "pt", "id", "hi")
+_GLOBAL_MMLU = (
+    "en", "es", "fr", "de", "ru", "it", "zh", "ja", "ko", "sw", "bn", "te", "ar", "pt", "ro", "nl", "sv", "lt", "pl",
+    "cs", "tr", "id", "vi", "uk", "el", "he", "fa", "hi",
+)  # fmt: skip
+_INCLUDE = (
+    "es", "fr", "de", "ru", "it", "zh", "ja", "ko", "bn", "te", "ar", "pt", "nl", "fi", "et", "lt", "pl", "hr", "hu",
+    "tr", "id", "vi", "uk", "bg", "el", "he", "fa", "ur", "hi", "ta", "ml",
+)  # fmt: skip
 _BELEBELE = {
     "en": "eng_Latn", "es": "spa_Latn", "fr": "fra_Latn", "de": "deu_Latn", "ru": "rus_Cyrl", "it": "ita_Latn",
     "zh": "zho_Hans", "ja": "jpn_Jpan", "ko": "kor_Hang", "th": "tha_Thai", "sw": "swh_Latn", "bn": "ben_Beng",
-    "te": "tel_Telu", "ar": "arb_Arab",
+    "te": "tel_Telu", "ar": "arb_Arab", "pt": "por_Latn", "ca": "cat_Latn", "ro": "ron_Latn", "nl": "nld_Latn",
+    "sv": "swe_Latn", "da": "dan_Latn", "fi": "fin_Latn", "et": "est_Latn", "lt": "lit_Latn", "pl": "pol_Latn",
+    "cs": "ces_Latn", "sk": "slk_Latn", "hr": "hrv_Latn", "hu": "hun_Latn", "tr": "tur_Latn", "id": "ind_Latn",
+    "vi": "vie_Latn", "uk": "ukr_Cyrl", "bg": "bul_Cyrl", "el": "ell_Grek", "he": "heb_Hebr", "fa": "pes_Arab",
+    "ur": "urd_Arab", "hi": "hin_Deva", "mr": "mar_Deva", "gu": "guj_Gujr", "pa": "pan_Guru", "ta": "tam_Taml",
+    "kn": "kan_Knda", "ml": "mal_Mlym",
 }  # fmt: skip
 
 # Family -> language code -> the harness's name of the task (lm_eval 0.4.13). The English MMLU is that of the same data

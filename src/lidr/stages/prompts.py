@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from lidr.config import Config, PromptsConfig, may_be_hub_id
+from lidr.config import Config, PromptsConfig
 from lidr.errors import ConfigError, DataError
 from lidr.languages import get_language
-from lidr.records import Prompt, content_id, writable
+from lidr.prompt_sets.reading import (
+    SUFFIXES,
+    blank,
+    language_code,
+    language_file,
+    make_prompt,
+    read_dataset,
+    read_file,
+    twice,
+)
+from lidr.records import Prompt, content_id
 from lidr.run_dir import Inputs, Outputs, RunDir, is_sealed, read_rows, write_sealed
 from lidr.storage import local_path, stamps
 
-_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
-_LOADER_VERSION = 1
+_LOADER_VERSION = 2
 _FIELD = "prompts.path"
 
 
@@ -150,33 +158,27 @@ def _aligned(config: Config) -> Iterator[sqlite3.Connection]:
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "align.db")) as table:
         columns = "language, id, text, answer, place, number INTEGER, PRIMARY KEY (language, id)"
         table.execute(f"CREATE TABLE prompt ({columns})")
+        found: Counter[str] = Counter()
         for number, (language, place, row) in enumerate(_read_source(config)):
-            _insert(table, config.prompt_source, language, place, row, number)
+            found[language] += 1
+            _insert(table, config.prompt_source, language, place, row, (number, found[language]))
         yield table
 
 
 def _insert(
-    table: sqlite3.Connection, prompts: PromptsConfig, language: str, place: str, row: Any, number: int
+    table: sqlite3.Connection, prompts: PromptsConfig, language: str, place: str, row: Any, numbers: tuple[int, int]
 ) -> None:
-    fields = prompts.fields
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: a row must be an object with fields, this is {str(row)[:60]!r}")
-    for option, name in (("id", fields.id), ("text", fields.text)):
-        if row.get(name) is None:
-            have = ", ".join(map(str, row)) or "none"
-            raise DataError(f"{place}: no field {name!r} (it has: {have}); set prompts.fields.{option}")
-    prompt_id, text = writable(str(row[fields.id])), writable(str(row[fields.text]))
-    if not text.strip():
-        raise DataError(
-            f"{place}: the text of prompt {prompt_id!r} ({fields.text}) is empty; fill it or remove the row"
-        )
-    right = None if fields.answer is None or row.get(fields.answer) is None else writable(str(row[fields.answer]))
+    """Keep one row; `numbers` are its places among all rows and, from 1, in its language."""
+    made = make_prompt(row, place, numbers[1], prompts.fields, language)
+    if not made.text.strip():
+        raise blank(place, made.prompt_id, prompts.fields)
     try:
-        table.execute("INSERT INTO prompt VALUES (?, ?, ?, ?, ?, ?)", (language, prompt_id, text, right, place, number))
+        values = (language, made.prompt_id, made.text, made.answer, place, numbers[0])
+        table.execute("INSERT INTO prompt VALUES (?, ?, ?, ?, ?, ?)", values)
     except sqlite3.IntegrityError:
         query = "SELECT place FROM prompt WHERE language = ? AND id = ?"
-        first = table.execute(query, (language, prompt_id)).fetchone()[0]
-        raise DataError(f"{place}: id {prompt_id!r} stands in {first} already; ids must be unique") from None
+        first = table.execute(query, (language, made.prompt_id)).fetchone()[0]
+        raise twice(place, made.prompt_id, first) from None
 
 
 def _prompt(table: sqlite3.Connection, config: Config, prompt_id: str) -> Iterator[Prompt]:
@@ -203,95 +205,39 @@ def _rows_in_limit(config: Config) -> int | None:
 
 def _read_source(config: Config) -> Iterator[tuple[str, str, Any]]:
     """(language, place for messages, row) of every row of the recipe's languages."""
-    path = local_path(config.prompt_source.path, _FIELD)
+    source = config.prompt_source
+    path = local_path(source.path, _FIELD)
     if path.is_file():
-        yield from _with_language_column(config, _read_file(path))
-    elif path.is_dir() and any(_language_file(path, code) for code in config.languages):
+        yield from _with_language_column(config, ((None, place, row) for place, row in read_file(path)))
+    elif path.is_dir() and any(language_file(path, code) for code in config.languages):
         for code in config.languages:
-            file = _language_file(path, code)
+            file = language_file(path, code)
             if file is None:
-                raise DataError(f"{path}: no file for language {code} (wanted {code}.jsonl, .json, .csv or .parquet)")
-            yield from ((code, place, row) for place, row in _read_file(file))
+                raise DataError(f"{path}: no file for language {code} (wanted {', '.join(code + s for s in SUFFIXES)})")
+            yield from ((code, place, row) for place, row in read_file(file))
     else:
-        yield from _read_dataset(config, str(path) if path.exists() else config.prompt_source.path)
-
-
-def _with_language_column(config: Config, rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, str, Any]]:
-    column = config.prompt_source.fields.language
-    for place, row in rows:
-        if not isinstance(row, dict) or row.get(column) is None:
-            raise DataError(f"{place}: no field {column!r}; one table needs it: set prompts.fields.language")
-        if row[column] in config.languages:
-            yield row[column], place, row
-
-
-def _language_file(folder: Path, code: str) -> Path | None:
-    return next((file for suffix in _SUFFIXES if (file := folder / f"{code}{suffix}").is_file()), None)
-
-
-def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, row) of every row of one table; the place is `file:line` for text formats."""
-    if path.suffix == ".jsonl":
-        with path.open(encoding="utf-8") as handle:
-            for number, line in enumerate(handle, 1):
-                if line.strip():
-                    yield f"{path}:{number}", _parse_json(line, f"{path}:{number}")
-    elif path.suffix == ".json":
-        rows = _parse_json(path.read_text(encoding="utf-8"), str(path))
-        if not isinstance(rows, list):
-            raise DataError(f"{path}: a .json file must hold a list of rows; use .jsonl for one row per line")
-        yield from ((f"{path} item {number}", row) for number, row in enumerate(rows, 1))
-    elif path.suffix == ".csv":
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
-            yield from ((f"{path}:{reader.line_num}", row) for row in reader)
-    elif path.suffix == ".parquet":
-        from pyarrow import ArrowInvalid
-        from pyarrow.parquet import ParquetFile
-
-        try:
-            batches = ParquetFile(path).iter_batches()
-        except ArrowInvalid as error:
-            raise DataError(f"{path}: not a readable Parquet file: {error}") from None
-        rows = (row for batch in batches for row in batch.to_pylist())
-        yield from ((f"{path} row {number}", row) for number, row in enumerate(rows, 1))
-    else:
-        raise DataError(
-            f"{path}: prompts come as {', '.join(_SUFFIXES)}, not as {path.suffix or 'a file without suffix'}"
+        name = str(path) if path.exists() else source.path
+        yield from _with_language_column(
+            config, read_dataset(name, config.languages, source.split, source.configuration)
         )
 
 
-def _parse_json(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: not valid JSON (column {error.colno}: {error.msg}); repair or remove it") from None
-
-
-def _read_dataset(config: Config, path: str) -> Iterator[tuple[str, str, Any]]:
-    """A Hugging Face data set: one configuration per language, or one table with a language column."""
-    split = config.prompt_source.split
-    if not Path(path).exists() and (not may_be_hub_id(path) or Path(path).suffix in _SUFFIXES):
-        raise DataError(
-            f"prompts.path {path}: no such file or folder, and not a hub id such as org/name; "
-            "--set prompts.path=... names the prompts"
-        )
-    import datasets
-
-    try:
-        if (Path(path) / "dataset_info.json").exists() or (Path(path) / "dataset_dict.json").exists():
-            saved = datasets.load_from_disk(path)
-            names, load = [], lambda name: saved[split] if isinstance(saved, datasets.DatasetDict) else saved
-        else:
-            names = datasets.get_dataset_config_names(path)
-            load = lambda name: datasets.load_dataset(path, name, split=split)  # noqa: E731
-        if set(config.languages) <= set(names):
-            for code in config.languages:
-                yield from ((code, f"{path}/{code} row {n}", row) for n, row in enumerate(load(code), 1))
-        else:
-            rows = ((f"{path} row {n}", row) for n, row in enumerate(load(None), 1))
-            yield from _with_language_column(config, rows)
-    except (OSError, KeyError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"prompts.path {path}: neither a file, a folder nor a readable data set: {error}") from error
+def _with_language_column(
+    config: Config, rows: Iterator[tuple[str | None, str, Any]]
+) -> Iterator[tuple[str, str, Any]]:
+    """Rows with their language; where the source does not tell it, their column does."""
+    fields = config.prompt_source.fields
+    for language, place, row in rows:
+        if language is None:
+            if not isinstance(row, dict) or row.get(fields.language) is None:
+                raise DataError(
+                    f"{place}: no field {fields.language!r}; one table needs it: set prompts.fields.language"
+                )
+            if fields.id is None:
+                raise DataError(
+                    f"{place}: one table with all languages needs ids that say which rows are the same prompt; set "
+                    "prompts.fields.id, or take one language of it with lidr prompts sample and translate that"
+                )
+            language = language_code(row[fields.language])
+        if language in config.languages:
+            yield language, place, row

@@ -1,5 +1,7 @@
 """The last step: what a run was, what came of it and what it cost, as one self-contained page and as Markdown.
 
+The record of reproducibility is written with it, see `lidr.reproducibility.record`.
+
 `lidr.reporting` turns what the run left on disk into plain values and SVG strings; two templates lay these out. Model
 text is data of unknown intent: both templates escape every value unless it is marked as safe.
 """
@@ -37,16 +39,18 @@ from lidr.reporting.sections import read_sections
 from lidr.reporting.telemetry import group_table
 from lidr.reporting.verdicts import read_verdicts
 from lidr.reporting.words import interval, language_name, number, p_value, percent, signed
+from lidr.reproducibility import record
 from lidr.run_dir import RunDir, read_rows, read_seal, write_text
 
-_VERSION = 3  # a report of an older layout is written anew
+_VERSION = 4  # a report of an older layout is written anew
 _FINGERPRINT = '<meta name="lidr-inputs" content="{}">'
 PAPER = "https://arxiv.org/abs/2410.08964"
 
 
 def run(config: Config, run_dir: RunDir) -> None:
-    """Write report.html and report.md from what the run has on disk so far."""
+    """Write report.html, report.md and the record of reproducibility from what the run has on disk so far."""
     context = make_context(config, run_dir)
+    record.write_record(config, run_dir)
     write_text(run_dir.path / "report.md", render("report.md", context))
     write_text(run_dir.path / "report.html", render("report.html", context))
 
@@ -54,7 +58,7 @@ def run(config: Config, run_dir: RunDir) -> None:
 def is_outdated(run_dir: RunDir) -> bool:
     """Whether the report is missing, or was made from something else than what the run has now."""
     page = run_dir.path / "report.html"
-    if not page.exists() or not (run_dir.path / "report.md").exists():
+    if not all((run_dir.path / name).exists() for name in ("report.html", "report.md", *record.NAMES)):
         return True
     with page.open(encoding="utf-8") as handle:
         return _FINGERPRINT.format(_fingerprint(run_dir)) not in handle.read(2000)

@@ -73,9 +73,10 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     summary = {"pairs": len(dataset), "too_long": too_long}
     write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     run_dir.log("stage", iteration=iteration, stage="training", seconds=seconds, rows=len(dataset))
-    _write_card(config, partial, iteration, len(dataset))
+    from lidr.cards import write_trained_card
     from lidr.models import fingerprint
 
+    write_trained_card(config, run_dir, iteration, partial)
     seal(partial, run_dir.model_folder(iteration), made_from, len(dataset), fingerprint(partial))
     for leftover in ("checkpoints", "tokens"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
@@ -163,16 +164,3 @@ def _forget_other_training(folder: Path, made_from: Inputs) -> None:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(note, canonical_json(made_from))
-
-
-def _write_card(config: Config, folder: Path, iteration: int, pairs: int) -> None:
-    """A short model card; says what the weights came from."""
-    objective = "DPO + NLL" if config.training.objective == "dpo" else "SFT"
-    languages = "".join(f"- {code}\n" for code in config.languages)
-    text = (
-        f"---\nlibrary_name: transformers\nlanguage:\n{languages}tags:\n- lidr\n---\n\n"
-        f"# {config.name}, iteration {iteration}\n\n"
-        f"Made from `{config.model.path}` by Language Imbalance Driven Rewarding (arXiv 2410.08964): {objective} on "
-        f"{pairs} pairs that the model made of its own answers. The dominant language is {config.dominant}.\n"
-    )
-    (folder / "README.md").write_text(text, encoding="utf-8")

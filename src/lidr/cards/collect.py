@@ -1,0 +1,139 @@
+"""What the cards say of a run, read from its files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from lidr.cards.base import hub_id
+from lidr.config import Config
+from lidr.errors import RunError
+from lidr.reporting.contents import Sample, reservoir, sample
+from lidr.reporting.measures import Measure, read_measures
+from lidr.reporting.rows import with_rows
+from lidr.run_dir import RunDir, read_rows, read_seal
+from lidr.stages.pairs import read_summary
+
+_SAMPLES = 2  # pairs per language on a card; the report shows more
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A run up to one of its iterations.
+
+    `entries` has a row per iteration in the form of results.json's, but counts the pairs in the files; `too_long` are
+    those among them that the training left out, by iteration. `measures` are of M_0 and M_iteration. `base_id` and
+    `prompts_id` are the names on the Hub that the base model and the prompts came from, if they did.
+    """
+
+    config: Config
+    iteration: int
+    entries: list[dict[str, Any]]
+    too_long: dict[int, int]
+    measures: list[Measure]
+    samples: dict[str, list[Sample]]
+    base_id: str | None
+    prompts_id: str | None
+
+    @property
+    def total(self) -> int:
+        """Pairs of all iterations."""
+        return sum(sum(entry["pairs"].values()) for entry in self.entries)
+
+
+def last_iteration(config: Config, run: RunDir) -> int:
+    """The last iteration with a model, else the last with pairs. Raises RunError where there is neither."""
+    numbers = range(config.iterations, 0, -1)
+    for path in (run.model_folder, run.pair_summary):
+        if found := next((number for number in numbers if read_seal(path(number))), None):
+            return found
+    raise RunError(f"{run.path} has neither a trained model nor pairs yet; `lidr run {run.recipe}` makes them")
+
+
+def checked_iteration(config: Config, run: RunDir, iteration: int | None) -> int:
+    """The iteration that was asked for, or the last. Raises RunError where it has made nothing."""
+    if iteration is None:
+        return last_iteration(config, run)
+    if not 1 <= iteration <= config.iterations:
+        raise RunError(f"--iteration {iteration}: this run has iterations 1 to {config.iterations}")
+    if not read_seal(run.pair_summary(iteration)):
+        raise RunError(f"--iteration {iteration}: it has no pairs yet; run `lidr run` first")
+    return iteration
+
+
+def read_facts(config: Config, run: RunDir, iteration: int, measured: bool = True) -> RunFacts:
+    """Read what the cards say. `measured` is off while the model is new, when results.json tells of an earlier one."""
+    numbers = [number for number in range(1, iteration + 1) if read_seal(run.pair_summary(number))]
+    return RunFacts(
+        config,
+        iteration,
+        [_entry(run, number) for number in numbers],
+        {number: count for number in numbers if (count := _too_long(run, number))},
+        _measures(config, run, iteration) if measured else [],
+        _samples(config, run, numbers[-1]) if numbers else {},
+        _base_id(config, run),
+        _prompts_id(config, run),
+    )
+
+
+def _base_id(config: Config, run: RunDir) -> str | None:
+    """The base model's hub id, where the folder that the run has used is the Hub client's."""
+    name = hub_id(config.model.path)
+    if name is None or config.model.path.startswith("hf://"):
+        return name
+    cached = json.loads(run.model_cache.read_text(encoding="utf-8")) if run.model_cache.exists() else {}
+    used = cached.get(f"{config.model.path}@{config.model.revision}", {}).get("folder", "")
+    return name if f"models--{name.replace('/', '--')}" in used else None
+
+
+def _prompts_id(config: Config, run: RunDir) -> str | None:
+    """The prompts' hub id, where they were made from no file of this machine."""
+    seal = read_seal(run.prompts(1))
+    from_files = seal is None or bool(seal["inputs"].get("files"))
+    is_url = config.prompt_source.path.startswith("hf://")
+    return hub_id(config.prompt_source.path) if is_url or not from_files else None
+
+
+def _entry(run: RunDir, iteration: int) -> dict[str, Any]:
+    summary = read_summary(run, iteration)
+    dropped: Counter[str] = Counter()
+    for reasons in summary["dropped"].values():
+        dropped.update(reasons)
+    return {
+        "iteration": iteration,
+        "pairs": summary["pairs"],
+        "dropped": dict(sorted(dropped.items())),
+        "dropped_by_language": summary["dropped"],
+    }
+
+
+def _too_long(run: RunDir, iteration: int) -> int:
+    file = run.training(iteration) / "summary.json"
+    return sum(json.loads(file.read_text(encoding="utf-8"))["too_long"].values()) if file.exists() else 0
+
+
+def _measures(config: Config, run: RunDir, iteration: int) -> list[Measure]:
+    """The report's own figures of the model as it came and of this iteration's, where the latter was measured."""
+    if not run.results.exists():
+        return []
+    results = json.loads(run.results.read_text(encoding="utf-8"))
+    name = f"M{iteration}"
+    models = [model for model in results["models"] if model["name"] in ("M0", name)]
+    measures = [
+        measure
+        for measure in read_measures({"models": models}, config)
+        if name in measure.models and measure.kind.section != "other"
+    ]
+    return with_rows(measures, config, run)
+
+
+def _samples(config: Config, run: RunDir, iteration: int) -> dict[str, list[Sample]]:
+    size = min(config.report.samples, _SAMPLES)
+    samples = {}
+    for code in [*config.non_dominant, config.dominant]:
+        path = run.pairs(iteration, code)
+        if size and path.exists() and (rows := reservoir(read_rows(path), size, f"{config.seed} {code}")):
+            samples[code] = [sample(row) for row in rows]
+    return samples

@@ -1,0 +1,295 @@
+"""Rows and prompts out of files, folders and Hugging Face data sets, by a map of their fields."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lidr.config import PromptFields, may_be_hub_id
+from lidr.errors import DataError
+from lidr.languages import LANGUAGES
+from lidr.records import Prompt, writable
+from lidr.storage import local_path
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+_LAST_LINE = re.compile(r"(?:\A|\n)####[ \t]*([^\n]*\S)\s*\Z")  # of a GSM8K solution; a heading elsewhere is text
+# Beside the table's own codes and names: ISO 639-2/B, the standard variety of a macrolanguage (as FLORES and Aya have
+# it), and the names on Aya's card. Dialects (arz, ary ...) are languages of their own.
+_ALIASES = {
+    "arb": "ar", "standard arabic": "ar", "modern standard arabic": "ar", "cmn": "zh", "chi": "zh",
+    "simplified chinese": "zh", "traditional chinese": "zh", "chinese (simplified)": "zh",
+    "chinese (traditional)": "zh",
+    "pes": "fa", "per": "fa", "farsi": "fa", "iranian persian": "fa", "swh": "sw", "ekk": "et", "iw": "he",
+    "castilian": "es", "ger": "de", "fre": "fr", "dut": "nl", "rum": "ro", "cze": "cs", "slo": "sk", "gre": "el",
+    "panjabi": "pa", "eastern panjabi": "pa",
+}  # fmt: skip
+
+
+def read_prompts(
+    path: str,
+    fields: PromptFields,
+    *,
+    split: str = "train",
+    configuration: str | None = None,
+    language: str = "en",
+) -> Iterator[tuple[Prompt, dict[str, Any]]]:
+    """Prompts in one language, each with the row that it comes from, in the order of the source.
+
+    `path` is a file, a folder with `<language>.jsonl` (or .json, .csv, .parquet), or a Hugging Face data set (hub id or
+    folder). Where one table has the column `fields.language`, rows in other languages are left out. Raises DataError
+    for bad rows and for an id that comes twice.
+    """
+    seen: dict[str, str] = {}
+    scanned = scan_prompts(path, fields, split=split, configuration=configuration, language=language)
+    for place, prompt, row in scanned:
+        if not prompt.text.strip():
+            raise blank(place, prompt.prompt_id, fields)
+        if prompt.prompt_id in seen:
+            raise twice(place, prompt.prompt_id, seen[prompt.prompt_id])
+        if fields.id is not None:  # numbers cannot come twice
+            seen[prompt.prompt_id] = place
+        yield prompt, row
+
+
+def scan_prompts(
+    path: str, fields: PromptFields, *, split: str = "train", configuration: str | None = None, language: str = "en"
+) -> Iterator[tuple[str, Prompt, dict[str, Any]]]:
+    """(place for messages, prompt, row) as `read_prompts`; blank texts and repeated ids are for the caller to judge."""
+    found, has_answer = False, fields.answer is None
+    others: set[str] = set()
+    by_column: bool | None = None
+    for number, (told, place, row) in enumerate(_rows(path, split, configuration, language), 1):
+        if told is None and isinstance(row, dict):
+            name = str(row.get(fields.language) or "")
+            by_column = bool(name) if by_column is None else by_column
+            if by_column != bool(name):
+                raise DataError(
+                    f"{place}: some rows say their language in {fields.language!r}, others do not; fill it everywhere"
+                )
+            if name and language_code(name) != language:
+                if len(others) < 10:
+                    others.add(name)
+                continue
+        prompt = make_prompt(row, place, number, fields, language)
+        found, has_answer = True, has_answer or fields.answer in row
+        yield place, prompt, row
+    if not found:
+        said = f" (its column {fields.language!r} says: {', '.join(sorted(others))})" if others else ""
+        raise DataError(
+            f"{path}: no prompts in {LANGUAGES[language].name} in it{said}; check the path, the split, the language "
+            "and its column (--field language=...)"
+        )
+    if not has_answer:
+        raise DataError(f"{path}: no row has a field {fields.answer!r} for answers; correct --field answer=...")
+
+
+def _rows(path: str, split: str, configuration: str | None, language: str) -> Iterator[tuple[str | None, str, Any]]:
+    """(language, place, row); the language is None where the source does not tell it."""
+    local = local_path(path, "source")
+    if local.is_file():
+        return ((None, place, row) for place, row in read_file(local))
+    if local.is_dir() and (codes := languages_in(local)):
+        file = language_file(local, language)
+        if file is None:
+            raise DataError(f"{local}: it has {', '.join(codes)} and no {language}; name another language")
+        return ((language, place, row) for place, row in read_file(file))
+    return read_dataset(str(local) if local.exists() else path, [language], split, configuration)
+
+
+def make_prompt(row: Any, place: str, number: int, fields: PromptFields, language: str) -> Prompt:
+    """The prompt of one row, `number` being its number from 1; its text may be blank.
+
+    Raises DataError that names the place and the remedy.
+    """
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: a row must be an object with fields, this is {str(row)[:60]!r}")
+    if fields.id is not None and row.get(fields.id) is None:
+        raise _lacks(place, row, "id", fields.id, "; null numbers the rows")
+    prompt_id = str(number if fields.id is None else row[fields.id])
+    text = _text(row, place, fields.text)
+    answer = None if fields.answer is None else row.get(fields.answer)
+    known = None if answer is None else writable(_answer(_content(answer, place, str(fields.answer))))
+    return Prompt(writable(prompt_id), language, writable(text), known)
+
+
+def _text(row: dict[str, Any], place: str, field: str) -> str:
+    """The text of a column, or of a pattern of columns; its paragraphs whose columns are all blank are left out."""
+    names = _PLACEHOLDER.findall(field)
+    for name in names or [field]:
+        if name not in row or (row[name] is None and not names):
+            raise _lacks(place, row, "text", name)
+    if not names:
+        return _content(row[field], place, field)
+    texts = {name: _content(row[name], place, name) for name in names}
+    kept = []
+    for paragraph in field.split("\n\n"):
+        inside = _PLACEHOLDER.findall(paragraph)
+        if not inside or any(texts[name].strip() for name in inside):
+            kept.append(_PLACEHOLDER.sub(lambda found: texts[found[1]], paragraph))
+    return "\n\n".join(kept) if any(text.strip() for text in texts.values()) else ""
+
+
+def _content(value: Any, place: str, name: str) -> str:
+    """A column's text; of a conversation (a list of role and content) the first user turn. Raises DataError."""
+    if isinstance(value, list) and value and all(isinstance(turn, dict) and "role" in turn for turn in value):
+        value = next((turn.get("content") for turn in value if turn["role"] == "user"), None)
+    if isinstance(value, (list, dict)):
+        raise DataError(
+            f"{place}: {name!r} holds neither a text nor a conversation with role and content: {str(value)[:60]}; "
+            "name another column, or make one of texts"
+        )
+    return "" if value is None else str(value)
+
+
+def _answer(text: str) -> str:
+    """The right answer; of a worked solution in GSM8K's format what stands behind `####` in its last line."""
+    found = _LAST_LINE.search(text)
+    return found[1] if found else text
+
+
+def _lacks(place: str, row: dict[str, Any], option: str, name: str, more: str = "") -> DataError:
+    have = ", ".join(map(str, row)) or "none"
+    return DataError(
+        f"{place}: no field {name!r} (it has: {have}); set prompts.fields.{option} (--field {option}=...{more})"
+    )
+
+
+def blank(place: str, prompt_id: str, fields: PromptFields) -> DataError:
+    """A text without anything in it."""
+    return DataError(f"{place}: the text of prompt {prompt_id!r} ({fields.text}) is empty; fill it or remove the row")
+
+
+def twice(place: str, prompt_id: str, first: str) -> DataError:
+    """An id that another row has as well."""
+    return DataError(
+        f"{place}: id {prompt_id!r} stands in {first} already; ids must be unique (lidr prompts sample leaves out rows "
+        "that are the same)"
+    )
+
+
+def language_code(name: Any) -> str | None:
+    """The table's code for what a data set calls a language: `es`, `spa`, `Spanish`, `español`, `es-MX`, `spa_Latn`."""
+    return _code(str(name).strip().casefold())
+
+
+@cache
+def _code(text: str) -> str | None:
+    base = re.split(r"[-_]", text)[0]
+    for entry in LANGUAGES.values():
+        if base in (entry.code, entry.iso3) or text in (entry.name.casefold(), entry.own_name.casefold()):
+            return entry.code
+    return _ALIASES.get(text) or _ALIASES.get(base)
+
+
+def languages_in(folder: Path) -> list[str]:
+    """The languages of a folder of `<language>` tables; none where it is something else."""
+    return [code for code in LANGUAGES if folder.is_dir() and language_file(folder, code)]
+
+
+def language_file(folder: Path, code: str) -> Path | None:
+    """The file of one language in a folder of them."""
+    return next((file for suffix in SUFFIXES if (file := folder / f"{code}{suffix}").is_file()), None)
+
+
+def read_file(path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, row) of every row of one table; the place is `file:line` for text formats. Raises DataError."""
+    try:
+        if path.suffix == ".jsonl":
+            with path.open(encoding="utf-8-sig") as handle:
+                for number, line in enumerate(handle, 1):
+                    if line.strip():
+                        yield f"{path}:{number}", _parse_json(line, f"{path}:{number}")
+        elif path.suffix == ".json":
+            rows = _parse_json(path.read_text(encoding="utf-8-sig"), str(path))
+            if not isinstance(rows, list):
+                raise DataError(f"{path}: a .json file must hold a list of rows; use .jsonl for one row per line")
+            yield from ((f"{path} item {number}", row) for number, row in enumerate(rows, 1))
+        elif path.suffix == ".csv":
+            yield from _read_csv(path)
+        elif path.suffix == ".parquet":
+            yield from _read_parquet(path)
+        else:
+            raise DataError(
+                f"{path}: prompts come as {', '.join(SUFFIXES)}, not as {path.suffix or 'a file without suffix'}"
+            )
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: it is not UTF-8; save it in that encoding") from None
+
+
+def _read_csv(path: Path) -> Iterator[tuple[str, Any]]:
+    csv.field_size_limit(2**31 - 1)  # Python's own limit is 131,072 characters in a cell
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        reader = csv.DictReader(handle)
+        try:
+            for row in reader:
+                if None in row:
+                    raise DataError(
+                        f"{path}:{reader.line_num}: more cells than columns; put texts with commas in double quotes"
+                    )
+                yield f"{path}:{reader.line_num}", row
+        except csv.Error as error:
+            raise DataError(f"{path}:{reader.line_num}: not readable as CSV: {error}; repair it") from None
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    number = 0
+    try:
+        for batch in ParquetFile(path).iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path} row {number}", row
+    except ArrowException as error:
+        raise DataError(f"{path}: not a readable Parquet file: {error}; make it anew") from None
+
+
+def _parse_json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{place}: not valid JSON (column {error.colno}: {error.msg}); repair or remove it") from None
+
+
+def read_dataset(
+    path: str, languages: list[str], split: str, configuration: str | None
+) -> Iterator[tuple[str | None, str, Any]]:
+    """(language, place, row) of a Hugging Face data set; the language is None where one table holds all of them.
+
+    That is so where a configuration is named, or where the data set has not one for every language.
+    """
+    if not Path(path).exists() and (not may_be_hub_id(path) or Path(path).suffix in SUFFIXES):
+        raise DataError(
+            f"{path}: no such file or folder, and not a hub id such as org/name; correct it (in a recipe prompts.path)"
+        )
+    import datasets
+
+    try:
+        if (Path(path) / "dataset_info.json").exists() or (Path(path) / "dataset_dict.json").exists():
+            saved = datasets.load_from_disk(path)
+            names: list[str] = []
+            load = lambda name: saved[split] if isinstance(saved, datasets.DatasetDict) else saved  # noqa: E731
+        else:
+            names = [] if configuration else datasets.get_dataset_config_names(path)
+            # datasets keeps what it has read of a folder under the folder's name and card, not under its content: a
+            # changed file, or another folder of that name, would give the old rows. Streaming reads the files.
+            is_folder = Path(path).exists()
+            load = lambda name: datasets.load_dataset(path, name, split=split, streaming=is_folder)  # noqa: E731
+        if set(languages) <= set(names):
+            for code in languages:
+                yield from ((code, f"{path}/{code} row {n}", row) for n, row in enumerate(load(code), 1))
+        else:
+            yield from ((None, f"{path} row {n}", row) for n, row in enumerate(load(configuration), 1))
+    except (OSError, KeyError, ValueError, datasets.exceptions.DatasetsError) as error:
+        said = " ".join(str(error).split())[:400]
+        raise DataError(
+            f"{path}: not readable as a data set: {said}; check the path, the split and the configuration "
+            "(--configuration, prompts.configuration)"
+        ) from error
