@@ -21,7 +21,7 @@ from lidr.exports import write as writing
 from lidr.exports.collect import held_out_prompts, select
 from lidr.exports.write import write_export
 from lidr.records import PreferencePair
-from lidr.run_dir import RunDir, write_sealed
+from lidr.run_dir import RunDir, digest, write_sealed
 from tests.conftest import make_config
 
 SYSTEM = "You are a careful assistant."
@@ -250,6 +250,22 @@ def test_the_prompts_that_the_training_holds_out_go_into_a_file_of_their_own(max
     assert not expected & {row["prompt_id"] for row in train}
     assert (len(train), len(test)) == (made.total("train"), made.total("test"))
     assert len(train) + len(test) == 9 + (max_length > 70)
+
+
+def test_after_a_training_that_found_none_too_long_nothing_is_tokenised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run = make_run(tmp_path, training={"held_out": 1})
+    expected = held_out_prompts(config, run, 1)
+    made_from = {"pairs": digest(run.pair_summary(1)), "training": {"max_length": config.training.max_length}}
+    write_sealed(run.model_folder(1), made_from, [])
+    run.training(1).mkdir()
+    (run.training(1) / "summary.json").write_text('{"pairs": 7, "too_long": {}}', encoding="utf-8")
+    monkeypatch.setattr("lidr.exports.collect._length_check", None)
+    assert held_out_prompts(config, run, 1) == expected
+    (run.training(1) / "summary.json").write_text('{"pairs": 6, "too_long": {"es": 1}}', encoding="utf-8")
+    with pytest.raises(TypeError):  # now it would tokenise
+        held_out_prompts(config, run, 1)
 
 
 def test_more_held_out_than_there_are(tmp_path: Path) -> None:

@@ -211,6 +211,16 @@ def test_nothing_is_replaced_by_mistake(source: str, out: str, message: str, tmp
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.jsonl")} == before
 
 
+def test_any_name_of_a_column_may_be_given(tmp_path: Path) -> None:
+    source = write(tmp_path / "p.jsonl", [{"1": 7, "on": "Why?", "context": "Says who?"}])
+    out = tmp_path / "o.jsonl"
+    command = ["prompts", "sample", str(source), "--n", "1", "--out", str(out), "--field", "id=1", "--field"]
+    assert CliRunner().invoke(app, [*command, "text=on"]).exit_code == 0
+    assert read(out) == [{"id": "7", "instruction": "Why?"}]
+    assert CliRunner().invoke(app, [*command, r"text={on}\n\n{context}", "--force"]).exit_code == 0
+    assert read(out) == [{"id": "7", "instruction": "Why?\n\nSays who?"}]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -219,6 +229,8 @@ def test_nothing_is_replaced_by_mistake(source: str, out: str, message: str, tmp
         (["--language", "xx"], "unknown language"),
         (["--out", "sample.csv"], "name it with .jsonl"),
         (["--near", "1.5"], "a Jaccard index"),
+        (["--near", "0.1"], "a Jaccard index"),
+        (["--field", "text=null"], "the fields are id, text, language, answer"),
         (["--stratify", "kind"], "no field 'kind' to stratify by"),
     ],
 )

@@ -321,18 +321,34 @@ def test_a_saved_data_set_is_read_by_a_map_of_its_fields(tmp_path: Path) -> None
     assert [prompt for prompt, _ in read_prompts(str(tmp_path / "saved"), fields, **where)] == [expected]
 
 
-def test_a_recipe_reads_a_configuration_per_language_and_one_by_name(tmp_path: Path) -> None:
+def test_a_recipe_reads_a_configuration_per_language_or_one_with_all_of_them(tmp_path: Path) -> None:
     write_hub_folder(tmp_path / "mgsm", HUB["mgsm"][0])
     fields = {"id": None, "text": "question", "answer": "answer_number"}
     assert load(tmp_path / "mgsm", split="test", fields=fields) == [
         ("1", "en", "What is 2 + 3?"), ("1", "es", "¿Cuánto es 2 + 3?")
     ]  # fmt: skip
+    names = {"en": "eng", "es": "Spanish", "sw": "swh_Latn"}
+    table = [{"n": row["id"], "prompt": row["instruction"], "lang": names[code]}
+             for code in TEXTS for row in rows(code)]  # fmt: skip
+    table.append({"n": "a", "prompt": "Jambo", "lang": names["sw"]})
+    write_hub_folder(tmp_path / "one", {"general": {"train": table}, "other": {"train": table[:1]}})
+    fields = {"id": "n", "text": "prompt", "language": "lang"}
+    assert load(tmp_path / "one", fields=fields, configuration="general") == EXPECTED
+
+
+def test_a_table_of_one_language_is_no_source_for_a_recipe(tmp_path: Path) -> None:
     write_hub_folder(tmp_path / "gsm8k", HUB["gsm8k"][0])
-    fields = {"id": None, "text": "question", "answer": "answer"}
+    with pytest.raises(DataError, match="if it is in one language, lidr prompts translate"):
+        load(tmp_path / "gsm8k", fields={"id": None, "text": "question"}, configuration="main")
+
+
+def test_a_missing_configuration_or_split_is_named(tmp_path: Path) -> None:
+    path = str(write_hub_folder(tmp_path / "gsm8k", HUB["gsm8k"][0]))
+    fields = PromptFields(id=None, text="question")
     with pytest.raises(DataError, match=r"Config name is missing.*prompts\.configuration"):
-        list(read_prompts(str(tmp_path / "gsm8k"), PromptFields(**fields)))
+        list(read_prompts(path, fields))
     with pytest.raises(DataError, match=r"(?i)split.*check the path, the split"):
-        list(read_prompts(str(tmp_path / "gsm8k"), PromptFields(**fields), configuration="main", split="trian"))
+        list(read_prompts(path, fields, configuration="main", split="trian"))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +357,8 @@ def test_a_recipe_reads_a_configuration_per_language_and_one_by_name(tmp_path: P
         ({"instruction": {"a": 1}}, {}, r"rows.jsonl:1: 'instruction' holds neither a text nor a conversation"),
         ({"instruction": ["x", "y"]}, {}, "neither a text nor a conversation"),
         ({"instruction": "x", "answer": ["y"]}, {"answer": "answer"}, "'answer' holds neither"),
-        ({"instruction": "x", "answer": "y"}, {"answer": "anwser"}, "no row has a field 'anwser'"),
+        ({"instruction": "x", "answer": "y"}, {"answer": "anwser"}, "no row has an answer in 'anwser'"),
+        ({"instruction": "x", "answer": " "}, {"answer": "answer"}, "no row has an answer in 'answer'"),
         ({"instruction": "x", "language": "python"}, {}, r"no prompts in English.*'language' says: python.*--field"),
         ({"instruction": "x", "language": ["en"]}, {}, "no prompts in English"),
         ({"instruction": TURNS[1:]}, {}, r"text of prompt '1' \(instruction\) is empty"),

@@ -245,7 +245,7 @@ def test_loads_nothing_from_outside(tmp_path: Path) -> None:
     targets = {
         (tag, value) for tag, name, value in page.attributes if "href" in name and not str(value).startswith("#")
     }
-    assert targets == {("a", report.PAPER)}
+    assert targets == {("a", report.PAPER), ("a", "reproducibility.md")}
     assert not [value for _, name, value in page.attributes if name.startswith("on")]
     ids = [value for _, name, value in page.attributes if name == "id"]
     used = {str(value)[1:] for _, name, value in page.attributes if "href" in name and str(value).startswith("#")}

@@ -6,7 +6,7 @@ Of the quality of real models this says nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
+from lidr.config import OpenAIConfig
+from lidr.engines.base import Completion, Sampling
 from lidr.errors import ConfigError
 from lidr.languages import LANGUAGES
-from lidr.translators import Piece
+from lidr.translators import Offer, Piece
+from lidr.translators.engine import EngineTranslator
 from lidr.translators.google import batches
 from lidr.translators.seq2seq import Seq2SeqTranslator, flores_code, split_sentences
 
@@ -29,8 +32,24 @@ SMALL: dict[str, Any] = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1
 PHRASES = {"es": {"Is it red?": "Es rojo?", "No.": "Nada.", "Blue": "Azul"}, "de": {"Blue": "Blau"}}
 
 
-def teach(model: Any, examples: list[tuple[list[int], list[int]]], pad: int) -> None:
-    """Train until the model is sure of every token of the targets (token ids); their first may be a language's."""
+Examples = list[tuple[list[int], list[int]]]  # token ids of sources and targets
+
+
+def save_taught(build: Callable[[], Any], examples: Examples, pad: int, folder: Path) -> None:
+    """Train a model until it knows the examples, from one seed after the other: a few of them get stuck."""
+    import torch
+
+    for seed in range(8):
+        torch.manual_seed(seed)
+        model = build()
+        if teach(model, examples, pad):
+            model.save_pretrained(folder)
+            return
+    raise AssertionError("the model did not learn its phrases")
+
+
+def teach(model: Any, examples: Examples, pad: int) -> bool:
+    """Whether it became sure of every token of the targets, but for the first, which may be a language's."""
     import torch
 
     def padded(rows: list[list[int]], filler: int) -> Any:
@@ -41,21 +60,21 @@ def teach(model: Any, examples: list[tuple[list[int], list[int]]], pad: int) -> 
     inputs = {"input_ids": sources, "attention_mask": (sources != pad).long()}
     labels = padded([target for _, target in examples], -100)
     optimizer = torch.optim.Adam(model.train().parameters(), lr=1e-2)
-    for _ in range(400):
+    for _ in range(150):
         found = model(**inputs, labels=labels)
         found.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        model.get_input_embeddings().weight.data[pad] = 0  # as OPUS-MT's is; CTranslate2 counts on it
+        if model.config.model_type == "marian":
+            model.get_input_embeddings().weight.data[pad] = 0  # as OPUS-MT's is; CTranslate2 counts on it
         optimizer.zero_grad()
         probabilities = found.logits.softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
         if probabilities[:, 1:][labels[:, 1:] >= 0].min() > 0.8:
-            return
-    raise AssertionError("the model did not learn its phrases")
+            return True
+    return False
 
 
 def madlad(folder: Path) -> Path:
-    import torch
     from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
     extra = ["<2es>", "<2de>"]
@@ -71,33 +90,25 @@ def madlad(folder: Path) -> Path:
         additional_special_tokens=extra,
     )  # fmt: skip
     fast.save_pretrained(folder)
-    torch.manual_seed(0)
-    model = T5ForConditionalGeneration(
-        T5Config(vocab_size=len(tokens), d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2, dropout_rate=0.0,
-                 initializer_factor=0.3, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0)
-    )  # fmt: skip
+    config = T5Config(vocab_size=len(tokens), d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2, dropout_rate=0.0,
+                      initializer_factor=0.3, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0)  # fmt: skip
     learned = [
         (fast(f"<2{target}> {text}")["input_ids"], fast(said)["input_ids"])
         for target, phrases in PHRASES.items()
         for text, said in phrases.items()
     ]
-    teach(model, learned, 0)
-    model.save_pretrained(folder)
+    save_taught(lambda: T5ForConditionalGeneration(config), learned, 0, folder)
     return folder
 
 
 def nllb(folder: Path) -> Path:
-    import torch
     from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
     vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "▁", *LETTERS])}
     tokenizer = NllbTokenizer(vocab=vocabulary, merges=[])
     tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    model = M2M100ForConditionalGeneration(
-        M2M100Config(vocab_size=len(tokenizer) + 8, pad_token_id=1, bos_token_id=0, eos_token_id=2,
-                     decoder_start_token_id=2, max_position_embeddings=600, **SMALL)
-    )  # fmt: skip
+    config = M2M100Config(vocab_size=len(tokenizer) + 8, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+                          decoder_start_token_id=2, max_position_embeddings=600, **SMALL)  # fmt: skip
 
     def ids(text: str, language: str) -> list[int]:
         tokenizer.src_lang = flores_code(language)
@@ -106,14 +117,12 @@ def nllb(folder: Path) -> Path:
 
     learned = [(ids(text, "en"), ids(said, target)) for target, phrases in PHRASES.items()
                for text, said in phrases.items()]  # fmt: skip
-    teach(model, learned, 1)
-    model.save_pretrained(folder)
+    save_taught(lambda: M2M100ForConditionalGeneration(config), learned, 1, folder)
     return folder
 
 
 def marian(folder: Path, codes: tuple[str, ...] = ()) -> Path:
     """An OPUS-MT model into Spanish; with `codes` one with several target languages that it is told."""
-    import torch
     from sentencepiece import SentencePieceTrainer
     from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
@@ -128,17 +137,13 @@ def marian(folder: Path, codes: tuple[str, ...] = ()) -> Path:
     spm = str(folder / "spm.model")
     tokenizer = MarianTokenizer(spm, spm, str(folder / "vocab.json"), source_lang="en", target_lang="es")
     tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
     pad = len(pieces) - 1
-    model = MarianMTModel(
-        MarianConfig(vocab_size=len(pieces), pad_token_id=pad, eos_token_id=0, decoder_start_token_id=pad,
-                     max_position_embeddings=512, **SMALL)
-    )  # fmt: skip
+    config = MarianConfig(vocab_size=len(pieces), pad_token_id=pad, eos_token_id=0, decoder_start_token_id=pad,
+                          max_position_embeddings=512, **SMALL)  # fmt: skip
     prefix = f"{codes[0]} " if codes else ""
     learned = [(tokenizer(prefix + text)["input_ids"], tokenizer(text_target=said)["input_ids"])
                for text, said in PHRASES["es"].items()]  # fmt: skip
-    teach(model, learned, pad)
-    model.save_pretrained(folder)
+    save_taught(lambda: MarianMTModel(config), learned, pad, folder)
     return folder
 
 
@@ -228,6 +233,27 @@ def test_a_converted_model_gives_the_same_texts_in_ctranslate2(
     ctranslate2.converters.TransformersConverter(str(folder), copy_files=copied).convert(str(tmp_path / "converted"))
     translator = Seq2SeqTranslator(str(tmp_path / "converted"), backend="ctranslate2")
     assert offers(translator, ["Is it red? No.", "Blue"]) == {"0": "Es rojo? Nada.", "1": "Azul"}
+
+
+def test_an_engine_gets_the_full_list_and_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    translator = EngineTranslator(OpenAIConfig(type="openai", base_url="http://127.0.0.1:9/v1"), "m")
+    seen: dict[str, Any] = {}
+
+    class Noting:
+        def generate(self, requests: Any, sampling: Sampling, done: Any = frozenset()) -> Iterator[Completion]:
+            seen.update(requests={request.request_id: request for request in requests}, done=done)
+            yield Completion("0", "again", "stop")  # engines may answer what is done
+            yield Completion("1", "Azul", "stop", stopped_by="</translated>")
+            yield Completion("2", "", "error", error="away")
+
+    monkeypatch.setitem(translator.__dict__, "_engine", Noting())
+    pieces = [Piece("0", "No."), Piece("1", "Blue"), Piece("2", "Is it {x}?", ("{x}",))]
+    found = list(translator.translate(pieces, "en", "es", True, frozenset("0")))
+    assert found == [Offer("1", "Azul"), Offer("2", None, "translation_error", passing=True)]
+    assert list(seen["requests"]) == ["0", "1", "2"] and seen["done"] == frozenset("0")
+    asked = seen["requests"]["2"]
+    assert asked.prefill == "<translated>\n" and "exactly as they are:\n{x}\n" in asked.messages[-1][1]
+    assert "into Spanish" in asked.messages[-1][1]
 
 
 def test_a_target_that_a_model_does_not_have_is_refused(made: Callable[[str], Path], tmp_path: Path) -> None:

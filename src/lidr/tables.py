@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lidr.config import Config
 from lidr.reporting.doubts import cut_off, unscored
@@ -198,11 +199,11 @@ def _print(table: Table) -> None:
 def print_sample(sample: Sample, wanted: Wanted) -> None:
     """What was drawn, of which strata, and what was left out, by reason."""
     table = Table(title=f"{len(sample.prompts):,} prompts drawn")
-    table.add_column(wanted.stratify or "")
+    table.add_column(Text(wanted.stratify or ""))
     for heading in ("eligible", "drawn"):
         table.add_column(heading, justify="right")
     for stratum, (eligible, drawn) in sample.strata.items():
-        table.add_row(stratum or "all", f"{eligible:,}", f"{drawn:,}")
+        table.add_row(Text(stratum or "all"), f"{eligible:,}", f"{drawn:,}")
     for reason, count in sorted(sample.left_out.items()):
         table.add_row(reason, f"{count:,}", "left out")
     _print(table)

@@ -112,7 +112,8 @@ def _read_dataset(path: str, language: str, split: str, way_out: str) -> Iterato
     import datasets
 
     try:
-        rows = datasets.load_dataset(path, language, split=split)
+        # A folder is streamed: its cached copy would be known by its name and card, not by its files.
+        rows = datasets.load_dataset(path, language, split=split, streaming=Path(path).exists())
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise DataError(f"{path}: cannot load language {language!r}, split {split!r}: {error}; {way_out}") from error
     for number, row in enumerate(rows, 1):

@@ -33,7 +33,7 @@ def sample(
     language: Annotated[str, typer.Option(help="Language of the prompts.")] = "en",
     min_characters: Annotated[int, typer.Option(min=1, help="Leave out shorter prompts.")] = 1,
     max_characters: Annotated[int | None, typer.Option(min=1, help="Leave out longer prompts.")] = None,
-    near: Annotated[float, typer.Option(help="Jaccard index of near duplicates; 0 keeps them.")] = 0.8,
+    near: Annotated[float, typer.Option(help="Jaccard index of near duplicates, 0.3 to 1; 0 keeps them.")] = 0.8,
     stratify: Annotated[str | None, typer.Option(metavar="FIELD", help="Keep this field's proportions.")] = None,
     task: Annotated[
         Literal["general", "arithmetic"], typer.Option(help="arithmetic: ask for reasoning in the language.")
@@ -45,7 +45,8 @@ def sample(
 ) -> None:
     """Draw prompts: by a seed, without duplicates, within bounds.
 
-    Of a folder of <language> tables the same ids are drawn in every language.
+    Of a folder of <language> tables the same ids are drawn in every language; those that a language lacks are left out.
+    The same command gives the same sample.
     """
     from lidr.prompt_sets.sampling import Wanted, write_sample
     from lidr.tables import print_sample
@@ -58,19 +59,17 @@ def sample(
 
 def parse_fields(given: list[str] | None) -> PromptFields:
     """`--field a=b ...` as the recipe's map of fields. Raises ConfigError for an unknown field."""
-    import yaml
     from pydantic import ValidationError
 
     from lidr.config import PromptFields
     from lidr.errors import ConfigError
 
-    values = {}
+    values: dict[str, str | None] = {}
     for item in given or []:
         name, equals, text = item.partition("=")
         if not equals:
             raise ConfigError(f"--field {item}: write it as field=column, for example text=question")
-        text = text.replace("\\n", "\n")
-        values[name.strip()] = text if "{" in text else yaml.safe_load(text)
+        values[name.strip()] = None if text == "null" else text.replace("\\n", "\n")
     try:
         return PromptFields.model_validate(values)
     except ValidationError as error:
@@ -116,13 +115,12 @@ def translate(
     from itertools import islice
 
     from lidr import tables
-    from lidr.languages import get_language
     from lidr.prompt_sets.reading import read_prompts
     from lidr.prompt_sets.translation import translate_prompts
     from lidr.translators import Settings, open_translator
 
-    targets = [get_language(code.strip()).code for code in to.split(",") if code.strip()]
-    if get_language(from_).code in targets:
+    targets = parse_languages(to, "--to")
+    if parse_languages(from_, "--from")[0] in targets:
         raise typer.BadParameter(f"{from_} is the language of the prompts", param_hint="--to")
     fields = parse_fields(field)
     read = {"split": split, "configuration": configuration, "language": from_}
@@ -135,6 +133,20 @@ def translate(
         )  # fmt: skip
     tables.print_translation(outcomes)
     _say(f"prompts: {out}")
+
+
+def parse_languages(text: str, option: str) -> list[str]:
+    """Codes with commas. Raises ConfigError for one that the table does not know."""
+    from lidr.errors import ConfigError
+    from lidr.languages import get_language
+
+    try:
+        codes = [get_language(code.strip()).code for code in text.split(",") if code.strip()]
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from None
+    if not codes:
+        raise ConfigError(f"{option}: no language is named")
+    return codes
 
 
 def parse_engine(base_url: str | None, given: list[str] | None) -> EngineConfig:

@@ -177,6 +177,7 @@ class SlotDecoder:
             while self._is_full():
                 queue.appendleft(self.active[-1])  # its answer so far is read again with its prompt
                 self._leave(len(self.active) - 1)
+                self._narrow()
             if self.active:
                 yield from self._take(self.next_logits(), 0)
 
@@ -240,17 +241,22 @@ class SlotDecoder:
     def _take(self, logits: Tensor, first: int) -> Iterator[Row]:
         """Choose the next token of the rows from slot `first` on; those that are finished leave."""
         self.chooser.choose(logits, self.active[first:], first)
-        for slot in reversed(range(first, len(self.active))):
+        before = len(self.active)
+        for slot in reversed(range(first, before)):
             row = self.active[slot]
             if len(row.generated) >= row.limit or self.is_done(row):
                 self._leave(slot)
                 yield row
+        if len(self.active) < before:
+            self._narrow()
 
     def _leave(self, slot: int) -> None:
         self.cache.release(slot)
         self.chooser.release(slot, len(self.active) - 1)
         self.active[slot] = self.active[-1]
         self.active.pop()
+
+    def _narrow(self) -> None:
         if self.active:
             self.cache.narrow(max(row.length for row in self.active) - 1)  # the newest token is not in it yet
 

@@ -166,19 +166,31 @@ class _FirstToken(LogitsProcessor):
 
 
 class _StopStrings(StoppingCriteria):
-    """Ends a row once its last tokens contain a stop string. Decodes a short tail only, so a step stays cheap."""
+    """Ends a row once its last tokens contain a stop string.
+
+    Is asked after every token of every row, so it decodes a short tail, and that only where the newest token has the
+    stop string's last character.
+    """
 
     def __init__(self, tokenizer: Any, stops: tuple[str, ...], prompt_width: int = 0) -> None:
         self.tokenizer, self.stops, self.prompt_width = tokenizer, stops, prompt_width
+        self.may_end: dict[int, bool] = {}  # token -> whether a stop string may end in it
         # A token is at least one byte, so this many tokens surely hold the longest stop string and what led up to it.
         self.tail = max((len(stop.encode()) for stop in stops), default=0) + 1
 
     def found(self, generated: list[int]) -> bool:
-        """Whether the end of an answer holds a stop string."""
-        if not self.stops:
+        """Whether the end of an answer holds a stop string; the answer without its newest token held none."""
+        if not self.stops or not self._may_end(generated[-1]):
             return False
         tail = self.tokenizer.decode(generated[-self.tail :])
         return any(stop in tail for stop in self.stops)
+
+    def _may_end(self, token: int) -> bool:
+        if token not in self.may_end:
+            # Characters beyond ASCII may be spread over tokens of single bytes, which no token shows.
+            text = self.tokenizer.decode([token])
+            self.may_end[token] = any(stop[-1] in text or not stop[-1].isascii() for stop in self.stops)
+        return self.may_end[token]
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         rows = input_ids[:, self.prompt_width :].tolist()

@@ -77,7 +77,7 @@ def scan_prompts(
                     others.add(name)
                 continue
         prompt = make_prompt(row, place, number, fields, language)
-        found, has_answer = True, has_answer or fields.answer in row
+        found, has_answer = True, has_answer or prompt.answer is not None
         yield place, prompt, row
     if not found:
         said = f" (its column {fields.language!r} says: {', '.join(sorted(others))})" if others else ""
@@ -86,7 +86,9 @@ def scan_prompts(
             "and its column (--field language=...)"
         )
     if not has_answer:
-        raise DataError(f"{path}: no row has a field {fields.answer!r} for answers; correct --field answer=...")
+        raise DataError(
+            f"{path}: no row has an answer in {fields.answer!r}; correct --field answer=... or leave it out"
+        )
 
 
 def _rows(path: str, split: str, configuration: str | None, language: str) -> Iterator[tuple[str | None, str, Any]]:
@@ -114,8 +116,8 @@ def make_prompt(row: Any, place: str, number: int, fields: PromptFields, languag
     prompt_id = str(number if fields.id is None else row[fields.id])
     text = _text(row, place, fields.text)
     answer = None if fields.answer is None else row.get(fields.answer)
-    known = None if answer is None else writable(_answer(_content(answer, place, str(fields.answer))))
-    return Prompt(writable(prompt_id), language, writable(text), known)
+    known = writable(_answer(_content(answer, place, str(fields.answer))))
+    return Prompt(writable(prompt_id), language, writable(text), known if known.strip() else None)
 
 
 def _text(row: dict[str, Any], place: str, field: str) -> str:

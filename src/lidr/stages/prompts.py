@@ -231,7 +231,8 @@ def _with_language_column(
         if language is None:
             if not isinstance(row, dict) or row.get(fields.language) is None:
                 raise DataError(
-                    f"{place}: no field {fields.language!r}; one table needs it: set prompts.fields.language"
+                    f"{place}: no field {fields.language!r}, which one table of all languages needs: set "
+                    "prompts.fields.language; if it is in one language, lidr prompts translate makes the others"
                 )
             if fields.id is None:
                 raise DataError(

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from inspect import signature
 from itertools import pairwise
 from typing import Any
 
@@ -213,6 +214,10 @@ def pair_attention(
         raise TypeError("this architecture does not hand keyword arguments on to its attention layers")
     queries, keys = layout.lengths
     window = sliding_window if sliding_window and sliding_window < max(keys) else None
+    if torch.is_autocast_enabled(query.device.type):
+        # Rotary positions are as exact as the weights, float32, and have made queries and keys so.
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     key, value = key.index_select(2, layout.keys), value.index_select(2, layout.keys)
     flash = query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and softcap is None and s_aux is None
     if flash:
@@ -230,6 +235,11 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: f
     from torch.nn.attention.varlen import varlen_attn
 
     queries, keys = layout.lengths
+    groups = query.shape[1] // key.shape[1]
+    grouped: dict[str, Any] = {"enable_gqa": groups > 1}
+    if "enable_gqa" not in signature(varlen_attn).parameters:  # torch 2.11
+        grouped = {}
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     output: Any = varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
@@ -240,7 +250,7 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: f
         max(keys),
         scale=scaling,
         window_size=(-1 if window is None else window - 1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **grouped,
     )
     return output[None]
 

@@ -64,7 +64,10 @@ class Seq2SeqTranslator:
         from transformers import AutoTokenizer
 
         folder = find_model(ModelConfig(path=model))
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        except ImportError as error:  # OPUS-MT's needs sentencepiece
+            raise ConfigError(f"{folder}: its tokenizer needs another package: {error}") from None
         self.family = _family(folder, self._tokenizer)
         self._batch_size = batch_size
         self._decode = _TransformersDecoder(folder) if backend == "transformers" else _CTranslate2Decoder(folder, self)

@@ -1,0 +1,118 @@
+"""What every format is given: a pair with where it comes from, and the export as a whole for its usage notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lidr.records import PreferencePair
+
+SPLITS = ("train", "test")  # and the names of their files
+PROMPT, CHOSEN, REJECTED = "prompt", "chosen", "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPair:
+    """A preference pair of `iteration`, whose answers came from `model`.
+
+    `model` is M_{iteration-1} by its name, `model_fingerprint` the SHA-256 that the run keeps of it. `system_prompt` is
+    the one the answers were given under, or None where there was none or it is left out.
+    """
+
+    pair: PreferencePair
+    iteration: int
+    model: str
+    model_fingerprint: str
+    system_prompt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What was exported. `counts` is pairs by language and split; `start_from` is the model to train, as a command
+    names it.
+
+    The four values of `training` that any trainer needs are here too, so that the usage notes are those of this run.
+    """
+
+    run: str
+    format: str
+    plain: bool
+    iterations: list[int]
+    counts: dict[str, dict[str, int]]
+    models: dict[str, str]  # name -> fingerprint
+    start_from: str
+    system_prompt: str | None
+    beta: float
+    alpha: float
+    learning_rate: float
+    epochs: int
+    max_length: int
+
+    def total(self, split: str) -> int:
+        return sum(by_split[split] for by_split in self.counts.values())
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits with a pair in them: train, and test where prompts were held out."""
+        return [split for split in SPLITS if self.total(split)]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFormat:
+    """One tool's format.
+
+    `columns(pair, plain)` are the tool's own columns of a row; the provenance columns come after them. `files(export)`
+    are small text files beside the data, by name, and `usage(export)` is Markdown that says how the tool takes it all.
+    """
+
+    title: str
+    columns: Callable[[ExportedPair, bool], dict[str, Any]]
+    usage: Callable[[Export], str]
+    files: Callable[[Export], dict[str, str]] = lambda export: {}
+    plain_by_default: bool = False
+    suffix: str = ".jsonl"
+
+    def file_name(self, split: str) -> str:
+        return split + self.suffix
+
+
+def provenance(item: ExportedPair) -> dict[str, Any]:
+    """The columns that say where a row comes from. No tool needs them, and each one passes over them."""
+    pair = item.pair
+    return {
+        "id": pair.id,
+        "prompt_id": pair.prompt_id,
+        "language": pair.language,
+        "kind": pair.kind,
+        "iteration": item.iteration,
+        "model": item.model,
+        "model_fingerprint": item.model_fingerprint,
+        "chosen_from": pair.chosen_from,
+        "rejected_from": pair.rejected_from,
+    }
+
+
+def messages(item: ExportedPair) -> list[dict[str, str]]:
+    """The conversation up to the answer: the system prompt, where there is one, and one user turn."""
+    system = [{"role": "system", "content": item.system_prompt}] if item.system_prompt else []
+    return [*system, {"role": "user", "content": item.pair.prompt}]
+
+
+def answer(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def texts(item: ExportedPair) -> dict[str, Any]:
+    """The plain form: three strings. There is no place for a system prompt."""
+    return {PROMPT: item.pair.prompt, CHOSEN: item.pair.chosen, REJECTED: item.pair.rejected}
+
+
+def conversation(item: ExportedPair) -> dict[str, Any]:
+    """The conversational form: three lists of messages."""
+    return {PROMPT: messages(item), CHOSEN: [answer(item.pair.chosen)], REJECTED: [answer(item.pair.rejected)]}
+
+
+def fenced(kind: str, code: str) -> str:
+    """Code of ours in a page of Markdown. Nothing that a model wrote ever stands in it."""
+    return f"```{kind}\n{code.strip()}\n```\n"
