@@ -1,0 +1,41 @@
+"""Prompts of the proof in lidr's form: one `<language>.jsonl` per language, the same id for the same question.
+
+python tools/proof/prepare.py GSM8K_FOLDER OUT
+
+GSM8K_FOLDER has `train_<language>.jsonl` (`instruction`, `final_answer`), aligned by position; their own ids differ by
+language, so rows are numbered. English is not among them: it is made from one of them, with
+`lidr prompts translate OUT/es.jsonl --from es --to en --with model`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def prepare(source: Path, out: Path) -> dict[str, int]:
+    """Rows by language. Raises ValueError where a row's number differs between languages: they are not aligned."""
+    files = {path.stem.removeprefix("train_"): path for path in sorted(source.glob("train_*.jsonl"))}
+    tables = {
+        code: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for code, path in files.items()
+    }
+    for number, rows in enumerate(zip(*tables.values(), strict=True)):
+        if len({row["final_answer"] for row in rows}) != 1:
+            raise ValueError(f"{source}: row {number + 1} has different answers in {', '.join(tables)}")
+    out.mkdir(parents=True, exist_ok=True)
+    for code, table in tables.items():
+        lines = [
+            json.dumps(
+                {"id": f"gsm8k-{number:05d}", "instruction": row["instruction"], "answer": row["final_answer"]},
+                ensure_ascii=False,
+            )
+            for number, row in enumerate(table)
+        ]
+        (out / f"{code}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return {code: len(table) for code, table in tables.items()}
+
+
+if __name__ == "__main__":
+    print(prepare(Path(sys.argv[1]), Path(sys.argv[2])))
