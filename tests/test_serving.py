@@ -176,7 +176,7 @@ def test_a_server_that_dies_while_answering_is_an_error_with_its_last_lines(stub
         completions = engine.generate(map(ask, range(100)), SAMPLING)
         with pytest.raises(EngineError, match=r"the server ended with exit code 1(.|\n)*CUDA out of memory"):
             kept.extend(completion for completion in completions)
-    assert len(kept) == 7  # all that were answered
+    assert len(kept) in (6, 7)  # all that were answered; the last may be lost with the server that sent it
     assert stub.gone_within(0)
 
 
