@@ -215,6 +215,27 @@ def test_the_cost_is_said_before_and_capped(tmp_path: Path) -> None:
     assert set(book.asked) <= {"Explain", "to a child of 8 years."}
 
 
+def test_languages_of_one_folder_stay_translations_of_the_same_texts(tmp_path: Path) -> None:
+    run(Book(), tmp_path)
+    moved = [Prompt("a", "en", PROMPTS[2].text), *PROMPTS[1:]]
+    settings = {"made_from": "p.jsonl", "max_usd": None, "say": lambda line: None}
+    with pytest.raises(ConfigError, match="have changed since es was made"):
+        translate_prompts(lambda: iter(moved), Book(), "en", ["fr"], tmp_path, **settings)  # type: ignore[arg-type]
+    assert run(Book(), tmp_path, moved)["es"].translated == 3
+    (tmp_path / "fr.jsonl").write_text("mine")
+    with pytest.raises(ConfigError, match="was not made by this command"):
+        translate_prompts(lambda: iter(moved), Book(), "en", ["fr"], tmp_path, **settings)  # type: ignore[arg-type]
+    assert (tmp_path / "fr.jsonl").read_text() == "mine"
+
+
+def test_what_is_paid_by_the_character_is_not_sent_again_unchanged(tmp_path: Path) -> None:
+    prompts = [Prompt("a", "en", "A sentence that is not in the book.")]
+    for price, times in ((20.0, 1), (None, 2)):
+        book = Book(price=price)
+        run(book, tmp_path / str(times), prompts)
+        assert book.asked == [prompts[0].text] * times
+
+
 def test_a_folder_of_something_else_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "es.jsonl").write_text("mine")
     with pytest.raises(ConfigError, match="was not made by this command"):

@@ -123,7 +123,7 @@ def write_sealed(path: Path, inputs: Inputs, lines: Iterable[str]) -> int:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small file as a whole, or not at all; one with this text already is left alone."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
         return
     aside = path.with_name(f".{path.name}.tmp")
     with aside.open("w", encoding="utf-8") as handle:

@@ -120,7 +120,11 @@ def translate(
     from lidr.translators import Settings, open_translator
 
     targets = parse_languages(to, "--to")
-    if parse_languages(from_, "--from")[0] in targets:
+    sources = parse_languages(from_, "--from")
+    if len(sources) > 1:
+        raise typer.BadParameter("one language", param_hint="--from")
+    from_ = sources[0]
+    if from_ in targets:
         raise typer.BadParameter(f"{from_} is the language of the prompts", param_hint="--to")
     fields = parse_fields(field)
     read = {"split": split, "configuration": configuration, "language": from_}
@@ -162,7 +166,10 @@ def parse_engine(base_url: str | None, given: list[str] | None) -> EngineConfig:
         name, equals, text = item.partition("=")
         if not equals:
             raise ConfigError(f"--set {item}: write it as field=value, for example batch_size=32")
-        values[name.strip()] = yaml.safe_load(text)
+        try:
+            values[name.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {item}: the value is not valid YAML; put it in quotes") from None
     try:
         engine: EngineConfig = TypeAdapter(EngineConfig).validate_python(values)
     except ValidationError as error:

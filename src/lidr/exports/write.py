@@ -40,11 +40,14 @@ def write_export(
     """
     kind = EXPORTS[name]
     plain = kind.plain_by_default if plain is None else plain
-    out = out.absolute()
+    out = out.resolve()
     _check_replaceable(out)
     aside = out.with_name(f".{out.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    try:
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"--out {out}: cannot be made: {error.strerror}; give another folder") from None
     try:
         counts = _write_data(kind, plain, read_pairs(run, selection, system), selection, aside)
         export = _describe(config, run, name, plain, system, selection, counts)

@@ -58,10 +58,19 @@ def read_prompts(
 
 
 def scan_prompts(
-    path: str, fields: PromptFields, *, split: str = "train", configuration: str | None = None, language: str = "en"
+    path: str,
+    fields: PromptFields,
+    *,
+    split: str = "train",
+    configuration: str | None = None,
+    language: str = "en",
+    needs_answer: bool = True,
 ) -> Iterator[tuple[str, Prompt, dict[str, Any]]]:
-    """(place for messages, prompt, row) as `read_prompts`; blank texts and repeated ids are for the caller to judge."""
-    found, has_answer = False, fields.answer is None
+    """(place for messages, prompt, row) as `read_prompts`; blank texts and repeated ids are for the caller to judge.
+
+    A column of answers without any is an error unless `needs_answer` is off: translated tables have numbers alone.
+    """
+    found, has_answer = False, fields.answer is None or not needs_answer
     others: set[str] = set()
     by_column: bool | None = None
     for number, (told, place, row) in enumerate(_rows(path, split, configuration, language), 1):
@@ -227,7 +236,7 @@ def read_file(path: Path) -> Iterator[tuple[str, Any]]:
 def _read_csv(path: Path) -> Iterator[tuple[str, Any]]:
     csv.field_size_limit(2**31 - 1)  # Python's own limit is 131,072 characters in a cell
     with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle)
+        reader = csv.DictReader(handle, strict=True)
         try:
             for row in reader:
                 if None in row:
@@ -289,7 +298,7 @@ def read_dataset(
                 yield from ((code, f"{path}/{code} row {n}", row) for n, row in enumerate(load(code), 1))
         else:
             yield from ((None, f"{path} row {n}", row) for n, row in enumerate(load(configuration), 1))
-    except (OSError, KeyError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         said = " ".join(str(error).split())[:400]
         raise DataError(
             f"{path}: not readable as a data set: {said}; check the path, the split and the configuration "

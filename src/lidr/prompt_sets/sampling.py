@@ -222,7 +222,7 @@ def _write(texts: dict[Path, str], force: bool) -> None:
 def _with_text(source: str, fields: PromptFields, code: str) -> Iterator[Prompt]:
     """One table of a folder; blank prompts count as missing. Raises DataError for an id that comes twice."""
     seen: dict[str, str] = {}
-    for place, prompt, _ in scan_prompts(source, fields, language=code):
+    for place, prompt, _ in scan_prompts(source, fields, language=code, needs_answer=False):
         if prompt.text.strip():
             if prompt.prompt_id in seen:
                 raise twice(place, prompt.prompt_id, seen[prompt.prompt_id])

@@ -22,7 +22,7 @@ from lidr.language_id import LanguageIdentifier
 from lidr.progress import track
 from lidr.prompt_sets.protect import Part, check, cut, join, protected
 from lidr.records import Prompt, content_id
-from lidr.run_dir import RunDir, write_text
+from lidr.run_dir import RunDir, read_rows, write_text
 from lidr.translators.base import Offer, Piece, Translator
 
 _FORMAT = 1
@@ -91,13 +91,14 @@ def translate_prompts(
     ConfigError where it would cost more than `max_usd`, or where `out` holds something else, and RunError where another
     command is at work in it.
     """
-    _claim(out, made_from, source, targets)
+    note = _claim(out, made_from, source, targets, prompts)
     outcomes = {}
     with RunDir(out).lock(), closing(Memory(out / "memory.sqlite")) as memory:
         jobs = {target: _Job(prompts, translator, memory, source, target) for target in targets}
         purse = _Purse(translator.usd_per_million_characters, max_usd, say)
         if purse.price is not None:
             purse.announce({target: job.owed_characters() for target, job in jobs.items()})
+        write_text(out / "translation.json", json.dumps(note) + "\n")
         for target, job in jobs.items():
             job.ask(False, purse)
             job.look()
@@ -205,7 +206,9 @@ class _Job:
         return cut(prompt.text, self.translator.cuts[retry])
 
     def _key(self, part: Part, retry: bool) -> str:
-        return content_id(_FORMAT, self.translator.identity, self.source, self.target, part.text, retry)
+        # What is paid by the character is asked alike in a retry: a piece that is not cut smaller would be paid twice.
+        again = retry and self.translator.usd_per_million_characters is None
+        return content_id(_FORMAT, self.translator.identity, self.source, self.target, part.text, again)
 
 
 class _Purse:
@@ -248,24 +251,45 @@ class _Purse:
             )
 
 
-def _claim(out: Path, made_from: str, source: str, targets: list[str]) -> None:
-    """Make `out` this translation's folder. Raises ConfigError where it is already something else's."""
-    about = out / "translation.json"
-    mine = {"source": made_from, "from": source}
+def _claim(out: Path, made_from: str, source: str, targets: list[str], prompts: Prompts) -> dict[str, Any]:
+    """Check that `out` is free or this translation's; what is to be noted there before anything is sent.
+
+    Raises ConfigError where it is something else's, or where tables of other languages would no longer fit.
+    """
+    about, before = out / "translation.json", {"source": made_from, "from": source, "to": []}
     if about.exists():
-        before = json.loads(about.read_text(encoding="utf-8"))
-        if before != mine:
+        try:
+            before |= json.loads(about.read_text(encoding="utf-8"))
+        except (ValueError, TypeError):
+            raise ConfigError(f"{about}: it is damaged; give another --out") from None
+        if (before["source"], before["from"]) != (made_from, source):
             raise ConfigError(
                 f"{out} holds a translation of {before['source']} from {before['from']}; give another --out"
             )
-        return
-    standing = [code for code in [source, *targets] if (out / f"{code}.jsonl").exists()]
-    if standing:
+    own = [*before["to"], *([source] if before["to"] else [])]
+    if standing := [code for code in [source, *targets] if code not in own and (out / f"{code}.jsonl").exists()]:
         raise ConfigError(
-            f"{out / standing[0]}.jsonl is there already and was not made by this command; give another --out"
+            f"{out / f'{standing[0]}.jsonl'} is there already and was not made by this command; give another --out"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(about, json.dumps(mine) + "\n")
+    others = [code for code in before["to"] if code not in targets and (out / f"{code}.jsonl").exists()]
+    if others and _changed(out / f"{source}.jsonl", prompts):
+        raise ConfigError(
+            f"{made_from}: prompts have changed since {', '.join(others)} was made; name those in --to as well (what "
+            "is unchanged is not sent again), or give another --out"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be made: {error.strerror}; give another --out") from None
+    return before | {"to": [*before["to"], *(code for code in targets if code not in before["to"])]}
+
+
+def _changed(path: Path, prompts: Prompts) -> bool:
+    """Whether an id in the source's table now has another text, so that the earlier translations are not of it."""
+    if not path.exists():
+        return False
+    texts = {row["id"]: content_id(row["instruction"]) for row in read_rows(path)}
+    return any(texts.get(prompt.prompt_id, now) != now for prompt in prompts() if (now := content_id(prompt.text)))
 
 
 def _number(answer: str | None) -> str | None:

@@ -75,9 +75,11 @@ class GoogleTranslator:
     def _ask(self, texts: list[str], source: str, target: str) -> list[str]:
         from google.api_core import exceptions
         from google.api_core.retry import Retry, if_exception_type
+        from google.auth.exceptions import GoogleAuthError
+        from requests.exceptions import ConnectionError as Disconnected
 
         passing = if_exception_type(
-            exceptions.TooManyRequests, exceptions.ServerError, exceptions.RetryError, ConnectionError
+            exceptions.TooManyRequests, exceptions.ServerError, exceptions.RetryError, Disconnected
         )
         request = {
             "parent": self._parent, "contents": texts, "mime_type": "text/plain",
@@ -86,6 +88,11 @@ class GoogleTranslator:
         again = Retry(predicate=passing, initial=min(1.0, _RETRY_S / 4), maximum=60.0, timeout=_RETRY_S)
         try:
             answer = self._client.translate_text(request=request, retry=again, timeout=60.0)
+        except GoogleAuthError as error:
+            raise EngineError(
+                f"Google's credentials: {error}. Renew them (gcloud auth application-default login); what was "
+                "translated is kept, and the same command goes on"
+            ) from error
         except (exceptions.GoogleAPICallError, exceptions.RetryError, OSError) as error:
             cause = error.cause if isinstance(error, exceptions.RetryError) and error.cause else error
             hint = "its quota is used up; " if isinstance(cause, exceptions.TooManyRequests) else ""

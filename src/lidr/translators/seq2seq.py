@@ -68,6 +68,12 @@ class Seq2SeqTranslator:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         except ImportError as error:  # OPUS-MT's needs sentencepiece
             raise ConfigError(f"{folder}: its tokenizer needs another package: {error}") from None
+        except (OSError, ValueError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"{folder}: no readable tokenizer: {said}; put the model's tokenizer files there (a converted model: "
+                "ct2-transformers-converter --copy_files tokenizer.json tokenizer_config.json)"
+            ) from None
         self.family = _family(folder, self._tokenizer)
         self._batch_size = batch_size
         self._decode = _TransformersDecoder(folder) if backend == "transformers" else _CTranslate2Decoder(folder, self)
