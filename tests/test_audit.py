@@ -293,7 +293,7 @@ def test_documents_that_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=words):
             read_document(tmp_path / name)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         read_document(tmp_path / "absent.txt")
 
 
@@ -483,3 +483,10 @@ def test_audits_of_several_judges_are_not_mixed() -> None:
         audit.by_document([by_rules, by_model])
     with pytest.raises(DataError, match="audited twice"):
         audit.by_document([by_rules, by_rules])
+
+
+def test_a_paper_beside_a_json_file_of_its_name_is_read(tmp_path: Path) -> None:
+    for name in ("a.txt", "a.json", "b.txt", "b.txt.md", "b.txt.json", "agreement.md", "agreement.json"):
+        (tmp_path / name).write_text("x")
+    documents, kept = find_documents([tmp_path])
+    assert ([path.name for path in documents], kept) == (["a.txt", "b.txt"], [])

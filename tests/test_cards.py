@@ -245,4 +245,4 @@ def test_pairs_that_were_too_long_are_counted(finished: tuple[Config, RunDir]) -
     write_text(run.training(1) / "summary.json", json.dumps({"pairs": 1, "too_long": {"es": 2, "fr": 1}}))
     facts = read_facts(config, run, 1)
     assert "3 of the pairs were longer than training allowed" in data_card(facts, Published())
-    assert f"{facts.total - 3} preference pairs in all" in model_card(facts, Published())
+    assert f"{facts.total - 3} preference pairs that were short enough to train on" in model_card(facts, Published())

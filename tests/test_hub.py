@@ -260,3 +260,15 @@ def test_the_command_in_a_process_of_its_own(finished: tuple[Config, RunDir], tm
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 and "error: dataset org/pairs: the token may not write to org" in done.stderr
         assert "Traceback" not in done.stderr and TOKEN not in done.stdout + done.stderr
+
+
+def test_missing_weights_stop_a_push_and_ones_own_files_below_stay(tmp_path: Path) -> None:
+    upload = hub.Upload("org/m", "model", [hub.HubFile("model.safetensors", "w")])
+    assert hub._stale(upload, ["model-00001-of-00002.safetensors", "models/mine.safetensors"]) == [
+        "model-00001-of-00002.safetensors"
+    ]
+    assert hub._missing_weights(tmp_path, ["config.json"]) == "model.safetensors"
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert hub._missing_weights(tmp_path, ["model-1.safetensors"]) == "model-2.safetensors"
+    assert not hub._missing_weights(tmp_path, ["model-1.safetensors", "model-2.safetensors"])

@@ -6,6 +6,7 @@ the judge's replies, answers, caches.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,9 +109,20 @@ def _model_upload(facts: RunFacts, run: RunDir, published: Published, repo: str,
         raise RunError(f"{folder} was trained on other pairs than those in the run now; `lidr run` makes the two agree")
     names = sorted(file.name for file in folder.iterdir() if not file.name.startswith(".") and file.name != "README.md")
     sent = [name for name in names if any(fnmatch(name, pattern) for pattern in MODEL_FILES)]
+    if missing := _missing_weights(folder, sent):
+        raise RunError(f"{folder}: {missing} is missing; put it back, or leave out --model-repo")
     files = [HubFile(name, folder / name) for name in sent if (folder / name).is_file()]
     card = HubFile("README.md", model_card(facts, published))
     return Upload(repo, "model", [card, *files, *documents], [name for name in names if name not in sent])
+
+
+def _missing_weights(folder: Path, names: list[str]) -> str:
+    """A file of weights that the folder ought to have and has not: without it a push would take them off the Hub."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return next((shard for shard in shards if shard not in names), "")
+    return "" if "model.safetensors" in names else "model.safetensors"
 
 
 def check_license(config: Config, published: Published, public: bool) -> None:
@@ -184,7 +196,13 @@ def _operations(upload: Upload, stale: list[str]) -> list[Any]:
 def _stale(upload: Upload, existing: list[str]) -> list[str]:
     sent = {file.path for file in upload.files}
     patterns = _REPLACED[upload.kind]
-    return [path for path in existing if path not in sent and any(fnmatch(path, pattern) for pattern in patterns)]
+    return [
+        path
+        for path in existing
+        if path not in sent
+        # fnmatch's * crosses folders; what lies deeper is the user's own
+        and any(fnmatch(path, pattern) and path.count("/") == pattern.count("/") for pattern in patterns)
+    ]
 
 
 def _address(upload: Upload) -> str:

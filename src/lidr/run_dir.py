@@ -121,6 +121,14 @@ def write_sealed(path: Path, inputs: Inputs, lines: Iterable[str]) -> int:
     return rows
 
 
+def make_folder(folder: Path) -> None:
+    """Raises RunError where that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: no folder can be made there ({error.strerror}); give another --out") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a small file as a whole, or not at all; one with this text already is left alone."""
     if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:

@@ -124,12 +124,14 @@ def _count_grid(facts: RunFacts) -> Grid:
 
 def _usage(facts: RunFacts, published: Published) -> Any:
     name = published.data_repo or "path/to/this/folder"
-    language = next(iter(_with_pairs(facts, facts.entries)), facts.config.non_dominant[0])
+    last = [entry for entry in facts.entries if sum(entry["pairs"].values())][-1:]
+    language = next(iter(_with_pairs(facts, last)), facts.config.non_dominant[0])
+    number = last[0]["iteration"] if last else facts.iteration
     return code_block(
         [
             "from datasets import load_dataset",
             "",
-            f"pairs = load_dataset({name!r}, {language!r}, split='iteration_{facts.iteration}')",
+            f"pairs = load_dataset({name!r}, {language!r}, split='iteration_{number}')",
             f"everything = load_dataset({name!r})  # all languages, one split per iteration",
         ]
     )

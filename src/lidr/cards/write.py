@@ -9,7 +9,7 @@ from lidr.cards.collect import checked_iteration, read_facts
 from lidr.cards.data_card import data_card
 from lidr.cards.model_card import model_card
 from lidr.config import Config
-from lidr.run_dir import RunDir, read_seal, write_text
+from lidr.run_dir import RunDir, make_folder, read_seal, write_text
 
 
 def write_cards(
@@ -26,7 +26,7 @@ def write_cards(
     if read_seal(run.model_folder(number)):
         cards[out / "model" if out else run.model_folder(number)] = model_card(facts, published)
     for folder, text in cards.items():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_text(folder / "README.md", text)
     return [folder / "README.md" for folder in cards]
 

@@ -15,7 +15,7 @@ from lidr.benchmarks.statistics import wilson_interval
 from lidr.errors import DataError
 from lidr.reproducibility.document import AGREEMENT
 from lidr.reproducibility.variables import BY_NAME, VARIABLES, Variable
-from lidr.run_dir import write_text
+from lidr.run_dir import make_folder, write_text
 
 Interval = tuple[float, float]
 Labels = dict[str, dict[str, str]]  # document -> variable -> value
@@ -201,7 +201,7 @@ def write_agreement(agreements: Sequence[Agreement], judge: Mapping[str, Any], l
     """Write agreement.json and agreement.md; returns the latter."""
     from lidr.stages.report import render
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     content = {"schema": 1, "judge": judge, "labels": labels.name, "variables": [_as_dict(row) for row in agreements]}
     write_text(folder / AGREEMENT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     who = "rules (regular expressions, no model)" if judge["kind"] == "rules" else judge["model"]

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lidr.config import EngineConfig, JudgeConfig
 from lidr.errors import ConfigError, DataError, EngineError
 from lidr.judges.base import Judge, Reply, open_judge, tag_mark
 from lidr.reproducibility.document import Document, Passage, windows
 from lidr.reproducibility.variables import BY_NAME, VARIABLES, Variable
-from lidr.run_dir import write_text
+from lidr.run_dir import make_folder, write_text
 from lidr.templates import fill_template, read_template
 
 SCHEMA = 1
@@ -58,7 +59,7 @@ def audit_by_model(
     Raises EngineError where it does not answer, ConfigError where there is no such model.
     """
     config = JudgeConfig(model=model, engine=engine, logprobs=False, max_new_tokens=_REPLY_TOKENS)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
         with open_judge(config, folder / ".replies.sqlite", folder / ".models.json") as judge:
             return judge_documents(judge, documents, window)
@@ -75,7 +76,11 @@ def judge_documents(judge: Judge, documents: Sequence[Document], window: int) ->
     """
     pieces = [(document, start, end) for document in documents for start, end in windows(document, window)]
     replies = judge.ask([_request(*piece) for piece in pieces], "audit")
-    named = {"kind": "model", "model": judge.config.model, "window_characters": window, "identity": judge.identity}
+    identity = dict(judge.identity)
+    if url := identity.get("base_url"):  # an audit is made to be passed on, a password in the URL is not
+        parts = urlsplit(url)
+        identity["base_url"] = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    named = {"kind": "model", "model": judge.config.model, "window_characters": window, "identity": identity}
     audits = []
     for document in documents:
         found = [
@@ -192,7 +197,7 @@ def write_audit(audit: Audit, folder: Path) -> Path:
     """Write `<document>.json` and `<document>.md`; returns the latter."""
     from lidr.stages.report import render
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     content = {"schema": SCHEMA, **asdict(audit)}
     write_text(folder / f"{audit.document}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     page = folder / f"{audit.document}.md"

@@ -108,8 +108,8 @@ def find_documents(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             (kept if source.suffix == ".json" else documents).append(source)
             continue
         files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
-        found = [path for path in files if path.suffix.lower() in SUFFIXES and path.with_suffix(".json") not in files]
-        audits = [path for path in files if path.suffix == ".json" and path.name != AGREEMENT]
+        found = [path for path in files if path.suffix.lower() in SUFFIXES and not _is_own_page(path, files)]
+        audits = [path for path in files if path.suffix == ".json" and Path(path.stem).suffix.lower() in SUFFIXES]
         if not found and not audits:
             raise DataError(f"{source}: no document in it; documents are {', '.join(SUFFIXES)}")
         (documents if found else kept).extend(found or audits)
@@ -119,8 +119,16 @@ def find_documents(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return documents, kept
 
 
+def _is_own_page(path: Path, files: Sequence[Path]) -> bool:
+    """`paper.pdf.md` beside `paper.pdf.json`, or agreement.md beside agreement.json."""
+    named = Path(path.stem).suffix.lower() in SUFFIXES or f"{path.stem}.json" == AGREEMENT
+    return path.suffix == ".md" and named and path.with_suffix(".json") in files
+
+
 def read_document(path: Path) -> Document:
     """A `.txt`, `.md` or `.pdf` file. Raises DataError where it has no text, ConfigError without `lidr[pdf]`."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: a document is one of {', '.join(SUFFIXES)}; convert it to text or PDF")
     try:
@@ -139,7 +147,7 @@ def read_document(path: Path) -> Document:
 def _read_pdf(path: Path) -> list[str]:
     try:
         from pypdf import PdfReader
-        from pypdf.errors import PyPdfError
+        from pypdf.errors import DependencyError, PyPdfError
     except ImportError:
         raise ConfigError(f"{path}: PDF files need `pip install 'lidr[pdf]'`") from None
     try:
@@ -148,6 +156,8 @@ def _read_pdf(path: Path) -> list[str]:
             page.extract_text().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             for page in PdfReader(path).pages
         ]
+    except DependencyError as error:
+        raise ConfigError(f"{path}: an encrypted PDF ({error}); pip install 'pypdf[crypto]'") from None
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not a PDF that can be read ({error}); convert it to text") from None
 

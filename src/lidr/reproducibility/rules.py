@@ -41,7 +41,7 @@ RULES: dict[tuple[str, str], tuple[str, ...]] = {
         r"(?i)\bwe (?:evaluate|measure|train|fine-?tune|test|benchmark)\b",
         r"(?i)\b(?:accuracy|F1|win rate|BLEU|error rate)\W{1,3}(?:of|is|was|reach\w*|improv\w*)\b",
     ),
-    ("research_type", "theoretical"): (r"\b(?:Theorem|Lemma|Proposition|Corollary)\s+\d+", r"(?m)^\s*Proof\."),
+    ("research_type", "theoretical"): (r"\b(?:Theorem|Lemma|Proposition|Corollary)\s+\d+", r"(?m)^[^\S\n]*Proof\."),
     ("affiliation", "academia"): (
         r"(?i)\b(?:universi\w+|college|institute of technology|academy of sciences|polytechni\w+|eth z\w+)\b",
         r"\b(?:CNRS|INRIA|Inria|MIT|Max[- ]Planck|Fraunhofer|Helmholtz)\b",
@@ -53,7 +53,7 @@ RULES: dict[tuple[str, str], tuple[str, ...]] = {
         r"\b(?:Anthropic|Hugging Face|Mistral AI|Cohere)\b",
     ),
     ("pseudocode", "yes"): (
-        r"(?m)^\W*Algorithm\s+\d+\b",
+        r"(?m)^[^\w\n]*Algorithm\s+\d+\b",
         r"\\begin\{algorithm",
         r"(?i)\b(?:pseudo-?code (?:is|for|of|in)|see algorithm \d+|algorithm \d+ (?:shows|summari[sz]es|gives|lists))",
     ),
@@ -94,8 +94,8 @@ RULES: dict[tuple[str, str], tuple[str, ...]] = {
     ),
 }
 _PROMISES = re.compile(r"(?i)\b(?:will be|upon (?:acceptance|publication|request)|to be released|on request)\b")
-_REFERENCES = re.compile(r"(?mi)^\W*(?:\d+\.? )?(?:references|bibliography)\W*$")
-_AFTER_REFERENCES = re.compile(r"(?m)^\W*(?:Appendix|Appendices|Supplementary|[A-H]\.? [A-Z][a-z]+)\b")
+_REFERENCES = re.compile(r"(?mi)^[^\w\n]*(?:\d+\.? )?(?:references|bibliography)\W*$")
+_AFTER_REFERENCES = re.compile(r"(?m)^[^\w\n]*(?:Appendix|Appendices|Supplementary|[A-H]\.? [A-Z][a-z]+)\b")
 
 
 def audit_by_rules(document: Document) -> Audit:

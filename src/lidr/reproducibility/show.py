@@ -21,7 +21,8 @@ def print_audits(audits: Sequence[Audit]) -> None:
     if len(audits) == 1:
         _print_one(audits[0])
         return
-    table = Table(title=f"{len(audits)} documents, {judge_name(audits[0].judge)}")
+    who = sorted({judge_name(audit.judge) for audit in audits})
+    table = Table(title=Text(f"{len(audits)} documents, {' and '.join(who)}"))
     table.add_column("document")
     for variable in BY_NAME.values():
         table.add_column(variable.title, overflow="fold")

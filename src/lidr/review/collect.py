@@ -21,7 +21,7 @@ from lidr.records import content_id
 from lidr.review.read import Judged, VerdictFile, check_once, check_sheet, join, parse_verdicts
 from lidr.review.sheet import Sheet, render_page, sample_pairs
 from lidr.review.summary import summarise
-from lidr.run_dir import RunDir, digest, read_rows, write_text
+from lidr.run_dir import RunDir, digest, make_folder, read_rows, write_text
 from lidr.stages.probe import read_probe
 
 Say = Callable[[str], None]
@@ -70,7 +70,7 @@ def write_sheets(
             f"{run.path} has no pair in iteration {iteration} to be reviewed; `lidr status` says what it has"
         )
     for path, text in pages.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_text(path, text)
     return list(pages)
 
@@ -116,7 +116,7 @@ def read_verdicts(config: Config, run: RunDir, paths: Sequence[Path], say: Say) 
     check_once([(file.name, file.found, file.judged) for file in files])
     judged = [verdict for file in files for verdict in file.judged]
     judged.sort(key=lambda v: (v.iteration, v.language, v.prompt_id, v.pair_id, v.reviewer))
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for file in given:
         write_text(folder / file.kept_as, file.text)
     summary = summarise(config.name, judged, read_probe(run, 0)) | {"files": sorted(file.kept_as for file in files)}

@@ -159,5 +159,6 @@ def check_once(files: Sequence[tuple[str, VerdictFile, Sequence[Judged]]]) -> No
             if known != name:
                 raise DataError(
                     f"{name}: reviewer {found.reviewer.name!r} has judged pair {verdict.pair_id} (prompt "
-                    f"{verdict.prompt_id}) in {known} already; give one of the two files alone"
+                    f"{verdict.prompt_id}) in {known} already; give one of the two files alone, and "
+                    f"delete {known} where the run's review/verdicts keeps it and this one shall count"
                 )

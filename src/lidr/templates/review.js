@@ -2,7 +2,6 @@
 (() => {
   const sheet = JSON.parse(document.getElementById("sheet").textContent);
   const pairs = sheet.pairs;
-  const known = new Set(pairs.map((pair) => pair.pair));
   const at = (id) => document.getElementById(id);
   const buttons = [...document.querySelectorAll("[data-verdict]")];
   const said = { A: "A is better", B: "B is better", tie: "tie", unsure: "can’t judge" };
