@@ -232,9 +232,19 @@
     if (storage === null && !isSaved) event.preventDefault();
   });
 
-  recall();
-  keep();
-  showReviewer();
-  show();
+  // Another tab with this sheet; or this page before it was reloaded, whose last words a browser may deliver late.
+  window.addEventListener("storage", (event) => {
+    if (event.key === storageKey) resume();
+  });
+
+  // Reads and does not write: what is on its way must not be overwritten.
+  function resume() {
+    recall();
+    at("no-storage").hidden = storage !== null;
+    showReviewer();
+    show();
+  }
+
+  resume();
   document.body.classList.add("ready");
 })();
