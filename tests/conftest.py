@@ -19,6 +19,15 @@ from lidr.run_dir import RunDir
 for name, value in TORCH_ENVIRONMENT.items():  # as the command line does, and before torch is imported
     os.environ.setdefault(name, value)
 
+# Minutes each; begun last, one of them would be waited for with the second core idle.
+_LONG = ["test_loop.py", "test_training.py", "test_cli.py", "test_probe.py", "test_ray_engine.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+
+
 WORDS = {
     "en": "The answer to this question is written in the English language, number",
     "es": "La respuesta a esta pregunta está escrita en el idioma español, número",
@@ -58,15 +67,6 @@ class ToyEngine:
 
     def close(self) -> None:
         pass
-
-
-# Minutes each; begun last, one of them would be waited for with the second core idle.
-_LONG = ["test_loop.py", "test_training.py", "test_cli.py", "test_probe.py", "test_ray_engine.py"]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first."""
-    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
 
 
 def answer(content: str) -> str:

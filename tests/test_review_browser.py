@@ -19,6 +19,7 @@ from lidr.run_dir import RunDir
 from tests.test_review import TEXTS, make_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = sync_api.expect
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
 
@@ -55,7 +56,7 @@ class Visit:
 
     def wait_for_status(self, text: str) -> None:
         """Not by a JavaScript predicate: the page's policy forbids evaluating one."""
-        sync_api.expect(self.page.locator("#status")).to_contain_text(text)
+        expect(self.page.locator("#status")).to_contain_text(text)
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -158,7 +159,6 @@ def test_from_keys_to_accuracy(visit: Visit, run: RunDir, tmp_path: Path) -> Non
 def test_progress_stays_and_a_saved_file_goes_on_elsewhere(
     visit: Visit, browser: Any, run: RunDir, tmp_path: Path
 ) -> None:
-    expect = sync_api.expect
     visit.press("a", "b", "c")
     visit.page.keyboard.type("a note")
     visit.press("Escape")
@@ -191,13 +191,12 @@ def test_progress_stays_and_a_saved_file_goes_on_elsewhere(
     elsewhere.close()
 
 
-def test_opening_a_sheet_writes_nothing_and_two_tabs_agree(visit: Visit, run: RunDir) -> None:
+def test_opening_a_sheet_writes_nothing_and_two_tabs_agree(visit: Visit) -> None:
     """What another tab, or this page before a reload, has yet to write must not be overwritten."""
     assert visit.page.evaluate("localStorage.length") == 0
     second = visit.context.new_page()
-    second.goto((run.path / "review" / "review-toy-run-es.html").as_uri())
+    second.goto(visit.page.url)
     second.keyboard.press("b")
-    expect = sync_api.expect
     expect(visit.page.locator("#judged")).to_have_text("1 judged")
     expect(visit.page.locator("#place")).to_have_text("Pair 2 of 5")
     visit.press("a")

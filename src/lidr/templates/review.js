@@ -28,7 +28,7 @@
     } catch {
       storage = null;
     }
-    at("no-storage").hidden = storage !== null;
+    showStorage();
   }
 
   function recall() {
@@ -170,6 +170,10 @@
     tell(`Loaded ${file.name}: ${judged()} of ${pairs.length} judged.`);
   }
 
+  function showStorage() {
+    at("no-storage").hidden = storage !== null;
+  }
+
   function showReviewer() {
     at("name").value = state.name;
     at("level").value = state.level;
@@ -240,7 +244,7 @@
   // Reads and does not write: what is on its way must not be overwritten.
   function resume() {
     recall();
-    at("no-storage").hidden = storage !== null;
+    showStorage();
     showReviewer();
     show();
   }
