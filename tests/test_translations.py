@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from lidr.engines.base import Completion, Request
 from lidr.stages.translations import PREFILL, STOP, parse_translation, split_paragraphs
 from tests.conftest import ToyEngine, ToyRun, make_config
+
+SECOND = "and a second paragraph, of number 8"
 
 
 def completion(text: str, finish_reason: Any = "stop", stopped_by: str | None = STOP) -> Completion:
@@ -87,6 +90,50 @@ def test_a_cut_off_translation_is_rescued_paragraph_by_paragraph(toy_run: ToyRun
     first, gap, second = rows[0]["text"].partition("\n\n")
     assert gap and "español" in first and second.startswith("La respuesta") and " 8 " in second
     assert not list(toy_run.run_dir.iteration(1).glob("3_translations/*partial*"))
+
+
+def long_answers(whole: Callable[[str], str], piece: Callable[[str], str]) -> ToyEngine:
+    """English answers have two paragraphs; `whole` and `piece` make the translations of both and of one."""
+
+    def completion(request: Request, text: str) -> Completion | None:
+        asked = request.messages[-1][1]
+        if asked.startswith("en: "):
+            return Completion(request.request_id, f"{text}\n\n{SECOND}", "stop", 1, 1)
+        if SECOND not in asked or "into Spanish" not in asked:
+            return None
+        source = asked.partition("<sentence>\n")[2].partition("\n</sentence>")[0]
+        made = whole(source) if "\n\n" in source else piece(source)
+        return Completion(request.request_id, made, "stop", 1, 1, stopped_by=STOP)
+
+    return ToyEngine(fail=completion)
+
+
+@pytest.mark.parametrize("whole", [lambda source: "8", lambda source: source], ids=["its sum alone", "the text itself"])
+def test_what_did_not_come_back_translated_is_rescued_too(toy_run: ToyRun, whole: Callable[[str], str]) -> None:
+    toy_run.use(long_answers(whole, lambda source: "el segundo, del número 8"))
+    toy_run.run("prompts", "responses", "translations")
+    rows = toy_run.rows(toy_run.run_dir.translations(1, "en", "es"))
+    assert {row["recovered"] for row in rows} == {"paragraphs"}
+    assert all("español" in row["text"] and row["text"].endswith("\n\nel segundo, del número 8") for row in rows)
+
+
+def test_a_sum_up_that_paragraphs_cannot_mend_is_no_translation(toy_run: ToyRun) -> None:
+    engine = toy_run.use(long_answers(lambda source: "8", lambda source: " "))
+    toy_run.run("prompts", "responses", "translations", "pairs")
+    rows = toy_run.rows(toy_run.run_dir.translations(1, "en", "es"))
+    assert {(row["text"], row["failure"]) for row in rows} == {(None, "translation_shortened")}
+    dropped = toy_run.rows(toy_run.run_dir.dropped(1))
+    assert sum((row["language"], row["reason"]) == ("es", "translation_shortened") for row in dropped) == 6
+    asked = len(engine.asked)
+    toy_run.run("translations")
+    assert len(engine.asked) == asked
+
+
+def test_what_comes_back_unchanged_twice_is_kept_for_the_language_gate(toy_run: ToyRun) -> None:
+    toy_run.use(long_answers(lambda source: source, lambda source: " "))
+    toy_run.run("prompts", "responses", "translations")
+    rows = toy_run.rows(toy_run.run_dir.translations(1, "en", "es"))
+    assert all(SECOND in row["text"] and row["failure"] is None for row in rows)
 
 
 def test_what_cannot_be_rescued_is_dropped_with_its_reason(toy_run: ToyRun) -> None:

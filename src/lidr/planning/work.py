@@ -11,10 +11,10 @@ from lidr.config import Config
 from lidr.planning.lengths import SAMPLE, Lengths
 from lidr.records import Prompt, Response, Translation
 from lidr.stages.prompts import grouped, load_held_out, load_prompts
+from lidr.stages.translations import request_template
 from lidr.storage import is_url
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Answers
-from lidr.templates import read_template
 
 ASSUMED_PROMPTS = 1000
 
@@ -136,7 +136,7 @@ class Work:
     def translate(self, wanted: dict[tuple[str, str], int] | None = None) -> Load:
         """The translations that the strategy asks for, or those given by (source, target)."""
         load = Load()
-        template = self.lengths.text([read_template("translate")], "en")
+        template = self.lengths.text([request_template(self.config)], "en")
         for (source, target), count in (self.prompts.translations if wanted is None else wanted).items():
             read = self.around + template + self.answer(source)
             load.add(count, read, self.translation(source, target), self.config.translations.max_new_tokens)

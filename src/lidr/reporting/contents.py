@@ -22,6 +22,7 @@ REASONS = {
     "translation_error": "The engine returned an error instead of a translation.",
     "translation_empty": "The translation was empty.",
     "translation_cut_off": "The translation was cut off by the length limit, paragraph by paragraph as well.",
+    "translation_shortened": "Under a fifth of the answer came back, paragraph by paragraph as well.",
     "translation_unparsed": "The translation did not keep to the requested format.",
     "identical": "Both sides are the same text, so there is nothing to prefer.",
     "near_identical": "Both sides share nearly all of their words.",

@@ -32,7 +32,6 @@ from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
 from lidr.strategies.base import Answers, Side, direct, translated
 from lidr.tables import print_probe
-from lidr.templates import read_template
 
 _VERSION = 1
 
@@ -44,7 +43,7 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     gates = config.pairs.gates
     of_translations = {
         "translations": config.translations.model_dump(),
-        "template": content_id(read_template("translate")),
+        "template": content_id(translations.request_template(config)),
         "translation_tasks": gates.translation_tasks,
         "dominant": config.probe.dominant or config.dominant,
     }

@@ -22,7 +22,10 @@ from lidr.templates import fill_template, read_template
 PREFILL = "<translated>\n"
 STOP = "</translated>"
 _TAGS = ("<translated>", "<sentence>", "</sentence>")
-_CUT_OFF = "translation_cut_off"
+_CUT_OFF, _SHORTENED = "translation_cut_off", "translation_shortened"
+# Of 1,112 answers that Qwen2.5-Coder-0.5B translated out of English, 404 came back as their last sentence alone, with
+# under a fifth of their characters, and 177 unchanged (docs/evidence). Chinese needs a third of English's characters.
+_SHORTEST = 0.2
 
 
 def inputs(config: Config, run: RunDir, iteration: int, source: str, target: str) -> Inputs:
@@ -33,13 +36,19 @@ def inputs(config: Config, run: RunDir, iteration: int, source: str, target: str
         "model": run.model(config, iteration - 1).fingerprint,
         "prompts": digest(run.prompts(iteration)),
         "responses": digest(run.responses(iteration, source)),
-        "template": content_id(read_template("translate"), PREFILL, STOP),
+        "template": content_id(request_template(config), PREFILL, STOP),
         "system_prompt": config.system_prompt,
         "translations": config.translations.model_dump(),
         "dominant_rejected": config.pairs.dominant_rejected,
         "gates": {"truncated": gates.truncated, "translation_tasks": gates.translation_tasks},
+        "shortest": _SHORTEST,
         "seed": config.seed,
     }
+
+
+def request_template(config: Config) -> str:
+    """The request for a translation."""
+    return read_template("translate_text_first" if config.translations.text_first else "translate")
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
@@ -59,7 +68,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
 
 
 class _Direction:
-    """One direction: whole answers first, then those that were cut off, paragraph by paragraph."""
+    """One direction: whole answers first, then those that did not come back whole, paragraph by paragraph."""
 
     def __init__(self, config: Config, run_dir: RunDir, iteration: int, source: str, target: str, model: Model) -> None:
         self.config, self.run_dir, self.iteration = config, run_dir, iteration
@@ -72,8 +81,7 @@ class _Direction:
         done = fill(file, self._requests, engine, self.sampling, parse, self.title)
         self._log(done)
         paragraphs = RowFile(file.path.with_name(f"{file.path.stem}.paragraphs.jsonl"), {})
-        cut_off = any(file.row(row_id)["failure"] == _CUT_OFF for row_id in file)
-        if self.config.translations.recover and cut_off:
+        if any(True for _ in self._pieces(file)):
             title = f"{self.title} (paragraphs)"
             self._log(fill(paragraphs, lambda: self._pieces(file), engine, self.sampling, parse, title))
         file.seal(self._rows(file, paragraphs))
@@ -95,42 +103,61 @@ class _Direction:
                 continue
             row_id = content_id(
                 FORMAT, self.model.fingerprint, answers.prompt_id, answer.text, self.source, self.target, settings,
-                read_template("translate"), self.config.seed,
+                request_template(self.config), self.config.seed,
             )  # fmt: skip
             yield self._request(row_id, answer.text), answers.prompt_id, answer.text
 
     def _request(self, row_id: str, text: str) -> Request:
-        content = fill_template(read_template("translate"), language=get_language(self.target).name, text=text)
+        content = fill_template(request_template(self.config), language=get_language(self.target).name, text=text)
         return Request(row_id, chat(self.config, content), prefill=PREFILL)
 
     def _requests(self) -> Iterator[Request]:
         return (request for request, _, _ in self._asked())
 
     def _pieces(self, file: RowFile) -> Iterator[Request]:
-        """One request per paragraph of every answer whose translation was cut off."""
+        """One request per paragraph of every answer that is to be rescued."""
         for request, _, text in self._asked():
-            pieces = split_paragraphs(text)[0::2]
-            if len(pieces) > 1 and file.row(request.request_id)["failure"] == _CUT_OFF:
-                for number, paragraph in enumerate(pieces):
+            if self._rescued(file.row(request.request_id), text):
+                for number, paragraph in enumerate(split_paragraphs(text)[0::2]):
                     yield self._request(content_id(request.request_id, number), paragraph)
+
+    def _rescued(self, row: dict[str, Any], text: str) -> bool:
+        """Whether an answer is translated again by its paragraphs, of which it needs two."""
+        if not self.config.translations.recover or len(split_paragraphs(text)) == 1:
+            return False
+        if row["text"] is None:
+            return bool(row["failure"] == _CUT_OFF)
+        return shortened(row["text"], text) or row["text"] == text.strip()
 
     def _rows(self, file: RowFile, paragraphs: RowFile) -> Iterator[Translation]:
         for request, prompt_id, text in self._asked():
             row = file.row(request.request_id)
-            if row["failure"] == _CUT_OFF and self.config.translations.recover:
-                row = self._joined(request.request_id, text, paragraphs)
+            if self._rescued(row, text):
+                row = self._joined(request.request_id, text, paragraphs) or given_up(row, text)
             yield Translation(request.request_id, prompt_id, self.source, self.target, **row)
 
-    def _joined(self, row_id: str, text: str, paragraphs: RowFile) -> dict[str, Any]:
+    def _joined(self, row_id: str, text: str, paragraphs: RowFile) -> dict[str, Any] | None:
+        """The paragraphs' translations, joined; None where one of them failed or the whole is still too short."""
         parts = split_paragraphs(text)
-        if len(parts) == 1:
-            return {"text": None, "failure": _CUT_OFF, "recovered": None}
         for number in range(0, len(parts), 2):
             piece = paragraphs.row(content_id(row_id, number // 2))["text"]
             if piece is None:
-                return {"text": None, "failure": _CUT_OFF, "recovered": None}
+                return None
             parts[number] = piece
-        return {"text": "".join(parts), "failure": None, "recovered": "paragraphs"}
+        joined = "".join(parts)
+        return None if shortened(joined, text) else {"text": joined, "failure": None, "recovered": "paragraphs"}
+
+
+def shortened(translation: str, text: str) -> bool:
+    """Whether so little came back that it is no translation of `text` in any language: a sum-up, or its last line."""
+    return len(translation) < _SHORTEST * len(text)
+
+
+def given_up(row: dict[str, Any], text: str) -> dict[str, Any]:
+    """What is left of a row that its paragraphs could not save. A copy stays one: of code it is the translation."""
+    if row["text"] is not None and shortened(row["text"], text):
+        return {"text": None, "failure": _SHORTENED, "recovered": None}
+    return row
 
 
 def parse_translation(completion: Completion, recover: bool = True) -> dict[str, Any]:
