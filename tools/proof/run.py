@@ -3,9 +3,10 @@
 python tools/proof/run.py --model FOLDER --prompts FOLDER --mgsm FOLDER --out OUT [--limit 700] [--workers 5]
 
 `--prompts` is what `prepare.py` wrote. The steps are those of `lidr run`, with the same files, ids and texts; what is
-different is the timetable. A small model leaves a GPU idle most of the time, because launching a pass from Python takes
-longer than computing it, so a few processes work on different languages at the same time, and models are measured while
-the next step goes on. What is measured is complete at any time that the work is cut off: M0, M1, the baseline, M2.
+different is the timetable, and that settings can be tried on held-out questions first (`--try`, see tune.py). A small
+model leaves a GPU idle most of the time, because launching a pass from Python takes longer than computing it, so a few
+processes work on different languages at the same time, and models are measured while the next step goes on. What is
+measured is complete at any time that the work is cut off: M0, M1, the baseline, M2.
 
 The same command continues where an earlier one stopped. `--stop-after-s` ends it in time for what is there to be
 packed into OUT/evidence.tar.gz (no weights), which `evidence.py` reads.
@@ -29,6 +30,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+
+from tune import tune
 
 RECIPE, BASELINE = "qwen2.5-0.5b-math", "qwen2.5-0.5b-math-sft"
 SOURCE, DOMINANT = "es", "en"  # English is not among the questions: the model translates it from Spanish
@@ -173,8 +176,8 @@ class Proof:
         self.saving = threading.Lock()
         self.runs: dict[str, tuple[Any, Any]] = {}  # name -> (RunDir, Config)
 
-    def start(self, recipe: str) -> tuple[Any, Any]:
-        """The run directory of a recipe, with this machine's paths in it."""
+    def start(self, recipe: str, name: str | None = None, changes: Iterable[str] = ()) -> tuple[Any, Any]:
+        """The run directory of a recipe, with this machine's paths in it; `name` is the recipe's where there is one."""
         from lidr.config import load_config
         from lidr.run_dir import RunDir
 
@@ -184,11 +187,12 @@ class Proof:
             f"evaluation.benchmarks.mgsm.path={self.options.mgsm}",
             "report.samples=0",  # the questions are not ours to publish
             *self.options.set,
+            *changes,
         ]
         config = load_config(recipe, given)
-        run = RunDir.start(config, self.out / recipe, say=_say)
+        run = RunDir.start(config, self.out / (name or recipe), say=_say)
         run.model(config, 0)  # hashes the weights once; the workers find the fingerprint
-        self.runs[recipe] = (run, config)
+        self.runs[name or recipe] = (run, config)
         return run, config
 
     def note(self, what: str, **values: Any) -> None:
@@ -253,15 +257,20 @@ class Proof:
             if not target.exists():  # a file written anew counts as changed
                 target.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
+    def take_over(self, name: str) -> None:
+        """Answers and translations of iteration 1 are those of our run; what differs will be asked again."""
+        for part in ("2_responses", "3_translations"):
+            if not (self.runs[name][0].path / "iteration_1" / part).exists():
+                inside = Path("iteration_1") / part
+                shutil.copytree(self.runs[RECIPE][0].path / inside, self.runs[name][0].path / inside)
+        self.step(name, "prompts", 1)
+
     def begin_baseline(self) -> None:
-        """Prompts, answers and translations of the first iteration are the same; what differs is asked again."""
+        """M0 is the same, and so are the prompts, answers and translations of the first iteration."""
         (ours, _), (baseline, _) = self.runs[RECIPE], self.runs[BASELINE]
-        for name in ("iteration_0", "iteration_1"):
-            if not (baseline.path / name).exists():
-                parts = ("6_evaluation",) if name == "iteration_0" else ("2_responses", "3_translations")
-                for part in parts:
-                    shutil.copytree(ours.path / name / part, baseline.path / name / part)
-        self.step(BASELINE, "prompts", 1)
+        if not (baseline.path / "iteration_0").exists():
+            shutil.copytree(ours.path / "iteration_0/6_evaluation", baseline.path / "iteration_0/6_evaluation")
+        self.take_over(BASELINE)
 
     def run(self) -> None:
         """Everything, in the order in which it is worth having."""
@@ -281,6 +290,9 @@ class Proof:
         _wait(translated)
         self.note("translations of iteration 1")
         self.pairs(RECIPE, 1)
+        if self.options.tries:
+            self.start(RECIPE, changes=tune(self, RECIPE))
+            self.step(RECIPE, "pairs", 1)  # the setting may be one of the gates
         self.train(RECIPE, 1).result()
         self.note("M1 is trained")
         self.step(RECIPE, "prompts", 2)
@@ -377,10 +389,18 @@ def _parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=700, help="prompts per language")
     parser.add_argument("--workers", type=int, default=5, help="generating processes")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of each process")
+    parser.add_argument("--held-out", type=Path, help="questions for --try, in MGSM's form")
+    parser.add_argument(
+        "--try", dest="tries", action="append", default=[], metavar="a.b=c,d.e=f",
+        help="a setting to be tried on the held-out questions; the best one goes to MGSM",
+    )  # fmt: skip
     parser.add_argument("--stop-after-s", type=float, help="pack and end after so many seconds")
     parser.add_argument("--deliver", type=Path, help="another folder for the archive, whenever it is made")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="for both recipes")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.tries and not options.held_out:
+        parser.error("--try needs --held-out")
+    return options
 
 
 def main() -> None:
