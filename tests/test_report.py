@@ -372,6 +372,18 @@ def test_a_resumed_training_replaces_the_steps_it_repeats(tmp_path: Path) -> Non
     assert not log.work
 
 
+@pytest.mark.parametrize(("mfu", "share"), [(0.312, ", 31% of the hardware's peak"), (None, "")])
+def test_the_training_s_cost_is_told(tmp_path: Path, mfu: float | None, share: str) -> None:
+    config = make_config()
+    run = make_run(tmp_path / "run", config, make_results())
+    cost = {"seconds": 2.0, "tokens": 5000, "tokens_per_second": 2500.0, "peak_gib": 3.04, "tflops_per_second": 0.0123}
+    run.log("cost", iteration=1, stage="training", mfu=mfu, **cost)
+    for text in read_report(config, run):
+        assert f"2,500 tokens/s, 0.0123 TFLOP/s{share}, at most 3.0 GiB" in html.unescape(text)
+    run.log("recompute", iteration=1, stage="training", reasons=["a change"])
+    assert all("2,500 tokens/s" not in text for text in read_report(config, run))
+
+
 def test_means_of_groups_are_weighted_by_pairs() -> None:
     steps = [{"es": {"pairs": 3.0, "margin": 1.0, "nll": 2.0}}, {"es": {"pairs": 1.0, "margin": 5.0}}, {}]
     curve = {step: {"groups": {"language": values}} for step, values in enumerate(steps * 10, 1)}

@@ -161,6 +161,18 @@ def test_lora_trains_an_adapter_and_merges_it(run: Path) -> None:
     assert torch.allclose(adapted(ids).logits, whole(ids).logits, atol=1e-4)
 
 
+@pytest.mark.parametrize(("settings", "passes"), [((), 6), (("training.lora={rank: 4, alpha: 8}",), 4)])
+def test_the_cost_of_training_is_logged(run: Path, settings: tuple[str, ...], passes: int) -> None:
+    train(run, *settings)
+    [cost] = logged(run, "cost")
+    answers = sum(step["pairs"] * (step["chosen_length"] + step["rejected_length"]) for step in logged(run))
+    parameters = sum(weight.numel() for weight in load_file(MODEL_PATH / "model.safetensors").values())
+    assert answers < cost["tokens"] < 6 * answers  # and the prompts
+    flops = cost["tflops_per_second"] * 1e12 * cost["seconds"]
+    assert flops == pytest.approx(passes * parameters * cost["tokens"], rel=0.05)
+    assert cost["mfu"] is None and 0.1 < cost["peak_gib"] < 20
+
+
 def test_unknown_lora_targets_are_named(run: Path) -> None:
     with pytest.raises(ConfigError, match=r"training.lora.targets \['nonsense'\]"):
         train(run, "training.lora={targets: [nonsense]}")

@@ -1,6 +1,6 @@
-"""From OUT/evidence.tar.gz of `run.py` to docs/evidence/qwen2.5-0.5b: what can be published, and a page of numbers.
+"""From OUT/evidence.tar.gz of `run.py`, or a run of `lidr run`, to docs/evidence: what can be published, and a page.
 
-python tools/proof/evidence.py OUT/evidence.tar.gz [docs/evidence/qwen2.5-0.5b]
+python tools/proof/evidence.py OUT/evidence.tar.gz|RUN docs/evidence/NAME
 
 Recipes, results, measurements, pair summaries, the reports with their figures, MGSM's verdicts question by question,
 and 50 sampled pairs per language and iteration, whose prompts stand there by id only: the questions are not ours.
@@ -15,8 +15,11 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from lidr.benchmarks.statistics import compare_paired
 
@@ -66,28 +69,35 @@ def repeats(prompt: str, answer: str, words: int = 8) -> bool:
     return any(f" {run} " in said for run in runs)
 
 
-def verdicts(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def open_runs(root: Path) -> dict[str, Path]:
+    """Run directories by their name in the evidence: of `run.py` the recipe's and the baseline's, else just one."""
+    if (root / "recipe.yaml").exists():
+        return {"run": root}
+    return {name: root / recipe for name, recipe in (("math", RECIPE), ("baseline", BASELINE))}
+
+
+def models(runs: dict[str, Path]) -> dict[str, tuple[Path, int]]:
+    """The measured models, in the order M0, M1, M2, baseline: the run and the iteration."""
+    found: dict[str, tuple[Path, int]] = {}
+    for name, run in runs.items():
+        for file in sorted(run.glob("iteration_*/6_evaluation/mgsm/metrics.json")):
+            number = int(file.parts[-4].removeprefix("iteration_"))
+            found.setdefault("sft" if name == "baseline" and number else f"M{number}", (run, number))
+    return found
+
+
+def _mgsm(run: Path, iteration: int) -> Path:
+    return run / f"iteration_{iteration}" / "6_evaluation" / "mgsm"
+
+
+def verdicts(run: Path, iteration: int) -> dict[str, list[dict[str, Any]]]:
     """MGSM's scored rows by language."""
-    return {file.stem: list(read_rows(file)) for file in sorted((folder / "6_evaluation" / "mgsm").glob("??.jsonl"))}
+    return {file.stem: list(read_rows(file)) for file in sorted(_mgsm(run, iteration).glob("??.jsonl"))}
 
 
-def models(root: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """The measured models' verdicts: M0, M1, M2 and the baseline, as far as they are there."""
-    folders = {f"M{number}": root / RECIPE / f"iteration_{number}" for number in range(3)}
-    folders["sft"] = root / BASELINE / "iteration_1"
-    found = {name: verdicts(folder) for name, folder in folders.items()}
-    return {name: by_language for name, by_language in found.items() if by_language}
-
-
-def measured(root: Path) -> dict[str, dict[str, Any]]:
-    """Metrics of MGSM by model and language, from results.json."""
-    found: dict[str, dict[str, Any]] = {}
-    for recipe, label in ((RECIPE, {}), (BASELINE, {"M1": "sft"})):
-        path = root / recipe / "results.json"
-        for model in json.loads(path.read_text(encoding="utf-8"))["models"] if path.exists() else []:
-            name = label.get(model["name"], model["name"])
-            if "mgsm" in model["benchmarks"]:
-                found.setdefault(name, model["benchmarks"]["mgsm"])
+def measured(run: Path, iteration: int) -> dict[str, Any]:
+    """MGSM's metrics by language."""
+    found: dict[str, Any] = json.loads((_mgsm(run, iteration) / "metrics.json").read_text(encoding="utf-8"))
     return found
 
 
@@ -128,14 +138,14 @@ def test_table(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def iterations(root: Path) -> str:
+def iterations(runs: dict[str, Path]) -> str:
     """Markdown: pairs and drops of every iteration."""
     lines = ["| run | iteration | pairs | dropped | seconds |", "| --- | --- | --- | --- | --- |"]
-    for recipe in (RECIPE, BASELINE):
-        path = root / recipe / "results.json"
+    for name, run in runs.items():
+        path = run / "results.json"
         for row in json.loads(path.read_text(encoding="utf-8"))["iterations"] if path.exists() else []:
-            cells = (_listed(row[name]) for name in ("pairs", "dropped", "seconds"))
-            lines.append(f"| {recipe} | {row['iteration']} | " + " | ".join(cells) + " |")
+            cells = (_listed(row[field]) for field in ("pairs", "dropped", "seconds"))
+            lines.append(f"| {name} | {row['iteration']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -143,23 +153,48 @@ def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def page(root: Path, metrics: dict[str, dict[str, Any]], found: list[dict[str, Any]]) -> str:
-    """README.md of the evidence."""
-    environment = json.loads((root / RECIPE / "environment.json").read_text(encoding="utf-8"))
-    times = list(read_rows(root / "timetable.jsonl"))
-    english = next((row for row in times if row["what"] == "English prompts"), {})
-    versions = ", ".join(f"{name} {value}" for name, value in environment["packages"].items())
-    return f"""# Qwen2.5-Coder-0.5B-Instruct on arithmetic, one GPU
+def tried(root: Path) -> str:
+    """Markdown: what `--try` tried on held-out questions, or nothing."""
+    if not (root / "tuning.json").exists():
+        return ""
+    rows = json.loads((root / "tuning.json").read_text(encoding="utf-8"))
+    named = {", ".join(row["setting"]): row["languages"] for row in rows}
+    return f"""
+## Settings tried, on training questions that no pair was made of, accuracy in percent
 
-Recipes `{RECIPE}` and `{BASELINE}`, run by `tools/proof/run.py` (how: `tools/proof/README.md`). Dominant language
-English; es, fr, de and ru are trained, zh and ja are not. Greedy decoding, seed {environment["seed"]}.
+{table(named, "accuracy", "ci95")}
+"""
+
+
+def asked_english(root: Path) -> str:
+    """A line on the English questions where `run.py` made them, or nothing."""
+    times = list(read_rows(root / "timetable.jsonl")) if (root / "timetable.jsonl").exists() else []
+    made = next((row for row in times if row["what"] == "English prompts"), None)
+    if made is None:
+        return ""
+    return f"""- English questions are the model's own translations from Spanish: {made["translated"]} made, set aside
+  {_listed(made["aside"]) or "none"}.
+- Seconds from the start to the end: {times[-1]["seconds"]:.0f}, to `{times[-1]["what"]}`.
+"""
+
+
+def page(root: Path, runs: dict[str, Path], metrics: dict[str, dict[str, Any]], found: list[dict[str, Any]]) -> str:
+    """README.md of the evidence."""
+    first = next(iter(runs.values()))
+    environment = json.loads((first / "environment.json").read_text(encoding="utf-8"))
+    recipe = yaml.safe_load((first / "recipe.yaml").read_text(encoding="utf-8"))
+    unseen = [code for code in next(iter(metrics.values())) if code not in recipe["languages"]]
+    versions = ", ".join(f"{name} {value}" for name, value in environment["packages"].items())
+    return f"""# {recipe["name"]}
+
+{recipe["description"]}
+
+Dominant language {recipe["dominant"]}; trained: {", ".join(recipe["languages"])}; measured but
+not trained: {", ".join(unseen) or "none"}. Greedy decoding, seed {environment["seed"]}.
 
 - Hardware: {"; ".join(environment["gpus"]) or environment["processor"]}, {environment["cpus"]} CPU cores.
 - Software: Python {environment["python"]}, {versions}.
-- English questions are the model's own translations from Spanish: {english.get("translated", "?")} made, set aside
-  {_listed(english.get("aside", {})) or "none"}.
-- Seconds from the start to the end: {times[-1]["seconds"]:.0f}, to `{times[-1]["what"]}`.
-
+{asked_english(root)}
 ## MGSM, accuracy in percent (95 % interval, Wilson)
 
 {table(metrics, "accuracy", "ci95")}
@@ -173,43 +208,56 @@ English; es, fr, de and ru are trained, zh and ja are not. Greedy decoding, seed
 Questions that only the later model has right (+), that only the earlier one has (−), and p.
 
 {test_table(found)}
-
+{tried(root)}
 ## Pairs
 
-{iterations(root)}
+{iterations(runs)}
 
 ## Files
 
-`math/` and `baseline/`: recipe, results, metrics, environment, report with figures, pair summaries and up to {SAMPLES}
-pairs per language drawn by a seed, of those whose answers do not repeat the prompt, with the prompts' ids (row numbers
-of the GSM8K training questions). `verdicts/`: every answer's number, gold and verdict. `tests.json`: the table above.
-`timetable.jsonl`: when what was done.
+In {" and ".join(f"`{name}/`" for name in runs)}: recipe, results, metrics, environment, report with figures, pair
+summaries and up to {SAMPLES} pairs per language drawn by a seed, of those whose answers do not repeat the prompt, with
+the prompts' ids (row numbers of the GSM8K training questions). `verdicts/`: every answer's number, gold and verdict.
+`tests.json`: the table above.
 """
 
 
-def main() -> None:
-    archive = Path(sys.argv[1])
-    out = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("docs/evidence/qwen2.5-0.5b")
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        with tarfile.open(archive) as tar:
-            tar.extractall(root, filter="data")
-        copy_run(root / RECIPE, out / "math")
-        copy_run(root / BASELINE, out / "baseline")
-        rows, metrics = models(root), measured(root)
-        for name, by_language in rows.items():
-            kept = [
-                {key: row.get(key) for key in ("language", "question_id", "answer", "gold", "correct", "off_target")}
-                for scored in by_language.values()
-                for row in scored
-            ]
-            write_rows(out / "verdicts" / f"{name}.jsonl", kept)
-        found = tests(rows)
-        (out / "tests.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        shutil.copy(root / "timetable.jsonl", out / "timetable.jsonl")
-        (out / "README.md").write_text(page(root, metrics, found), encoding="utf-8")
-    print(out / "README.md")
+@contextmanager
+def opened(source: Path) -> Iterator[Path]:
+    """The folder behind an archive of `run.py`, or a run directory as it is."""
+    if source.is_dir():
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(source) as tar:
+        tar.extractall(folder, filter="data")
+        yield Path(folder)
+
+
+def write(root: Path, out: Path) -> None:
+    """All of it."""
+    runs = open_runs(root)
+    for name, run in runs.items():
+        copy_run(run, out / name)
+    found = models(runs)
+    rows = {name: verdicts(*place) for name, place in found.items()}
+    for name, by_language in rows.items():
+        kept = [
+            {key: row.get(key) for key in ("language", "question_id", "answer", "gold", "correct", "off_target")}
+            for scored in by_language.values()
+            for row in scored
+        ]
+        write_rows(out / "verdicts" / f"{name}.jsonl", kept)
+    tested = tests(rows)
+    (out / "tests.json").write_text(json.dumps(tested, indent=1) + "\n", encoding="utf-8")
+    for name in ("timetable.jsonl", "tuning.json"):
+        if (root / name).exists():
+            shutil.copy(root / name, out / name)
+    metrics = {name: measured(*place) for name, place in found.items()}
+    (out / "README.md").write_text(page(root, runs, metrics, tested), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    target = Path(sys.argv[2])
+    with opened(Path(sys.argv[1])) as opened_root:
+        write(opened_root, target)
+    print(target / "README.md")

@@ -189,7 +189,7 @@ def alarm_warnings(alarms: Iterable[Alarm]) -> list[tuple[str, str]]:
     ]
 
 
-def costs(tables: list[PairTable], times: TimeTable) -> list[tuple[str, str]]:
+def costs(tables: list[PairTable], times: TimeTable, training: dict[int, dict[str, Any]]) -> list[tuple[str, str]]:
     """(topic, sentence) of what it took."""
     sentences = []
     if tables:
@@ -200,4 +200,11 @@ def costs(tables: list[PairTable], times: TimeTable) -> list[tuple[str, str]]:
     if times.total:
         parts = [f"{name.lower()} {duration(sum(s or 0 for s in seconds))}" for name, seconds, _ in times.rows]
         sentences.append(("Time", f"{duration(times.total)} in the stages: {', '.join(parts)}."))
+    for iteration, cost in training.items():
+        share = "" if cost["mfu"] is None else f", {cost['mfu']:.0%} of the hardware's peak"
+        sentence = (
+            f"{cost['tokens_per_second']:,.0f} tokens/s, {cost['tflops_per_second']:.3g} TFLOP/s{share}, "
+            f"at most {cost['peak_gib']:.1f} GiB."
+        )
+        sentences.append((f"Training, iteration {iteration}", sentence))
     return sentences

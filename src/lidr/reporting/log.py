@@ -42,10 +42,12 @@ class Alarm:
 
 @dataclass(slots=True)
 class Log:
-    """metrics.jsonl: curves and held-out values as iteration -> step -> values, work as (iteration, stage) -> sums."""
+    """metrics.jsonl: curves and held-out values as iteration -> step -> values, the training's costs by iteration (see
+    `lidr.training.cost`), work as (iteration, stage) -> sums."""
 
     curves: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
     held_out: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    costs: dict[int, dict[str, Any]] = field(default_factory=dict)
     alarms: dict[tuple[int, str], Alarm] = field(default_factory=dict)
     work: dict[tuple[int, str], Work] = field(default_factory=lambda: defaultdict(Work))
 
@@ -68,6 +70,8 @@ def digest_log(events: Iterable[dict[str, Any]]) -> Log:
         elif event.get("event") == "alarm":
             alarm = Alarm(key[0], int(event["step"]), str(event["alarm"]), str(event["message"]))
             log.alarms.setdefault((alarm.iteration, alarm.name), alarm)
+        elif event.get("event") == "cost":
+            log.costs[key[0]] = event
         elif event.get("event") == "stage":
             work = log.work[key]
             work.seconds += event.get("seconds") or 0
@@ -78,6 +82,7 @@ def digest_log(events: Iterable[dict[str, Any]]) -> Log:
             if key[1] == "training":
                 log.curves.pop(key[0], None)
                 log.held_out.pop(key[0], None)
+                log.costs.pop(key[0], None)
                 log.alarms = {known: alarm for known, alarm in log.alarms.items() if known[0] != key[0]}
     return log
 

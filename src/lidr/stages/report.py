@@ -109,7 +109,7 @@ def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
         **_measured(config, run_dir, results),
         "alarm_warnings": alarm_warnings(alarms),
         "cut_off_warnings": cut_off_warnings(results),
-        "costs": costs(tables, times),
+        "costs": costs(tables, times, log.costs),
         "probes": probe_views(results, config),
         "probe_sentences": probe_sentences(results, config),
         "tables": tables,

@@ -96,6 +96,7 @@ class PairTrainer(Trainer):
         self.objective, self.pair_forward, self.seed = config.training, forward, config.seed
         languages = sorted(set(self.train_dataset["language"]))
         self.means = GroupMeans(languages, self.args.device)
+        self.tokens = 0  # that went through the model in training steps of this process
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The rows of this process, one optimiser step at a time. Not sharded again: each process plans alike."""
@@ -117,6 +118,7 @@ class PairTrainer(Trainer):
                 loss = self.compute_loss(model, row)
                 self.accelerator.backward(loss, **({"scale_wrt_gas": False} if sharded else {}))
             total += loss.detach()
+            self.tokens += row["input_ids"].numel()
         return total
 
     def compute_loss(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lidr.config import Config
 from lidr.errors import ConfigError, LidrError
 from lidr.progress import Progress, track
 from lidr.run_dir import Model, RunDir, partial_path, write_text
+from lidr.training.cost import training_cost
 from lidr.training.forward import PairForward, why_not_packed
 from lidr.training.reference import add_columns, autocast, write_reference
 from lidr.training.trainer import PairTrainer, Telemetry, last_checkpoint, training_arguments
@@ -68,7 +70,11 @@ def train(config: Config, run_dir: RunDir, iteration: int) -> None:
             eval_dataset=held_out,
             callbacks=[telemetry],
         )
+        began = time.monotonic()
         _fit(trainer, progress)
+        cost = training_cost(config, trainer, time.monotonic() - began)
+        if arguments.should_save and cost["tokens"]:  # none are left where only the last checkpoint was missing
+            run_dir.log("cost", iteration=iteration, stage="training", **cost)
     _save(config, trainer, start, folder / "adapter", partial_path(run_dir.model_folder(iteration)))
 
 
