@@ -358,6 +358,7 @@ def test_the_output_is_what_a_recipe_takes(tmp_path: Path) -> None:
         (["--with", "model"], "--model is missing"),
         (["--with", "model", "--model", "no/such/folder"], "no/such/folder"),
         (["--with", "model", "--model", "lab", "--set", "bach_size=3"], "bach_size"),
+        (["--with", "model", "--model", "lab", "--set", "engine.bach_size=3"], "--set bach_size"),
         (["--to", "xx"], "unknown language"),
     ],
 )

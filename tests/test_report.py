@@ -372,7 +372,7 @@ def test_a_resumed_training_replaces_the_steps_it_repeats(tmp_path: Path) -> Non
     assert not log.work
 
 
-@pytest.mark.parametrize(("mfu", "share"), [(0.312, ", 31% of the hardware's peak"), (None, "")])
+@pytest.mark.parametrize(("mfu", "share"), [(0.312, " (31% of the hardware's peak)"), (None, "")])
 def test_the_training_s_cost_is_told(tmp_path: Path, mfu: float | None, share: str) -> None:
     config = make_config()
     run = make_run(tmp_path / "run", config, make_results())

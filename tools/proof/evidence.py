@@ -22,6 +22,9 @@ from typing import Any
 import yaml
 
 from lidr.benchmarks.statistics import compare_paired
+from lidr.reporting.findings import training_cost
+from lidr.reporting.log import digest_log
+from lidr.run_dir import RunDir
 
 RECIPE, BASELINE = "qwen2.5-0.5b-math", "qwen2.5-0.5b-math-sft"
 SAMPLES = 50
@@ -52,7 +55,8 @@ def copy_run(run: Path, out: Path) -> None:
         if (pairs / "summary.json").exists():
             shutil.copy(pairs / "summary.json", out / f"{iteration}_pairs.json")
         for file in sorted(pairs.glob("??.jsonl")):
-            write_rows(out / f"{iteration}_samples" / file.name, sample_pairs(file))
+            if samples := sample_pairs(file):
+                write_rows(out / f"{iteration}_samples" / file.name, samples)
 
 
 def sample_pairs(file: Path) -> list[dict[str, Any]]:
@@ -149,6 +153,20 @@ def iterations(runs: dict[str, Path]) -> str:
     return "\n".join(lines)
 
 
+def costs(runs: dict[str, Path]) -> str:
+    """Markdown: what every stage of every iteration took, from the log."""
+    lines = ["| run | iteration | stage | rows | tokens | seconds | tokens/s |", "|" + " --- |" * 7]
+    trainings = []
+    for name, run in runs.items():
+        log = digest_log(RunDir(run).read_log())
+        for (iteration, stage), work in sorted(log.work.items()):
+            tokens, speed = (f"{work.tokens:,}", f"{work.tokens / work.seconds:,.0f}") if work.tokens else ("", "")
+            cells = [name, iteration, stage, f"{work.rows:,}", tokens, f"{work.seconds:,.1f}", speed]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+        trainings += [f"- Training, {name} {number}: {training_cost(cost)}" for number, cost in log.costs.items()]
+    return "\n".join([*lines, "", *trainings])
+
+
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
@@ -212,6 +230,12 @@ Questions that only the later model has right (+), that only the earlier one has
 ## Pairs
 
 {iterations(runs)}
+
+## Cost
+
+Seconds of processes that worked side by side are summed up.
+
+{costs(runs)}
 
 ## Files
 

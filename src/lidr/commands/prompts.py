@@ -167,7 +167,7 @@ def parse_engine(base_url: str | None, given: list[str] | None) -> EngineConfig:
         if not equals:
             raise ConfigError(f"--set {item}: write it as field=value, for example batch_size=32")
         try:
-            values[name.strip()] = yaml.safe_load(text)
+            values[name.strip().removeprefix("engine.")] = yaml.safe_load(text)
         except yaml.YAMLError:
             raise ConfigError(f"--set {item}: the value is not valid YAML; put it in quotes") from None
     try:

@@ -200,11 +200,14 @@ def costs(tables: list[PairTable], times: TimeTable, training: dict[int, dict[st
     if times.total:
         parts = [f"{name.lower()} {duration(sum(s or 0 for s in seconds))}" for name, seconds, _ in times.rows]
         sentences.append(("Time", f"{duration(times.total)} in the stages: {', '.join(parts)}."))
-    for iteration, cost in training.items():
-        share = "" if cost["mfu"] is None else f", {cost['mfu']:.0%} of the hardware's peak"
-        sentence = (
-            f"{cost['tokens_per_second']:,.0f} tokens/s, {cost['tflops_per_second']:.3g} TFLOP/s{share}, "
-            f"at most {cost['peak_gib']:.1f} GiB."
-        )
-        sentences.append((f"Training, iteration {iteration}", sentence))
+    sentences += [(f"Training, iteration {iteration}", training_cost(cost)) for iteration, cost in training.items()]
     return sentences
+
+
+def training_cost(cost: dict[str, Any]) -> str:
+    """What `lidr.training.cost` measured, in a sentence."""
+    share = "" if cost["mfu"] is None else f" ({cost['mfu']:.0%} of the hardware's peak)"
+    return (
+        f"{cost['tokens']:,} tokens in {duration(cost['seconds'])}, {cost['tokens_per_second']:,.0f} tokens/s, "
+        f"{cost['tflops_per_second']:.3g} TFLOP/s{share}, at most {cost['peak_gib']:.1f} GiB."
+    )
