@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lidr.engines.base import Completion, Request
-from lidr.stages.translations import PREFILL, STOP, parse_translation, split_paragraphs
+from lidr.run_dir import is_sealed
+from lidr.stages.translations import PREFILL, STOP, inputs, parse_translation, split_paragraphs
 from tests.conftest import ToyEngine, ToyRun, make_config
 
 SECOND = "and a second paragraph, of number 8"
@@ -73,6 +74,18 @@ def test_requests_carry_the_protocol(toy_run: ToyRun) -> None:
     assert request.prefill == PREFILL
     assert request.messages[0] == ("system", "You are a helpful assistant.")
     assert "<sentence>\n" in request.messages[1][1]
+
+
+def test_the_text_may_come_before_the_request(toy_run: ToyRun) -> None:
+    engine = toy_run.use(ToyEngine())
+    toy_run.run("prompts", "responses", "translations")
+    text_first = make_config(toy_run.prompts, translations={"text_first": True})
+    toy_run.run("translations", config=text_first)
+    before, after = (request.messages[1][1] for request in engine.asked[-36:][::18])
+    assert before.endswith("\n</sentence>") and after.startswith("<sentence>\n")
+    path = toy_run.run_dir.translations(1, "en", "es")
+    assert is_sealed(path, inputs(text_first, toy_run.run_dir, 1, "en", "es"))
+    assert not is_sealed(path, inputs(toy_run.config, toy_run.run_dir, 1, "en", "es"))
 
 
 def test_a_cut_off_translation_is_rescued_paragraph_by_paragraph(toy_run: ToyRun) -> None:
