@@ -121,7 +121,11 @@ def long_answers(whole: Callable[[str], str], piece: Callable[[str], str]) -> To
     return ToyEngine(fail=completion)
 
 
-@pytest.mark.parametrize("whole", [lambda source: "8", lambda source: source], ids=["its sum alone", "the text itself"])
+@pytest.mark.parametrize(
+    "whole",
+    [lambda source: "8", lambda source: source, lambda source: f"los dos <translated>{source}"],
+    ids=["its sum alone", "the text itself", "a second beginning"],
+)
 def test_what_did_not_come_back_translated_is_rescued_too(toy_run: ToyRun, whole: Callable[[str], str]) -> None:
     toy_run.use(long_answers(whole, lambda source: "el segundo, del número 8"))
     toy_run.run("prompts", "responses", "translations")

@@ -247,8 +247,8 @@ class TranslationsConfig(DecodingConfig):
     repetition_penalty: PositiveFloat = 1.0
     """The paper translates without a penalty: names and terms must be allowed to come back."""
     recover: bool = True
-    """Accept a turn that ended without the closing tag, and translate paragraph by paragraph what was cut off, came
-    back unchanged, or came back with under a fifth of its characters."""
+    """Accept a turn that ended without the closing tag, and translate paragraph by paragraph what was cut off, broke
+    the format, came back unchanged, or came back with under a fifth of its characters."""
     text_first: bool = False
     """Put the text before the request. A weak model that reads the request first may sum the text up instead: of 24
     English answers Qwen2.5-Coder-0.5B gave 3 back whole in Spanish or German then, and 16 with the text first."""

@@ -9,8 +9,9 @@ to its direct answer (and, in d, its own answer to what comes back from the othe
 
 Where we depart from the paper, and why:
 
- 1. A translation without its closing tag is accepted; one that was cut off by the length limit, came back unchanged or
-    is a mere sum-up is made anew paragraph by paragraph before it is dropped: dropping throws the long answers away.
+ 1. A translation without its closing tag is accepted; one that was cut off by the length limit, broke the format, came
+    back unchanged or is a mere sum-up is made anew paragraph by paragraph, and dropped only if that fails: dropping
+    throws the long answers away.
  2. A failed translation costs the pair that needs it, not the prompt in both languages: the two are independent.
  3. The dominant language's rejected answers come from one other language per prompt, in rotation
     (`pairs.dominant_rejected`); the released code happens to use the last language only. Answers that no pair needs

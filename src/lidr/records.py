@@ -71,7 +71,8 @@ class Translation(Row):
     """y_i^{source->target}, made by M_t from its own answer. `text` is None exactly when `failure` names the reason.
 
     `recovered` says how a text was rescued: "unclosed" (the turn ended without the closing tag) or "paragraphs" (the
-    whole was cut off, came back unchanged or was summed up, and was translated paragraph by paragraph).
+    whole was cut off, broke the format, came back unchanged or was summed up, and was translated paragraph by
+    paragraph).
     """
 
     id: str

@@ -23,7 +23,7 @@ REASONS = {
     "translation_empty": "The translation was empty.",
     "translation_cut_off": "The translation was cut off by the length limit, paragraph by paragraph as well.",
     "translation_shortened": "Under a fifth of the answer came back, paragraph by paragraph as well.",
-    "translation_unparsed": "The translation did not keep to the requested format.",
+    "translation_unparsed": "The translation did not keep to the requested format, paragraph by paragraph as well.",
     "identical": "Both sides are the same text, so there is nothing to prefer.",
     "near_identical": "Both sides share nearly all of their words.",
     "length_ratio": "One side is many times longer than the other.",

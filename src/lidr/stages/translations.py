@@ -22,7 +22,8 @@ from lidr.templates import fill_template, read_template
 PREFILL = "<translated>\n"
 STOP = "</translated>"
 _TAGS = ("<translated>", "<sentence>", "</sentence>")
-_CUT_OFF, _SHORTENED = "translation_cut_off", "translation_shortened"
+_SHORTENED = "translation_shortened"
+_MENDABLE = ("translation_cut_off", "translation_unparsed")  # failures that paragraphs may be spared
 # Of 1,112 answers that Qwen2.5-Coder-0.5B translated out of English, 404 came back as their last sentence alone, with
 # under a fifth of their characters, and 177 unchanged (docs/evidence). Chinese needs a third of English's characters.
 _SHORTEST = 0.2
@@ -41,7 +42,7 @@ def inputs(config: Config, run: RunDir, iteration: int, source: str, target: str
         "translations": config.translations.model_dump(),
         "dominant_rejected": config.pairs.dominant_rejected,
         "gates": {"truncated": gates.truncated, "translation_tasks": gates.translation_tasks},
-        "shortest": _SHORTEST,
+        "rescued": [_SHORTEST, *_MENDABLE],
         "seed": config.seed,
     }
 
@@ -126,7 +127,7 @@ class _Direction:
         if not self.config.translations.recover or len(split_paragraphs(text)) == 1:
             return False
         if row["text"] is None:
-            return bool(row["failure"] == _CUT_OFF)
+            return row["failure"] in _MENDABLE
         return shortened(row["text"], text) or row["text"] == text.strip()
 
     def _rows(self, file: RowFile, paragraphs: RowFile) -> Iterator[Translation]:
@@ -171,7 +172,7 @@ def parse_translation(completion: Completion, recover: bool = True) -> dict[str,
     if completion.finish_reason == "error":
         failure = "translation_error"
     elif completion.finish_reason == "length":
-        failure = _CUT_OFF
+        failure = "translation_cut_off"
     elif not text:
         failure = "translation_empty"
     elif any(tag in text for tag in _TAGS) or (completion.stopped_by is None and not recover):
