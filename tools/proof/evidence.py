@@ -14,7 +14,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ import yaml
 from lidr.benchmarks.statistics import compare_paired
 from lidr.reporting.findings import training_cost
 from lidr.reporting.log import digest_log
-from lidr.run_dir import RunDir
+from lidr.run_dir import RunDir, read_rows
+from lidr.stages.evaluation import read_metrics
 
 RECIPE, BASELINE = "qwen2.5-0.5b-math", "qwen2.5-0.5b-math-sft"
 SAMPLES = 50
@@ -34,12 +35,7 @@ _FILES = ("recipe.yaml", "results.json", "metrics.jsonl", "environment.json", "r
 _LABELS = {"sft": "Multilingual Alignment (SFT)"}
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as handle:
-        yield from map(json.loads, handle)
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
@@ -90,19 +86,11 @@ def models(runs: dict[str, Path]) -> dict[str, tuple[Path, int]]:
     return found
 
 
-def _mgsm(run: Path, iteration: int) -> Path:
-    return run / f"iteration_{iteration}" / "6_evaluation" / "mgsm"
-
-
 def verdicts(run: Path, iteration: int) -> dict[str, list[dict[str, Any]]]:
     """MGSM's scored rows by language."""
-    return {file.stem: list(read_rows(file)) for file in sorted(_mgsm(run, iteration).glob("??.jsonl"))}
-
-
-def measured(run: Path, iteration: int) -> dict[str, Any]:
-    """MGSM's metrics by language."""
-    found: dict[str, Any] = json.loads((_mgsm(run, iteration) / "metrics.json").read_text(encoding="utf-8"))
-    return found
+    return {
+        file.stem: list(read_rows(file)) for file in sorted(RunDir(run).evaluation(iteration, "mgsm").glob("??.jsonl"))
+    }
 
 
 def table(metrics: dict[str, dict[str, Any]], field: str, interval: str) -> str:
@@ -276,7 +264,7 @@ def write(root: Path, out: Path) -> None:
     for name in ("timetable.jsonl", "tuning.json"):
         if (root / name).exists():
             shutil.copy(root / name, out / name)
-    metrics = {name: measured(*place) for name, place in found.items()}
+    metrics = {name: read_metrics(RunDir(run), number, "mgsm") for name, (run, number) in found.items()}
     (out / "README.md").write_text(page(root, runs, metrics, tested), encoding="utf-8")
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+
+from evidence import write_rows
 
 HELD_OUT = 100  # questions per language
 
@@ -29,21 +29,15 @@ def prepare(source: Path, out: Path) -> dict[str, int]:
     for number, rows in enumerate(zip(*tables.values(), strict=True)):
         if len({row["final_answer"] for row in rows}) != 1:
             raise ValueError(f"{source}: row {number + 1} has different answers in {', '.join(tables)}")
-    held_out = out / "held_out"
-    held_out.mkdir(parents=True, exist_ok=True)
     for code, table in tables.items():
         prompts = (
             {"id": f"gsm8k-{number:05d}", "instruction": row["instruction"], "answer": row["final_answer"]}
             for number, row in enumerate(table[:-HELD_OUT])
         )
-        _write(out / f"{code}.jsonl", prompts)
+        write_rows(out / f"{code}.jsonl", prompts)
         asked = ({"query": row["instruction"], "response": row["final_answer"]} for row in table[-HELD_OUT:])
-        _write(held_out / f"{code}.jsonl", asked)
+        write_rows(out / "held_out" / f"{code}.jsonl", asked)
     return {code: len(table) - HELD_OUT for code, table in tables.items()}
-
-
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

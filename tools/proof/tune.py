@@ -13,6 +13,8 @@ from typing import Any
 
 def tune(proof: Any, recipe: str) -> list[str]:
     """The overrides of the best setting, after `proof.options.tries` have all been trained and asked."""
+    from lidr.stages.evaluation import read_metrics
+
     settings = {f"tuning/{number}": text.split(",") for number, text in enumerate(proof.options.tries, 1)}
     languages = [path.stem for path in sorted(proof.options.held_out.glob("??.jsonl"))]
     held_out = [
@@ -31,23 +33,20 @@ def tune(proof: Any, recipe: str) -> list[str]:
         asked[name, 1] = proof.ask(name, 1)
     for (name, iteration), answers in asked.items():
         proof.score(name, iteration, answers)
-    rows = [_row(proof, first, 0, ["M0"]), *(_row(proof, name, 1, setting) for name, setting in settings.items())]
+    found = {key: read_metrics(proof.runs[key[0]][0], key[1], "mgsm") for key in asked}
+    rows = [
+        {"setting": settings[name] if iteration else ["M0"], "languages": metrics}
+        for (name, iteration), metrics in found.items()
+    ]
     (proof.out / "tuning.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    best = max(settings, key=lambda name: _mean(_row(proof, name, 1, [])))
+    best = max(settings, key=lambda name: _mean(found[name, 1]))
     proof.note("setting taken", setting=settings[best])
     _keep(proof, best, recipe)
     return settings[best]
 
 
-def _row(proof: Any, name: str, iteration: int, setting: list[str]) -> dict[str, Any]:
-    from lidr.stages.evaluation import read_metrics
-
-    return {"setting": setting, "languages": read_metrics(proof.runs[name][0], iteration, "mgsm")}
-
-
-def _mean(row: dict[str, Any]) -> float:
-    found = [metrics["accuracy"] for metrics in row["languages"].values()]
-    return sum(found) / len(found)
+def _mean(languages: dict[str, Any]) -> float:
+    return sum(metrics["accuracy"] for metrics in languages.values()) / len(languages)
 
 
 def _keep(proof: Any, best: str, recipe: str) -> None:

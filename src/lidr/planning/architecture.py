@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -107,6 +108,7 @@ def measure(name: str, config: Any, trust_remote_code: bool = False) -> Architec
     from torch import nn
     from transformers import AutoModelForCausalLM
 
+    config = copy.deepcopy(config)  # it may be that of a model in use
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     text = config.get_text_config()

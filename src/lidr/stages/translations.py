@@ -22,7 +22,6 @@ from lidr.templates import fill_template, read_template
 PREFILL = "<translated>\n"
 STOP = "</translated>"
 _TAGS = ("<translated>", "<sentence>", "</sentence>")
-_SHORTENED = "translation_shortened"
 _MENDABLE = ("translation_cut_off", "translation_unparsed")  # failures that paragraphs may be spared
 # Of 1,112 answers that Qwen2.5-Coder-0.5B translated out of English, 404 came back as their last sentence alone, with
 # under a fifth of their characters, and 177 unchanged (docs/evidence). Chinese needs a third of English's characters.
@@ -124,11 +123,11 @@ class _Direction:
 
     def _rescued(self, row: dict[str, Any], text: str) -> bool:
         """Whether an answer is translated again by its paragraphs, of which it needs two."""
-        if not self.config.translations.recover or len(split_paragraphs(text)) == 1:
-            return False
         if row["text"] is None:
-            return row["failure"] in _MENDABLE
-        return shortened(row["text"], text) or row["text"] == text.strip()
+            lost = row["failure"] in _MENDABLE
+        else:
+            lost = shortened(row["text"], text) or row["text"] == text.strip()
+        return lost and self.config.translations.recover and len(split_paragraphs(text)) > 1
 
     def _rows(self, file: RowFile, paragraphs: RowFile) -> Iterator[Translation]:
         for request, prompt_id, text in self._asked():
@@ -157,7 +156,7 @@ def shortened(translation: str, text: str) -> bool:
 def given_up(row: dict[str, Any], text: str) -> dict[str, Any]:
     """What is left of a row that its paragraphs could not save. A copy stays one: of code it is the translation."""
     if row["text"] is not None and shortened(row["text"], text):
-        return {"text": None, "failure": _SHORTENED, "recovered": None}
+        return {"text": None, "failure": "translation_shortened", "recovered": None}
     return row
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import resource
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def training_cost(config: Config, trainer: PairTrainer, seconds: float) -> dict[
     """
     device, processes = trainer.args.device, trainer.args.world_size
     tokens = int(trainer.accelerator.reduce(torch.tensor(trainer.tokens, device=device), "sum").item())
-    shape = measure("in training", copy.deepcopy(trainer.model.config), config.model.trust_remote_code)
+    shape = measure("in training", trainer.model.config, config.model.trust_remote_code)
     tflops = (4 if config.training.lora else 6) * shape.active * tokens / seconds / 1e12
     if device.type == "cuda":
         held = torch.cuda.max_memory_allocated(device)
