@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,38 @@ def test_a_changed_recipe_keeps_the_rows_that_are_still_owed(tmp_path: Path) -> 
     assert len(again) == 2
     again.seal(Note(row_id, "p", **again.row(row_id)) for row_id in IDS[:2])
     assert len(list(read_rows(file.path))) == 2
+
+
+def test_a_row_that_is_not_owed_is_refused_and_of_two_the_last_counts(tmp_path: Path) -> None:
+    file = RowFile(tmp_path / "es.jsonl", {})
+    file.open(IDS[:2] * 2)
+    for text in ("first", "second"):
+        file.append(IDS[0], {"text": text})
+    assert (len(file), list(file), file.row(IDS[0])) == (1, [IDS[0]], {"text": "second"})
+    for row_id in (IDS[3], "no number", ""):
+        assert row_id not in file
+        with pytest.raises(ValueError, match="not owed"):
+            file.append(row_id, {"text": "x"})
+    with pytest.raises(KeyError):
+        file.row(IDS[1])
+
+
+def test_a_file_of_rows_needs_few_bytes_of_memory_a_row(tmp_path: Path) -> None:
+    count = 40_000
+    file = RowFile(tmp_path / "es.jsonl", {})
+    file.partial.write_text("".join(f'{{"id": "{content_id(n)}"}}\n' for n in range(count // 2)))
+    import numpy  # noqa: F401 - its own memory is not the file's
+
+    tracemalloc.start()
+    try:
+        file.open(content_id(number) for number in range(count))
+        for number in range(count // 2, count):
+            file.append(content_id(number), {})
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(file) == count
+    assert held / count < 20 and peak / count < 64
 
 
 def test_a_damaged_sealed_file_is_named_with_its_line(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
 
 from lidr.config import load_config
@@ -22,6 +23,7 @@ from lidr.lab import MODEL_PATH
 from lidr.loop import STAGES
 from lidr.run_dir import RunDir, read_rows
 from lidr.training.launch import command_line
+from lidr.training.reference import add_columns, is_complete, key
 
 SMALL = ["languages=[en, es, ru]", "prompts.limit=36", "iterations=1", "training.batch_size=8"]
 
@@ -235,6 +237,26 @@ def test_a_failing_process_ends_the_stage_and_keeps_the_pairs(run: Path, capfd: 
 def test_what_starts_the_processes(settings: list[str], gpus: int, begins: Any, ends: Any) -> None:
     command = command_line("train", load_config("quickstart", settings).training, gpus)
     assert (command and (command[1:3], command[-2:])) == (begins and (begins, ends))
+
+
+def test_reference_log_probabilities_are_joined_in_one_pass(tmp_path: Path) -> None:
+    pairs = Dataset.from_list(
+        [{"id": str(n), "prompt_ids": [n], "chosen_ids": [n, 1], "rejected_ids": [2]} for n in range(6)]
+    )
+    file = tmp_path / "reference_logps.jsonl"
+    assert not is_complete(pairs, "m", file)
+    file.write_text("".join(json.dumps({"id": key("m", pair), "pair_id": pair["id"], "chosen": -0.1 * n - 1 / 3,
+                                        "rejected": -n / 7}) + "\n" for n, pair in enumerate(pairs)))  # fmt: skip
+    assert is_complete(pairs, "m", file) and not is_complete(pairs, "other", file)
+    some = pairs.select([1, 4])  # as with a smaller training.max_length
+    assert is_complete(some, "m", file)
+    joined = add_columns(some, "m", file)
+    assert joined["reference_chosen_logps"][:] == [-0.1 * n - 1 / 3 for n in (1, 4)]
+    assert joined["reference_rejected_logps"][:] == [-n / 7 for n in (1, 4)]
+    changed = Dataset.from_list([*pairs.to_list()[:5], pairs[5] | {"chosen_ids": [9]}])
+    assert not is_complete(changed, "m", file)
+    with pytest.raises(RunError, match="lacks log-probabilities"):
+        add_columns(changed, "m", file)
 
 
 def test_the_reference_pass_is_never_sharded() -> None:

@@ -16,6 +16,8 @@ import re
 import shutil
 import socket
 import time
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,7 +169,9 @@ class RowFile:
     def __init__(self, path: Path, inputs: Inputs) -> None:
         self.path, self.inputs, self.partial = path, inputs, partial_path(path)
         self._handle: Any = None
-        self._offsets: dict[int, int] = {}  # id -> where its row begins: 16 bytes of numbers a row, not the rows
+        # Where the rows begin: 16 bytes a row, not the rows. `_ids` is sorted, so a lookup is a bisection.
+        self._ids, self._offsets = array("Q"), array("q")  # (owed,) ids; (owed,) offsets, -1 for a row that is missing
+        self._kept = 0
 
     @property
     def sealed(self) -> bool:
@@ -178,37 +182,67 @@ class RowFile:
         self.partial.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             os.replace(self.path, self.partial)
-        wanted = {int(row_id, 16) for row_id in owed}
+        self._set_owed(owed)
         if self.partial.exists():
             aside = self.partial.with_suffix(".tmp")
             with self.partial.open("rb") as old, aside.open("wb") as new:
                 for line in old:
-                    row_id = _row_id(line)
-                    if row_id in wanted and row_id not in self._offsets:
-                        self._offsets[row_id] = new.tell()
+                    place = self._place(_row_id(line))
+                    if place is not None and self._offsets[place] < 0:
+                        self._keep(place, new.tell())
                         new.write(line)
             os.replace(aside, self.partial)
         self._handle = self.partial.open("a+b")
 
+    def _set_owed(self, owed: Iterable[str]) -> None:
+        import numpy  # here, since most commands need none of it
+
+        ids = numpy.unique(numpy.fromiter((int(row_id, 16) for row_id in owed), dtype=numpy.uint64))
+        self._ids, self._offsets = array("Q", ids.tobytes()), array("q", [-1]) * len(ids)
+        self._kept = 0
+
+    def _place(self, row_id: object) -> int | None:
+        """Where an owed id is in the two arrays; None for any other."""
+        try:
+            number = int(row_id, 16) if isinstance(row_id, str) else -1
+        except ValueError:
+            return None
+        place = bisect_left(self._ids, number)
+        return place if place < len(self._ids) and self._ids[place] == number else None
+
+    def _keep(self, place: int, offset: int) -> None:
+        self._kept += self._offsets[place] < 0
+        self._offsets[place] = offset
+
     def __contains__(self, row_id: object) -> bool:
-        return isinstance(row_id, str) and int(row_id, 16) in self._offsets
+        place = self._place(row_id)
+        return place is not None and self._offsets[place] >= 0
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return self._kept
 
     def __iter__(self) -> Iterator[str]:
-        return (f"{row_id:016x}" for row_id in self._offsets)
+        return (f"{row_id:016x}" for row_id, offset in zip(self._ids, self._offsets, strict=True) if offset >= 0)
 
     def append(self, row_id: str, fields: dict[str, Any]) -> None:
-        """Keep a finished row; it survives the death of the process from here on."""
-        self._handle.seek(0, os.SEEK_END)
-        self._offsets[int(row_id, 16)] = self._handle.tell()
+        """Keep a finished row; it survives the death of the process from here on. Raises ValueError if it is not owed.
+
+        The row of an id that comes twice is the last one.
+        """
+        place = self._place(row_id)
+        if place is None:
+            raise ValueError(f"{self.path}: row {row_id!r} is not owed")
+        offset = self._handle.seek(0, os.SEEK_END)
         self._handle.write(json.dumps({"id": row_id, **fields}, ensure_ascii=False).encode() + b"\n")
         self._handle.flush()
+        self._keep(place, offset)
 
     def row(self, row_id: str) -> dict[str, Any]:
-        """The fields of a kept row, those that `append` was given."""
-        self._handle.seek(self._offsets[int(row_id, 16)])
+        """The fields of a kept row, those that `append` was given. Raises KeyError if there is none."""
+        place = self._place(row_id)
+        if place is None or self._offsets[place] < 0:
+            raise KeyError(row_id)
+        self._handle.seek(self._offsets[place])
         row: dict[str, Any] = json.loads(self._handle.readline())
         return {name: value for name, value in row.items() if name not in _IDENTITY}
 
@@ -231,10 +265,10 @@ class RowFile:
         self.partial.unlink(missing_ok=True)
 
 
-def _row_id(line: bytes) -> int | None:
+def _row_id(line: bytes) -> object:
     """The id of a row, or None for a line that was torn by a crash."""
     try:
-        return int(json.loads(line)["id"], 16) if line.endswith(b"\n") else None
+        return json.loads(line)["id"] if line.endswith(b"\n") else None
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from lidr.config import Config, TrainingConfig
+from lidr.errors import RunError
 from lidr.progress import Progress
 from lidr.records import Row, content_id
 from lidr.run_dir import RowFile, read_rows
@@ -40,17 +43,33 @@ def key(fingerprint: str, pair: dict[str, Any]) -> str:
 
 def is_complete(dataset: Any, fingerprint: str, path: Path) -> bool:
     """Whether every pair's reference log-probabilities are on disk, computed with this model."""
-    known = {row["id"] for row in read_rows(path)} if path.exists() else set()
-    return all(key(fingerprint, pair) in known for pair in dataset)
+    return path.exists() and all(row is not None for row in _rows_of(dataset, fingerprint, path))
 
 
 def add_columns(dataset: Any, fingerprint: str, path: Path) -> Any:
-    """The data set with columns `reference_chosen_logps` and `reference_rejected_logps`, from a complete file."""
-    known = {row["id"]: row for row in read_rows(path)}
-    rows = [known[key(fingerprint, pair)] for pair in dataset]
-    for side in ("chosen", "rejected"):
-        dataset = dataset.add_column(f"reference_{side}_logps", [row[side] for row in rows])
+    """The data set with columns `reference_chosen_logps` and `reference_rejected_logps`, from a complete file.
+
+    Raises RunError if the file lacks a pair.
+    """
+    found = numpy.empty((2, len(dataset)))  # (sides, pairs)
+    for number, row in enumerate(_rows_of(dataset, fingerprint, path)):
+        if row is None:
+            raise RunError(f"{path}: it lacks log-probabilities of a pair; delete the file and run again")
+        found[:, number] = row["chosen"], row["rejected"]
+    for side, logps in zip(("chosen", "rejected"), found, strict=True):
+        dataset = dataset.add_column(f"reference_{side}_logps", logps)
     return dataset
+
+
+def _rows_of(dataset: Any, fingerprint: str, path: Path) -> Iterator[dict[str, Any] | None]:
+    """The file's row of every pair, None from the first pair that it lacks.
+
+    The file is in the order of the pairs and may hold more of them, so one pass is enough.
+    """
+    rows = read_rows(path)
+    for pair in dataset:
+        row_id = key(fingerprint, pair)
+        yield next((row for row in rows if row["id"] == row_id), None)
 
 
 def write_reference(
@@ -62,26 +81,33 @@ def write_reference(
     """
     state = PartialState()
     file = RowFile(path, {})
-    keys = [key(fingerprint, pair) for pair in dataset]
-    kept: list[set[str]] = [set()]
+    keys = array("Q")  # (pairs,) of the first process; as numbers, since a million texts of 16 digits need 70 MB
+    owed = [numpy.empty(0, numpy.uint8)]  # a bit per pair, for all processes
     if state.is_main_process:
-        file.open(keys)
-        kept = [set(file)]
-    broadcast_object_list(kept)
-    for start in range(0, len(keys), PAIRS_PER_BLOCK):
-        block = range(start, min(start + PAIRS_PER_BLOCK, len(keys)))
-        if not all(keys[number] in kept[0] for number in block):
+        keys.extend(int(key(fingerprint, pair), 16) for pair in dataset)
+        file.open(_hex(number) for number in keys)
+        owed = [numpy.packbits(numpy.fromiter((_hex(number) not in file for number in keys), bool, len(keys)))]
+    broadcast_object_list(owed)
+    is_owed = numpy.unpackbits(owed[0], count=len(dataset))  # (pairs,)
+    for start in range(0, len(dataset), PAIRS_PER_BLOCK):
+        block = range(start, min(start + PAIRS_PER_BLOCK, len(dataset)))
+        if is_owed[start : start + PAIRS_PER_BLOCK].any():
             found = gather_object(list(_logps(config, model, forward, dataset.select(block).to_list())))
             for number, chosen, rejected in sorted(found) if state.is_main_process else []:
-                row_id = keys[start + number]
+                row_id = _hex(keys[start + number])
                 if row_id not in file:
                     file.append(row_id, {"chosen": chosen, "rejected": rejected})
         progress.advance(len(block))
     if state.is_main_process:
-        ids = dataset["id"]
-        rows = ((row_id, ids[number], file.row(row_id)) for number, row_id in enumerate(keys))
-        file.seal(ReferenceLogps(row_id, pair_id, row["chosen"], row["rejected"]) for row_id, pair_id, row in rows)
+        rows = ((_hex(number), pair_id) for number, pair_id in zip(keys, dataset["id"], strict=True))
+        kept = ((row_id, pair_id, file.row(row_id)) for row_id, pair_id in rows)
+        file.seal(ReferenceLogps(row_id, pair_id, row["chosen"], row["rejected"]) for row_id, pair_id, row in kept)
     state.wait_for_everyone()
+
+
+def _hex(number: int) -> str:
+    """A row's id as it is written."""
+    return f"{number:016x}"
 
 
 @torch.no_grad()
