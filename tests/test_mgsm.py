@@ -241,10 +241,48 @@ def test_bad_sources_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no questions in ru"):
         MgsmBenchmark(path=path, languages=["ru"]).questions("ru")
     (tmp_path / "set" / "es.jsonl").write_bytes(b'{"query": "\xff"}\n')
-    with pytest.raises(DataError, match=r"es\.jsonl: not UTF-8"):
+    with pytest.raises(DataError, match=r"es\.jsonl:1: not UTF-8"):
         MgsmBenchmark(path=path, languages=["es"]).questions("es")
     with pytest.raises(ValueError, match="unknown language 'xx'"):
         MgsmBenchmark(path=path, languages=["xx"])
+
+
+@pytest.mark.parametrize("gold", [12, 12.0, "12", "12.0", " 12 "])
+def test_a_gold_is_a_number_however_it_is_stored(gold: Any, tmp_path: Path) -> None:
+    (tmp_path / "en.jsonl").write_text(json.dumps({"query": "Hm?", "answer_number": None, "response": gold}) + "\n")
+    (question,) = MgsmBenchmark(path=str(tmp_path), languages=["en"]).questions("en")
+    assert question.gold == "12"
+
+
+@pytest.mark.parametrize(
+    "gold", [None, "", " ", float("nan"), float("inf"), True, [12], {"value": 12}, "nan", "twelve"]
+)
+def test_a_gold_that_is_no_number_is_named_before_anything_is_asked(gold: Any, tmp_path: Path) -> None:
+    rows = [{"query": "Hm?", "response": 7}, {"query": "Hm?", "response": gold}]
+    (tmp_path / "en.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"en\.jsonl:2: "):
+        MgsmBenchmark(path=str(tmp_path), languages=["en"]).questions("en")
+
+
+@pytest.mark.parametrize("question", [None, "", float("nan"), True, 12, ["Hm?"], {"text": "Hm?"}])
+def test_a_question_that_is_no_text_is_named(question: Any, tmp_path: Path) -> None:
+    (tmp_path / "en.jsonl").write_text(json.dumps({"query": question, "response": 7}) + "\n")
+    with pytest.raises(DataError, match=r"en\.jsonl:1: "):
+        MgsmBenchmark(path=str(tmp_path), languages=["en"]).questions("en")
+
+
+def test_an_empty_gold_of_a_table_or_a_data_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "en.tsv").write_text("Hm?\t7\nHm?\t\n")
+    with pytest.raises(DataError, match=r"en\.tsv:2: no value in 'answer_number'"):
+        MgsmBenchmark(path=str(tmp_path), languages=["en"]).questions("en")
+    rows = [{"question": "Größe?".encode(), "answer_number": 7.0}, {"question": b"Hm?", "answer_number": float("nan")}]
+    benchmark = MgsmBenchmark(path=write_hub_folder(tmp_path / "hub", {("en", "test"): rows}), languages=["en"])
+    with pytest.raises(DataError, match=r"hub/en row 2: no value in 'answer_number'"):
+        benchmark.questions("en")
+    benchmark.limit = 1
+    (question,) = benchmark.questions("en")
+    assert question.gold == "7" and "Größe?" in question.prompt
 
 
 def write_hub_folder(folder: Path, splits: dict[tuple[str, str], list[dict[str, Any]]]) -> str:

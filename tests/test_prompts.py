@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from lidr import storage
 from lidr.config import PromptFields, load_config
 from lidr.errors import DataError
-from lidr.prompt_sets.reading import language_code, read_prompts
+from lidr.prompt_sets.reading import language_code, read_prompts, scan_prompts
 from lidr.records import Prompt
 from lidr.run_dir import RunDir, is_sealed
 from lidr.stages import prompts
@@ -354,13 +356,17 @@ def test_a_missing_configuration_or_split_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "fields", "message"),
     [
-        ({"instruction": {"a": 1}}, {}, r"rows.jsonl:1: 'instruction' holds neither a text nor a conversation"),
-        ({"instruction": ["x", "y"]}, {}, "neither a text nor a conversation"),
-        ({"instruction": "x", "answer": ["y"]}, {"answer": "answer"}, "'answer' holds neither"),
+        ({"instruction": {"a": 1}}, {}, r"rows.jsonl:1: 'instruction' holds an object .*and not a text"),
+        ({"instruction": ["x", "y"]}, {}, "holds a list that is no conversation"),
+        (
+            {"instruction": "x", "answer": ["y"]},
+            {"answer": "answer"},
+            "'answer' holds a list .* and not a text or a number",
+        ),
         ({"instruction": "x", "answer": "y"}, {"answer": "anwser"}, "no row has an answer in 'anwser'"),
         ({"instruction": "x", "answer": " "}, {"answer": "answer"}, "no row has an answer in 'answer'"),
         ({"instruction": "x", "language": "python"}, {}, r"no prompts in English.*'language' says: python.*--field"),
-        ({"instruction": "x", "language": ["en"]}, {}, "no prompts in English"),
+        ({"instruction": "x", "language": ["en"]}, {}, r"'language' holds a list .*--field language"),
         ({"instruction": TURNS[1:]}, {}, r"text of prompt '1' \(instruction\) is empty"),
     ],
 )
@@ -408,3 +414,243 @@ def test_byte_order_marks_and_long_cells_are_read(tmp_path: Path) -> None:
 def test_a_pattern_names_a_missing_column(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no field 'input' \(it has: instruction\).*--field text"):
         prompts_of([{"instruction": "x"}], tmp_path, id=None, text="{instruction}\n\n{input}")
+
+
+# --- cells: blank, decoded, or refused with file and row
+
+
+def read_table(path: Path, **fields: Any) -> list[tuple[str, str, str | None]]:
+    scanned = scan_prompts(str(path), PromptFields(**fields))
+    return [(prompt.prompt_id, prompt.text, prompt.answer) for _, prompt, _ in scanned]
+
+
+def test_an_empty_cell_of_pandas_is_blank(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(
+        '{"instruction": "Name a bird.", "input": NaN, "answer": 4.0}\n{"instruction": NaN, "input": null}\n'
+    )
+    pattern = {"id": None, "text": "{instruction}\n\n{input}", "answer": "answer"}
+    assert read_table(path, **pattern) == [("1", "Name a bird.", "4"), ("2", "", None)]
+    assert read_table(path, id=None) == [("1", "Name a bird.", None), ("2", "", None)]  # a sample leaves it out
+    with pytest.raises(DataError, match=r"p\.jsonl:2: the text of prompt '2'"):
+        list(read_prompts(str(path), PromptFields(id=None)))
+    write_jsonl(tmp_path / "en.jsonl", rows("en"))
+    write_jsonl(tmp_path / "es.jsonl", [rows("es")[0], {"id": "b", "instruction": float("nan")}])
+    with pytest.raises(DataError, match=r"es\.jsonl:2: the text of prompt 'b'"):
+        load(tmp_path)
+
+
+TEXT = ["Nenne eine Größe.", "Name a bird."]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([text.encode() for text in TEXT], pa.binary()),
+        pa.array([text.encode() for text in TEXT], pa.large_binary()),
+        pa.array([text.encode() for text in TEXT], pa.binary()).dictionary_encode(),
+        pa.array(TEXT, pa.large_string()),
+        pa.array(TEXT, pa.large_string()).dictionary_encode(),
+    ],
+    ids=lambda column: str(column.type),
+)
+@pytest.mark.parametrize("in_hub_folder", [False, True])
+def test_texts_of_parquet_are_decoded(column: pa.Array, in_hub_folder: bool, tmp_path: Path) -> None:
+    table = pa.table({"id": pa.array([1.0, 2.0]), "instruction": column, "input": pa.array([float("nan"), None])})
+    (tmp_path / "data").mkdir()
+    pyarrow.parquet.write_table(table, tmp_path / "data" / "train.parquet")
+    path = tmp_path if in_hub_folder else tmp_path / "data" / "train.parquet"
+    assert read_table(path, text="{instruction}\n\n{input}") == [("1", TEXT[0], None), ("2", TEXT[1], None)]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.array([b"x", b"\xff"]), r"p\.parquet row 2: 'instruction' holds bytes that are not UTF-8"),
+        (pa.array([b"x", b"\xff"]).view(pa.string()), r"p\.parquet row 2: a text is not UTF-8"),
+        (pa.array([1, 2]), r"p\.parquet row 1: 'instruction' holds a number \(1\) and not a text"),
+        (pa.array([True, False]), "row 1: 'instruction' holds true or false"),
+        (pa.array([0, 1], pa.date32()), "row 1: 'instruction' holds a value of type date"),
+        (pa.array([{"a": 1}, {"a": 2}]), "row 1: 'instruction' holds an object"),
+    ],
+)
+def test_other_columns_of_parquet_are_refused(column: pa.Array, message: str, tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pa.table({"id": [1, 2], "instruction": column}), tmp_path / "p.parquet")
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / "p.parquet")
+
+
+def test_a_picture_in_another_column_is_no_concern(tmp_path: Path) -> None:
+    table = pa.table({"id": [1], "instruction": ["x"], "picture": [b"\xff\xd8"]})
+    pyarrow.parquet.write_table(table, tmp_path / "p.parquet")
+    assert read_table(tmp_path / "p.parquet") == [("1", "x", None)]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.2, 0.5, 0.9])
+def test_a_parquet_file_that_was_cut_off_or_damaged_is_named(kept: float, tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    words = [" ".join(str(n * k % 997) for k in range(40)) for n in range(300)]
+    pyarrow.parquet.write_table(pa.table({"id": list(range(300)), "instruction": words}), path)
+    whole = path.read_bytes()
+    for content in (whole[: int(kept * len(whole))], whole[:400] + b"\0" * 3_000 + whole[3_400:]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"p\.parquet.*not (a readable Parquet file|UTF-8)"):
+            read_table(path)
+
+
+def test_a_damaged_archive_in_a_hub_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress(b'{"instruction": "x"}\n' * 5_000)[:60])
+    with pytest.raises(DataError, match="not readable as a data set"):
+        read_table(tmp_path, id=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"id": 1, "instruction": "x"}, "1"),
+        ({"id": 1.0, "instruction": "x"}, "1"),
+        ({"id": "003", "instruction": "x"}, "003"),
+    ],
+)
+def test_ids_have_one_spelling(given: dict[str, Any], found: str, tmp_path: Path) -> None:
+    assert prompts_of([given], tmp_path)[0].prompt_id == found
+
+
+@pytest.mark.parametrize("value", [True, {}, {"a": 1}, [], ["a"], "", "  ", None, float("nan"), 1.5])
+@pytest.mark.parametrize("field", ["id", "instruction"])
+def test_what_is_neither_id_nor_text_is_named_with_its_row(value: Any, field: str, tmp_path: Path) -> None:
+    good = {"id": "a", "instruction": "x"}
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: "):
+        prompts_of([good, good | {"id": "b"} | {field: value}], tmp_path)
+
+
+def test_ids_that_are_spelt_alike_are_the_same(tmp_path: Path) -> None:
+    items = [{"id": 1, "instruction": "x"}, {"id": 1.0, "instruction": "y"}]
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: id '1' stands in .*rows\.jsonl:1 already"):
+        prompts_of(items, tmp_path)
+    write_jsonl(tmp_path / "en.jsonl", [{"id": "1", "instruction": "x"}, {"id": 1, "instruction": "y"}])
+    write_jsonl(tmp_path / "es.jsonl", [{"id": 1.0, "instruction": "x"}])
+    with pytest.raises(DataError, match=r"en\.jsonl:2: id '1' stands in .*en\.jsonl:1 already"):
+        load(tmp_path)
+    write_jsonl(tmp_path / "en.jsonl", [{"id": "1", "instruction": "x"}])
+    assert load(tmp_path) == [("1", "en", "x"), ("1", "es", "x")]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ('\ufeffid,instruction\r\n1,"He said ""hi"", then\r\nleft"\r\n2,=SUM(A1:A2)\r\n',
+         [("1", 'He said "hi", then\r\nleft', None), ("2", "=SUM(A1:A2)", None)]),
+        ('id;instruction\n1;Eine Frucht, bitte\n2;"a;b"\n', [("1", "Eine Frucht, bitte", None), ("2", "a;b", None)]),
+        ("id\tinstruction\n1\tx; y, z\n", [("1", "x; y, z", None)]),
+        ("id,instruction\n1,a\u2028b\x85c\n\n2,x\n", [("1", "a\u2028b\x85c", None), ("2", "x", None)]),
+        ("id,instruction\n1,nan\n", [("1", "nan", None)]),
+    ],
+)  # fmt: skip
+def test_csv_as_spreadsheets_write_it(content: str, found: list[tuple[str, str, None]], tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_bytes(content.encode())
+    assert read_table(tmp_path / "p.csv") == found
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,instruction\n1\n", r"p\.csv:2: fewer cells than columns"),
+        ("id;instruction\n1;x;y\n", r"p\.csv:2: more cells than columns; put texts with ';' in double quotes"),
+        ("id,instruction,id\n1,x,2\n", r"p\.csv:1: several columns are called 'id'"),
+        ('id,instruction\n1,"x\n', r"p\.csv:2: not readable as CSV"),
+        ("id,instruction\n1,x\0\n", r"p\.csv:2: 'instruction' holds a NUL"),
+        ("id,instruction\n,x\n", r"p\.csv:2: the id \('id'\) is empty"),
+        ("", r"p\.csv: no prompts in English"),
+        ("id,instruction\n", r"p\.csv: no prompts in English"),
+        ("a,b\n1,x\n", r"p\.csv:2: no field 'id' \(it has: a, b\)"),
+    ],
+)
+def test_csv_that_cannot_be_read_is_named(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / "p.csv")
+
+
+def turn(role: Any, content: Any) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+@pytest.mark.parametrize(
+    ("turns", "text"),
+    [
+        ([turn("user", [{"type": "text", "text": "Name a bird."}, {"type": "text", "text": "A small one."}])],
+         "Name a bird.\nA small one."),
+        ([turn("system", "Be brief."), turn("user", "Why?"), turn("assistant", "So."), turn("user", "And?")], "Why?"),
+        ([turn("developer", "Be brief."), turn("user", "Why?")], "Why?"),
+        ([{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}], "Why?"),
+        ([{"from": "system", "value": "Be brief."}, {"from": "human", "value": "Why?"}], "Why?"),
+        ([{"role": None, "content": None, "from": "human", "value": "Why?"}], "Why?"),
+        ([turn("assistant", "Hello!"), turn("user", "And then?")], ""),
+        ([{"from": "gpt", "value": "Hello!"}, {"from": "human", "value": "And then?"}], ""),
+        ([turn("system", "Be brief.")], ""),
+        ([turn("user", None)], ""),
+        ([turn("user", float("nan"))], ""),
+        ([turn("user", [])], ""),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_a_conversations_prompt_is_the_users_turn_that_begins_it(
+    turns: list[dict[str, Any]], text: str, tmp_path: Path
+) -> None:
+    write_jsonl(tmp_path / "p.jsonl", [{"turns": turns}])
+    assert read_table(tmp_path / "p.jsonl", id=None, text="turns") == [("1", text, None)]
+
+
+@pytest.mark.parametrize(
+    ("turns", "message"),
+    [
+        ([turn("user", [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {}}])],
+         "holds a turn with a part that is no text .'image_url'"),
+        ([turn("user", ["x"])], "a part that is no text"),
+        ([turn("user", {"parts": ["x"]})], "'turns' holds an object"),
+        ([turn("user", 12)], "'turns' holds a number"),
+        ([turn("wizard", "x")], "holds a list that is no conversation .*'wizard'"),
+        ([{"text": "x"}], "holds a list that is no conversation"),
+        ([turn("user", [{"type": "text", "text": 3}])], "'turns' holds a number"),
+    ],
+)  # fmt: skip
+def test_what_is_no_conversation_is_refused(turns: list[Any], message: str, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "p.jsonl", [{"turns": turns}])
+    with pytest.raises(DataError, match=rf"p\.jsonl:1: .*{message}"):
+        read_table(tmp_path / "p.jsonl", id=None, text="turns")
+
+
+def test_a_saved_data_set_that_gives_arrays_is_read_as_values(tmp_path: Path) -> None:
+    import datasets
+
+    table = datasets.Dataset.from_list([{"id": 1, "instruction": "x", "answer": 2.0}])
+    table.with_format("numpy").save_to_disk(str(tmp_path / "saved"))
+    assert read_table(tmp_path / "saved", answer="answer") == [("1", "x", "2")]
+
+
+def test_loading_prompts_takes_time_in_proportion_to_them(tmp_path: Path) -> None:
+    def steps(count: int) -> int:
+        """How much of its virtual machine SQLite runs, in thousands of instructions: no clock, so no noise."""
+        for code in ("en", "es", "fr"):
+            write_jsonl(tmp_path / f"{code}.jsonl", ({"id": f"p{n}", "instruction": "x"} for n in range(count)))
+        config = make_config(Path("."), languages=["en", "es", "fr"], prompts={"path": str(tmp_path)})
+        counted = 0
+
+        def tick() -> None:
+            nonlocal counted
+            counted += 1
+
+        connect = sqlite3.connect
+
+        def counting(*args: Any) -> sqlite3.Connection:
+            table = connect(*args)
+            table.set_progress_handler(tick, 1000)
+            return table
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sqlite3, "connect", counting)
+            assert sum(1 for _ in load_prompts(config)) == 3 * count
+        return counted
+
+    assert steps(2_000) < 2.5 * steps(1_000)

@@ -18,7 +18,7 @@ from lidr.benchmarks.reading import read_file
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Comparison
-from lidr.records import Verdict
+from lidr.records import Verdict, writable
 from lidr.run_dir import write_text
 from lidr.storage import local_path
 
@@ -160,7 +160,7 @@ def _text(row: dict[str, Any], field: str, place: str, *, may_be_empty: bool = F
         raise DataError(f"{place}: {field!r} is not text but {str(value)[:60]!r}; correct it")
     if not value.strip() and not may_be_empty:
         raise DataError(f"{place}: {field!r} is empty; fill it or remove the item")
-    return value
+    return writable(value)
 
 
 def _preference(row: dict[str, Any], place: str) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
 from lidr.benchmarks.numbers import extract_answer, number_text, parse_number, same_number
-from lidr.benchmarks.reading import read_language, text_field
+from lidr.benchmarks.reading import answer_field, read_language, text_field
 from lidr.benchmarks.statistics import share
 from lidr.engines.base import Completion
 from lidr.errors import DataError
@@ -64,7 +64,7 @@ class MgsmBenchmark:
         history = self._worked_examples(language) if self.num_fewshot else ()
         questions = []
         for number, (place, row) in enumerate(read_language(self.path, language, _FILES, _FIELD, _WAY_OUT), 1):
-            question, gold = text_field(row, _QUESTION_FIELDS, place), text_field(row, _GOLD_FIELDS, place)
+            question, gold = text_field(row, _QUESTION_FIELDS, place), answer_field(row, _GOLD_FIELDS, place)
             # The released golds are written the English way ("2,125") in every language.
             value = parse_number(gold, "en")
             if value is None:

@@ -11,6 +11,7 @@ from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult, Question
 from lidr.benchmarks.comparing import off_target
 from lidr.benchmarks.reading import read_language
 from lidr.benchmarks.statistics import bootstrap_interval, rounded
+from lidr.cells import id_cell, is_blank, text_cell, wrong_type
 from lidr.config import MtBenchConfig
 from lidr.engines.base import Completion
 from lidr.errors import DataError
@@ -84,14 +85,20 @@ def read_questions(path: str, language: str, limit: int | None = None) -> list[M
 
 
 def _read_question(row: dict[str, Any], place: str) -> MtQuestion:
-    turns, question_id, references = row.get("turns"), row.get("question_id"), row.get("reference") or []
-    is_text = isinstance(turns, list) and turns and all(isinstance(turn, str) and turn.strip() for turn in turns)
-    if question_id is None or not is_text or len(turns or []) > 2:
+    turns, references = _texts(row.get("turns"), place, "turns"), _texts(row.get("reference"), place, "reference")
+    if "question_id" not in row or not 1 <= len(turns) <= 2 or not all(turn.strip() for turn in turns):
         raise DataError(f"{place}: needs 'question_id' and 'turns', a list of one or two texts; correct the row")
-    if not isinstance(references, list) or not all(isinstance(text, str | None) for text in references):
-        raise DataError(f"{place}: 'reference' must be a list of a text per turn; correct the row")
-    known = tuple(text or "" for text in references)
-    return MtQuestion(str(question_id), str(row.get("category") or ""), tuple(turns or ()), known)
+    question_id = id_cell(row["question_id"], place, "question_id")
+    return MtQuestion(question_id, text_cell(row.get("category"), place, "category"), turns, references)
+
+
+def _texts(value: Any, place: str, name: str) -> tuple[str, ...]:
+    """A list of texts, empty where there is none; "" for an item that is null. Raises DataError."""
+    if is_blank(value):
+        return ()
+    if not isinstance(value, list):
+        raise wrong_type(value, place, name, "a list with a text per turn")
+    return tuple(text_cell(item, place, name) for item in value)
 
 
 def _second_turn(question: MtQuestion, first: Completion, language: str) -> Question:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lidr.benchmarks.base import Question
+from lidr.cells import answer_cell, is_blank, read_json_rows, read_lines, text_cell
 from lidr.config import may_be_hub_id
 from lidr.errors import DataError
 from lidr.languages import LANGUAGES
-from lidr.records import writable
 from lidr.storage import local_path
 
 _INSTRUCTION_FIELDS = ("instruction", "prompt", "question", "query", "text")
@@ -43,16 +42,12 @@ def read_language(
 
 def read_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a `.json` list, a `.jsonl` file, or a `.tsv` file of questions and answers."""
-    try:
-        with path.open(encoding="utf-8-sig") as handle:
-            if path.suffix == ".json":
-                yield from _items(path, handle.read())
-                return
-            for number, line in enumerate(handle, 1):
-                if line.strip():
-                    yield f"{path}:{number}", _parse(line, f"{path}:{number}", path.suffix)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error}); convert it") from None
+    if path.suffix != ".tsv":
+        yield from ((place, _object(row, place)) for place, row in read_json_rows(path))
+        return
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip():
+            yield f"{path}:{number}", _columns(line, f"{path}:{number}")
 
 
 def read_instructions(path: str, language: str, limit: int | None, field: str) -> list[Question]:
@@ -61,7 +56,8 @@ def read_instructions(path: str, language: str, limit: int | None, field: str) -
     questions: list[Question] = []
     for place, row in read_language(path, language, ("{}.json", "{}.jsonl"), field, way_out):
         text = text_field(row, _INSTRUCTION_FIELDS, place, strip=False)  # answers are joined by the exact text
-        questions.append(Question(str(len(questions) + 1), language, text, group=str(row.get("dataset") or "")))
+        part = text_cell(row.get("dataset"), place, "dataset")
+        questions.append(Question(str(len(questions) + 1), language, text, group=part))
         if len(questions) == limit:
             break
     if not questions:
@@ -69,43 +65,18 @@ def read_instructions(path: str, language: str, limit: int | None, field: str) -
     return questions
 
 
-def _items(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"{path}:{error.lineno}"
-        raise DataError(f"{place}: not valid JSON (column {error.colno}: {error.msg}); repair it") from None
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: a .json file must hold a list of rows; use .jsonl for one row per line")
-    for number, row in enumerate(rows, 1):
-        yield f"{path} item {number}", _object(row, f"{path} item {number}")
-
-
-def _parse(line: str, place: str, suffix: str) -> dict[str, Any]:
-    if suffix == ".tsv":
-        # Split by hand: the questions hold quotation marks, which a CSV reader takes for its own.
-        columns = line.rstrip("\r\n").split("\t")
-        if len(columns) != 2:
-            raise DataError(f"{place}: {len(columns)} columns, expected question TAB answer; correct the line")
-        return {"question": columns[0], "answer_number": columns[1]}
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: not valid JSON (column {error.colno}: {error.msg}); repair or remove it") from None
-    return _object(row, place)
+def _columns(line: str, place: str) -> dict[str, Any]:
+    # Split by hand: the questions hold quotation marks, which a CSV reader takes for its own.
+    columns = line.rstrip("\r\n").split("\t")
+    if len(columns) != 2:
+        raise DataError(f"{place}: {len(columns)} columns, expected question TAB answer; correct the line")
+    return {"question": columns[0], "answer_number": columns[1]}
 
 
 def _object(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DataError(f"{place}: a row must be an object with fields, this is {str(row)[:60]!r}; correct it")
-    return {name: _whole(value) for name, value in row.items()}
-
-
-def _whole(value: Any) -> Any:
-    """A field's texts as `writable` ones: JSON may hold half of a surrogate pair, "\\ud83d"."""
-    if isinstance(value, str):
-        return writable(value)
-    return [_whole(item) for item in value] if isinstance(value, list) else value
+    return row
 
 
 def _read_dataset(path: str, language: str, split: str, way_out: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -114,17 +85,28 @@ def _read_dataset(path: str, language: str, split: str, way_out: str) -> Iterato
     try:
         # A folder is streamed: its cached copy would be known by its name and card, not by its files.
         rows = datasets.load_dataset(path, language, split=split, streaming=Path(path).exists())
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"{path}: cannot load language {language!r}, split {split!r}: {error}; {way_out}") from error
-    for number, row in enumerate(rows, 1):
-        yield f"{path}/{language} row {number}", row
+        yield from ((f"{path}/{language} row {number}", row) for number, row in enumerate(rows, 1))
+    except Exception as error:  # what its readers of formats, archives and networks raise, has no base in common
+        said = " ".join(str(error).split())[:400]
+        raise DataError(f"{path}: cannot load language {language!r}, split {split!r}: {said}; {way_out}") from error
 
 
 def text_field(row: dict[str, Any], names: tuple[str, ...], place: str, strip: bool = True) -> str:
-    """The first of the fields that has a value, as text."""
+    """The text of the first of the fields that is filled. Raises DataError where none is, or where it is no text."""
+    name = _filled(row, names, place)
+    text = text_cell(row[name], place, name)
+    return text.strip() if strip else text
+
+
+def answer_field(row: dict[str, Any], names: tuple[str, ...], place: str) -> str:
+    """The right answer, a text or a number, in the first of the fields that is filled. Raises DataError as above."""
+    name = _filled(row, names, place)
+    return answer_cell(row[name], place, name).strip()
+
+
+def _filled(row: dict[str, Any], names: tuple[str, ...], place: str) -> str:
     for name in names:
-        value = row.get(name)
-        if value is not None and not isinstance(value, bool) and str(value).strip():
-            return str(value).strip() if strip else str(value)
+        if not is_blank(row.get(name)):
+            return name
     have = ", ".join(map(str, row)) or "none"
     raise DataError(f"{place}: no value in {' or '.join(map(repr, names))} (fields: {have}); add it or remove the row")

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
+from collections import Counter
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from lidr.cells import answer_cell, id_cell, is_blank, read_json_rows, read_lines, text_cell
 from lidr.config import PromptFields, may_be_hub_id
 from lidr.errors import DataError
 from lidr.languages import LANGUAGES
-from lidr.records import Prompt, writable
+from lidr.records import Prompt
 from lidr.storage import local_path
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+# The roles of a conversation: OpenAI's, and those of ShareGPT and Gemma.
+_USERS = ("user", "human")
+_BEFORE_USERS = ("system", "developer")
+_OTHERS = ("assistant", "gpt", "model", "chatgpt", "bing", "bard", "tool", "function", "function_call", "observation")
 _LAST_LINE = re.compile(r"(?:\A|\n)####[ \t]*([^\n]*\S)\s*\Z")  # of a GSM8K solution; a heading elsewhere is text
 # Beside the table's own codes and names: ISO 639-2/B, the standard variety of a macrolanguage (as FLORES and Aya have
 # it), and the names on Aya's card. Dialects (arz, ary ...) are languages of their own.
@@ -75,7 +80,7 @@ def scan_prompts(
     by_column: bool | None = None
     for number, (told, place, row) in enumerate(_rows(path, split, configuration, language), 1):
         if told is None and isinstance(row, dict):
-            name = str(row.get(fields.language) or "")
+            name = language_cell(row, place, fields)
             by_column = bool(name) if by_column is None else by_column
             if by_column != bool(name):
                 raise DataError(
@@ -120,20 +125,19 @@ def make_prompt(row: Any, place: str, number: int, fields: PromptFields, languag
     """
     if not isinstance(row, dict):
         raise DataError(f"{place}: a row must be an object with fields, this is {str(row)[:60]!r}")
-    if fields.id is not None and row.get(fields.id) is None:
+    if fields.id is not None and fields.id not in row:
         raise _lacks(place, row, "id", fields.id, "; null numbers the rows")
-    prompt_id = str(number if fields.id is None else row[fields.id])
+    prompt_id = str(number) if fields.id is None else id_cell(row[fields.id], place, fields.id)
     text = _text(row, place, fields.text)
-    answer = None if fields.answer is None else row.get(fields.answer)
-    known = writable(_answer(_content(answer, place, str(fields.answer))))
-    return Prompt(writable(prompt_id), language, writable(text), known if known.strip() else None)
+    known = "" if fields.answer is None else _answer(answer_cell(row.get(fields.answer), place, fields.answer))
+    return Prompt(prompt_id, language, text, known if known.strip() else None)
 
 
 def _text(row: dict[str, Any], place: str, field: str) -> str:
     """The text of a column, or of a pattern of columns; its paragraphs whose columns are all blank are left out."""
     names = _PLACEHOLDER.findall(field)
     for name in names or [field]:
-        if name not in row or (row[name] is None and not names):
+        if name not in row:
             raise _lacks(place, row, "text", name)
     if not names:
         return _content(row[field], place, field)
@@ -147,15 +151,34 @@ def _text(row: dict[str, Any], place: str, field: str) -> str:
 
 
 def _content(value: Any, place: str, name: str) -> str:
-    """A column's text; of a conversation (a list of role and content) the first user turn. Raises DataError."""
-    if isinstance(value, list) and value and all(isinstance(turn, dict) and "role" in turn for turn in value):
-        value = next((turn.get("content") for turn in value if turn["role"] == "user"), None)
-    if isinstance(value, (list, dict)):
-        raise DataError(
-            f"{place}: {name!r} holds neither a text nor a conversation with role and content: {str(value)[:60]}; "
-            "name another column, or make one of texts"
-        )
-    return "" if value is None else str(value)
+    """A column's text; of a conversation the user's turn that begins it. Blank if there is none. Raises DataError."""
+    if not isinstance(value, list) or is_blank(value):
+        return text_cell(value, place, name)
+    for turn in value:
+        role = turn.get("role") or turn.get("from") if isinstance(turn, dict) else None
+        if role in _USERS:
+            content = turn.get("content")
+            return _parts(turn.get("value") if content is None else content, place, name)
+        if role in _OTHERS:  # what a user says later is no prompt without the turns before it
+            return ""
+        if role not in _BEFORE_USERS:
+            known = ", ".join((*_USERS, *_BEFORE_USERS, *_OTHERS))
+            raise DataError(
+                f"{place}: {name!r} holds a list that is no conversation ({str(turn)[:60]}): its turns need a role (or "
+                f"from) out of {known}, and content (or value); name another column, or make one of texts"
+            )
+    return ""
+
+
+def _parts(content: Any, place: str, name: str) -> str:
+    """The text of a turn; parts of a text are joined by line breaks. Raises DataError for pictures and the like."""
+    if not isinstance(content, list):
+        return text_cell(content, place, name)
+    for part in content:
+        if not isinstance(part, dict) or part.get("type") not in ("text", "input_text"):
+            kind = part.get("type") if isinstance(part, dict) else str(part)[:60]
+            raise DataError(f"{place}: {name!r} holds a turn with a part that is no text ({kind!r}); remove the row")
+    return "\n".join(text_cell(part.get("text"), place, name) for part in content)
 
 
 def _answer(text: str) -> str:
@@ -173,23 +196,34 @@ def _lacks(place: str, row: dict[str, Any], option: str, name: str, more: str = 
 
 def blank(place: str, prompt_id: str, fields: PromptFields) -> DataError:
     """A text without anything in it."""
-    return DataError(f"{place}: the text of prompt {prompt_id!r} ({fields.text}) is empty; fill it or remove the row")
+    return DataError(
+        f"{place}: the text of prompt {prompt_id!r} ({fields.text}) is empty, or its conversation does not begin with "
+        "a user's turn; fill it or remove the row"
+    )
 
 
 def twice(place: str, prompt_id: str, first: str) -> DataError:
     """An id that another row has as well."""
     return DataError(
-        f"{place}: id {prompt_id!r} stands in {first} already; ids must be unique (lidr prompts sample leaves out rows "
-        "that are the same)"
+        f'{place}: id {prompt_id!r} stands in {first} already; ids must be unique, and 1, 1.0 and "1" are the same '
+        "id (lidr prompts sample leaves out rows that are the same)"
     )
 
 
-def language_code(name: Any) -> str | None:
+def language_cell(row: dict[str, Any], place: str, fields: PromptFields) -> str:
+    """What a row says its language is, "" if nothing. Raises DataError."""
+    try:
+        return text_cell(row.get(fields.language), place, fields.language).strip()
+    except DataError as error:
+        raise DataError(f"{error} (--field language=..., prompts.fields.language)") from None
+
+
+def language_code(name: str) -> str | None:
     """The table's code for what a data set calls a language: `es`, `spa`, `Spanish`, `español`, `es-MX`, `spa_Latn`."""
-    return _code(str(name).strip().casefold())
+    return _code(name.strip().casefold())
 
 
-@cache
+@lru_cache(maxsize=1024)  # a wrong column may hold as many names as there are rows
 def _code(text: str) -> str | None:
     base = re.split(r"[-_]", text)[0]
     for entry in LANGUAGES.values():
@@ -210,42 +244,37 @@ def language_file(folder: Path, code: str) -> Path | None:
 
 def read_file(path: Path) -> Iterator[tuple[str, Any]]:
     """(place, row) of every row of one table; the place is `file:line` for text formats. Raises DataError."""
-    try:
-        if path.suffix == ".jsonl":
-            with path.open(encoding="utf-8-sig") as handle:
-                for number, line in enumerate(handle, 1):
-                    if line.strip():
-                        yield f"{path}:{number}", _parse_json(line, f"{path}:{number}")
-        elif path.suffix == ".json":
-            rows = _parse_json(path.read_text(encoding="utf-8-sig"), str(path))
-            if not isinstance(rows, list):
-                raise DataError(f"{path}: a .json file must hold a list of rows; use .jsonl for one row per line")
-            yield from ((f"{path} item {number}", row) for number, row in enumerate(rows, 1))
-        elif path.suffix == ".csv":
-            yield from _read_csv(path)
-        elif path.suffix == ".parquet":
-            yield from _read_parquet(path)
-        else:
-            raise DataError(
-                f"{path}: prompts come as {', '.join(SUFFIXES)}, not as {path.suffix or 'a file without suffix'}"
-            )
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: it is not UTF-8; save it in that encoding") from None
+    if path.suffix in (".jsonl", ".json"):
+        yield from read_json_rows(path)
+    elif path.suffix == ".csv":
+        yield from _read_csv(path)
+    elif path.suffix == ".parquet":
+        yield from _read_parquet(path)
+    else:
+        raise DataError(
+            f"{path}: prompts come as {', '.join(SUFFIXES)}, not as {path.suffix or 'a file without suffix'}"
+        )
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, Any]]:
     csv.field_size_limit(2**31 - 1)  # Python's own limit is 131,072 characters in a cell
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle, strict=True)
-        try:
-            for row in reader:
-                if None in row:
-                    raise DataError(
-                        f"{path}:{reader.line_num}: more cells than columns; put texts with commas in double quotes"
-                    )
-                yield f"{path}:{reader.line_num}", row
-        except csv.Error as error:
-            raise DataError(f"{path}:{reader.line_num}: not readable as CSV: {error}; repair it") from None
+    header = next(read_lines(path), "")
+    # Spreadsheets separate with semicolons where the comma is the decimal sign.
+    separator = next((sign for sign in ",;\t" if sign in header), ",")
+    reader = csv.reader(read_lines(path, newline=""), delimiter=separator, strict=True)
+    try:
+        names = next(reader, [])
+        _check_unique(names, f"{path}:1")
+        for cells in reader:
+            if cells and len(cells) != len(names):
+                raise DataError(
+                    f"{path}:{reader.line_num}: {'more' if len(cells) > len(names) else 'fewer'} cells than columns; "
+                    f"put texts with {'tabs' if separator == chr(9) else repr(separator)} in double quotes"
+                )
+            if cells:
+                yield f"{path}:{reader.line_num}", dict(zip(names, cells, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: not readable as CSV: {error}; repair it") from None
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
@@ -254,19 +283,35 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
 
     number = 0
     try:
-        for batch in ParquetFile(path).iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path} row {number}", row
-    except ArrowException as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}; make it anew") from None
+        with ParquetFile(path) as table:
+            _check_unique(table.schema_arrow.names, str(path))
+            for batch in table.iter_batches(batch_size=2048):
+                for row in _batch_rows(batch, path, number):
+                    number += 1
+                    yield f"{path} row {number}", row
+    except (ArrowException, OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise DataError(f"{path}: not a readable Parquet file: {said}; make it anew") from None
 
 
-def _parse_json(text: str, place: str) -> Any:
+def _batch_rows(batch: Any, path: Path, before: int) -> list[dict[str, Any]]:
+    """The rows of a piece of a table, `before` being the number of rows before it. Raises DataError."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: not valid JSON (column {error.colno}: {error.msg}); repair or remove it") from None
+        return batch.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:  # which of them?
+        for number in range(batch.num_rows):
+            try:
+                batch.slice(number, 1).to_pylist()
+            except UnicodeDecodeError as error:
+                place = f"{path} row {before + number + 1}"
+                raise DataError(f"{place}: a text is not UTF-8 ({error.reason}); store it in that encoding") from None
+        raise
+
+
+def _check_unique(names: list[str], place: str) -> None:
+    """Raises DataError for a column that is there twice: only one of the two could be read."""
+    if double := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{place}: several columns are called {double[0]!r}; rename all but one")
 
 
 def read_dataset(
@@ -286,7 +331,8 @@ def read_dataset(
         if (Path(path) / "dataset_info.json").exists() or (Path(path) / "dataset_dict.json").exists():
             saved = datasets.load_from_disk(path)
             names: list[str] = []
-            load = lambda name: saved[split] if isinstance(saved, datasets.DatasetDict) else saved  # noqa: E731
+            table = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
+            load = lambda name: table.with_format(None)  # noqa: E731 - it may have been saved to give tensors
         else:
             names = [] if configuration else datasets.get_dataset_config_names(path)
             # datasets keeps what it has read of a folder under the folder's name and card, not under its content: a
@@ -298,7 +344,7 @@ def read_dataset(
                 yield from ((code, f"{path}/{code} row {n}", row) for n, row in enumerate(load(code), 1))
         else:
             yield from ((None, f"{path} row {n}", row) for n, row in enumerate(load(configuration), 1))
-    except (OSError, KeyError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except Exception as error:  # what its readers of formats, archives and networks raise, has no base in common
         said = " ".join(str(error).split())[:400]
         raise DataError(
             f"{path}: not readable as a data set: {said}; check the path, the split and the configuration "

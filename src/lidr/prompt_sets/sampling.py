@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lidr.cells import is_blank, text_cell
 from lidr.config import PromptFields
 from lidr.errors import ConfigError, DataError
 from lidr.languages import LANGUAGES
 from lidr.prompt_sets.near_duplicates import NearDuplicates, normalized
 from lidr.prompt_sets.reading import language_file, languages_in, scan_prompts, twice
-from lidr.records import Prompt, content_id
+from lidr.records import Prompt, content_id, writable
 from lidr.run_dir import write_text
 from lidr.storage import local_path
 
@@ -127,7 +128,10 @@ def _stratum(row: dict[str, Any], name: str | None, place: str) -> str:
     if name not in row:
         raise DataError(f"{place}: no field {name!r} to stratify by (it has: {', '.join(map(str, row))})")
     value = row[name]
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    if isinstance(value, str | bytes):
+        return text_cell(value, place, name)
+    value = None if is_blank(value) else value
+    return writable(json.dumps(value, ensure_ascii=False, sort_keys=True, default=str))
 
 
 @contextmanager
