@@ -475,6 +475,10 @@ HARNESS = tuple(
 class JudgeConfig(_Section):
     model: str
     """The judge: a served model's name, or with a local engine a Hugging Face folder or hub id."""
+    revision: str | None = None
+    """Commit or tag of a hub model."""
+    trust_remote_code: bool = False
+    """Run Python code that the judge's model brings along. Leave off unless you have read that code."""
     engine: EngineConfig = TransformersConfig()
     """What runs it."""
     logprobs: bool = True

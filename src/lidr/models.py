@@ -6,12 +6,15 @@ import hashlib
 import json
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lidr.config import EngineConfig, ModelConfig, RayConfig, TransformersConfig, VllmConfig, may_be_hub_id
-from lidr.errors import ConfigError
+from lidr.errors import ConfigError, LidrError
 from lidr.languages import LANGUAGES
+from lidr.model_files import SMALL_SUFFIXES, check_adapter, check_model_folder, model_files, read_json
 from lidr.run_dir import hash_file, write_text
 from lidr.storage import cache_folder, is_url, kept_copy, local_copy, locked
 
@@ -19,8 +22,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # What a run needs of a model that is elsewhere: safetensors and small text files, no pickles, no other formats.
-_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.py"]
+_SMALL_FILES = [f"*{suffix}" for suffix in SMALL_SUFFIXES]
 _ALL_FILES = ["*.safetensors", *_SMALL_FILES]
+# vLLM's arguments that change what a model answers, beside the number of GPUs and the like.
+_VLLM_ANSWERS = (
+    "quantization", "tokenizer", "tokenizer_mode", "tokenizer_revision", "hf_overrides", "hf_config_path", "model_impl",
+    "config_format", "load_format", "kv_cache_dtype", "speculative_config",
+)  # fmt: skip
 _HUB_TIMEOUT_S = 5.0  # until the Hub counts as out of reach where small files are enough
 
 
@@ -28,17 +36,33 @@ def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
     """The local folder of a model and its fingerprint, a SHA-256 over configuration, tokenizer and weights.
 
     `cache` is a small JSON file that remembers fingerprints by size and time of the files, since hashing 16 GB takes
-    half a minute. Raises ConfigError where the model is neither on disk nor on the Hub nor behind a URL.
+    half a minute. Raises ConfigError where the model is neither on disk nor on the Hub nor behind a URL, and where a
+    file of it is damaged or its weights are not in safetensors files.
     """
-    known = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
+    known = read_model_cache(cache)
     name = f"{model.path}@{model.revision}"
     folder = find_model(model, known.get(name))
-    stamp = _stamps([*_gguf_file(model), *_model_files(folder)])
-    entry = known.get(name)
-    if entry is None or entry["stamp"] != stamp:
-        entry = {"folder": str(folder), "stamp": stamp, "fingerprint": fingerprint(folder)}
+    stamp = _stamps([*_gguf_file(model), *model_files(folder)])
+    entry = known.get(name, {})
+    if entry.get("stamp") != stamp or not entry.get("checked") or not isinstance(entry.get("fingerprint"), str):
+        check_model_folder(folder, model.path)
+        entry = {"folder": str(folder), "stamp": stamp, "fingerprint": fingerprint(folder), "checked": True}
         write_text(cache, json.dumps(known | {name: entry}) + "\n")
     return folder, entry["fingerprint"]
+
+
+def read_model_cache(cache: Path) -> dict[str, dict[str, Any]]:
+    """What `resolve_model` remembers, by path and revision; what is damaged of it is left out, and so found anew."""
+    try:
+        found = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {
+        name: entry
+        for name, entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("folder"), str) and isinstance(entry.get("stamp", []), list)
+    }
 
 
 def find_model(model: ModelConfig, known: dict[str, Any] | None = None, weights: bool = True) -> Path:
@@ -49,6 +73,11 @@ def find_model(model: ModelConfig, known: dict[str, Any] | None = None, weights:
     """
     folder = _local_folder(model, known, weights)
     if not (folder / "config.json").exists():
+        if (folder / "adapter_config.json").exists():
+            raise ConfigError(
+                f"model.path {model.path}: {folder} is a LoRA adapter and no model; merge it into its base model "
+                "(PEFT's merge_and_unload, then save_pretrained), or with engine.type vllm name it as engine.adapter"
+            )
         raise ConfigError(
             f"model.path {model.path}: {folder} has no config.json; a Hugging Face model folder is needed "
             "(`lidr evaluate` also takes a folder of <language>.json answers)"
@@ -66,8 +95,8 @@ def recorded_answers(folder: Path) -> list[Path]:
 def fingerprint(folder: Path) -> str:
     """SHA-256 over the names and contents of a model folder's configuration, tokenizer and weights."""
     digest = hashlib.sha256()
-    for file in _model_files(folder):
-        digest.update(f"{file.name} {hash_file(file)}\n".encode())
+    for file in model_files(folder):
+        digest.update(f"{file.relative_to(folder).as_posix()} {hash_file(file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -80,8 +109,12 @@ def engine_identity(engine: EngineConfig) -> dict[str, Any]:
     elif isinstance(engine, VllmConfig):
         if engine.adapter and not Path(engine.adapter).is_dir():
             raise ConfigError(f"engine.adapter {engine.adapter}: no such folder")
+        if engine.adapter:
+            check_adapter(Path(engine.adapter))
+        if (format_ := engine.arguments.get("load_format")) in ("pt", "npcache", "dummy"):
+            raise ConfigError(f"engine.arguments.load_format {format_}: only safetensors files are read; leave it out")
         adapter = fingerprint(Path(engine.adapter)) if engine.adapter else None
-        found = {"adapter": adapter, "quantization": engine.arguments.get("quantization")}
+        found = {"adapter": adapter} | {name: engine.arguments.get(name) for name in _VLLM_ANSWERS}
     else:
         found = {"extra_body": engine.extra_body}
     return {name: value for name, value in found.items() if value}
@@ -101,10 +134,54 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     from transformers import AutoTokenizer
 
     quiet()
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    with _naming(folder, "tokenizer", trust_remote_code):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
         raise ConfigError(f"model.path {folder}: its tokenizer has no chat template; use an instruct model")
     return tokenizer
+
+
+def load_model(folder: Path, trust_remote_code: bool = False, **settings: Any) -> Any:
+    """The causal language model of a folder, with every parameter read from safetensors files.
+
+    `settings` are from_pretrained's own. Raises ConfigError where transformers cannot load it, and where a parameter is
+    in none of the files: transformers would draw it at random.
+    """
+    from transformers import AutoModelForCausalLM
+
+    quiet()
+    with _naming(folder, "model", trust_remote_code):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, use_safetensors=True, output_loading_info=True, **settings
+        )
+    missing = sorted({name for name, _ in model.named_parameters()}.intersection(found["missing_keys"]))
+    if missing:
+        raise ConfigError(
+            f"{folder}: its weights lack {', '.join(missing[:3])} ({len(missing)} in all), which would be random "
+            "numbers; copy or fetch the model again"
+        )
+    return model
+
+
+@contextmanager
+def _naming(folder: Path, what: str, trust_remote_code: bool) -> Iterator[None]:
+    """Turn what transformers, or a model's own code, raises while loading into a ConfigError that names the folder."""
+    try:
+        yield
+    except (MemoryError, LidrError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported for a tokenizer
+            raise
+        reason = " ".join(str(error).split())
+        if "trust_remote_code" in reason and not trust_remote_code:
+            raise ConfigError(
+                f"{folder}: this {what} brings Python code of its own; read it, and set model.trust_remote_code to true"
+            ) from error
+        raise ConfigError(
+            f"{folder}: transformers cannot load this {what} ({type(error).__name__}: {reason[:400]}); copy or "
+            "fetch it again, or use one that transformers knows"
+        ) from error
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
@@ -126,7 +203,7 @@ def end_of_turn_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> set[int
     configured: list[Any] = []
     for name in ("generation_config.json", "config.json"):
         if (folder / name).exists() and not configured:
-            value = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            value = read_json(folder / name).get("eos_token_id")
             configured = value if isinstance(value, list) else [value]
     ids = {int(token) for token in [*configured, tokenizer.eos_token_id] if token is not None}
     if not ids:
@@ -189,6 +266,12 @@ def _load_gguf(file: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
 
 
 def _local_folder(model: ModelConfig, known: dict[str, Any] | None, weights: bool) -> Path:
+    local = model.path == "lab" or Path(model.path).expanduser().is_dir() or _gguf_file(model)
+    if model.revision and local and not is_url(model.path):
+        raise ConfigError(
+            f"model.revision {model.revision}: {model.path} is on this disk, and revisions are for hub ids; set it to "
+            "null"
+        )
     if model.path == "lab":
         from lidr.lab import MODEL_PATH
 
@@ -204,7 +287,7 @@ def _local_folder(model: ModelConfig, known: dict[str, Any] | None, weights: boo
         return folder
     if files := _gguf_file(model):
         return _imported_gguf(files[0], known, weights)
-    if known and Path(known["folder"]).is_dir():
+    if known and (Path(known["folder"]) / "config.json").exists():
         return Path(known["folder"])
     if not may_be_hub_id(model.path):
         raise ConfigError(f"model.path {model.path}: no such folder or .gguf file, and not a hub id such as org/name")
@@ -238,7 +321,7 @@ def _gguf_file(model: ModelConfig) -> list[Path]:
 
 def _imported_gguf(file: Path, known: dict[str, Any] | None, weights: bool) -> Path:
     """The folder that a GGUF file was imported into, once for its content, below the cache folder."""
-    if known and known["stamp"][:1] == _stamps([file]) and Path(known["folder"]).is_dir():
+    if known and known.get("stamp", [])[:1] == _stamps([file]) and Path(known["folder"]).is_dir():
         return Path(known["folder"])
     imported = cache_folder() / "gguf"
     folder = imported / hash_file(file)
@@ -256,8 +339,3 @@ def _imported_gguf(file: Path, known: dict[str, Any] | None, weights: bool) -> P
 
 def _stamps(files: list[Path]) -> list[list[Any]]:
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-
-
-def _model_files(folder: Path) -> list[Path]:
-    suffixes = {".json", ".safetensors", ".model", ".jinja", ".txt", ".py"}
-    return sorted(file for file in folder.iterdir() if file.suffix in suffixes and not file.name.startswith("."))

@@ -31,7 +31,7 @@ from lidr.benchmarks.base import AnswerFunction, LanguageResult
 from lidr.benchmarks.statistics import rounded, wilson_interval
 from lidr.errors import ConfigError, DataError
 from lidr.languages import LANGUAGES
-from lidr.models import quiet
+from lidr.models import load_model, quiet
 from lidr.records import Row
 
 _OKAPI = (
@@ -246,15 +246,12 @@ class HarnessBenchmark:
         """The model as the harness wants it. Its memory is given back at the end."""
         import torch
         from lm_eval.models.huggingface import HFLM
-        from transformers import AutoModelForCausalLM
 
         from lidr.engines.transformers import pick_device, pick_dtype
 
         device = pick_device(self.device)
         # Loaded here: the harness would take another device than the one asked for without saying so.
-        model = AutoModelForCausalLM.from_pretrained(
-            self.model_folder, dtype=pick_dtype(self.dtype, device), trust_remote_code=self.trust_remote_code
-        )
+        model = load_model(self.model_folder, self.trust_remote_code, dtype=pick_dtype(self.dtype, device))
         lm = HFLM(
             model.to(device), tokenizer=str(self.model_folder), batch_size=self.batch_size,
             trust_remote_code=self.trust_remote_code,

@@ -10,6 +10,7 @@ from typing import Any
 from lidr.cards.base import hub_id
 from lidr.config import Config
 from lidr.errors import RunError
+from lidr.models import read_model_cache
 from lidr.reporting.contents import Sample, reservoir, sample
 from lidr.reporting.measures import Measure, read_measures
 from lidr.reporting.rows import with_rows
@@ -83,8 +84,8 @@ def _base_id(config: Config, run: RunDir) -> str | None:
     name = hub_id(config.model.path)
     if name is None or config.model.path.startswith("hf://"):
         return name
-    cached = json.loads(run.model_cache.read_text(encoding="utf-8")) if run.model_cache.exists() else {}
-    used = cached.get(f"{config.model.path}@{config.model.revision}", {}).get("folder", "")
+    entry = read_model_cache(run.model_cache).get(f"{config.model.path}@{config.model.revision}")
+    used = entry["folder"] if entry else ""
     return name if f"models--{name.replace('/', '--')}" in used else None
 
 

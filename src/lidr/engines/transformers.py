@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoModelForCausalLM,
     BitsAndBytesConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -25,7 +24,7 @@ from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.decoding import Row, SlotDecoder, likeliest, why_not_in_slots
 from lidr.engines.encoding import encode, no_room, row_seed, up_to_stop
 from lidr.errors import EngineError
-from lidr.models import end_of_turn_ids, load_tokenizer
+from lidr.models import end_of_turn_ids, load_model, load_tokenizer
 
 # Requests are sorted by length within windows of this many batches, so that memory stays flat in their number.
 WINDOW_BATCHES = 64
@@ -208,11 +207,11 @@ def _decoding(sampling: Sampling) -> dict[str, Any]:
 
 def _load(folder: Path, config: TransformersConfig, device: torch.device, trust_remote_code: bool) -> Any:
     """The model for answering, in the recipe's precision or quantised."""
-    options: dict[str, Any] = {"dtype": pick_dtype(config.dtype, device), "trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"dtype": pick_dtype(config.dtype, device)}
     if config.quantize:
         options["dtype"] = torch.float16 if config.quantize == "int8" else options["dtype"]  # LLM.int8()'s own
         options |= {"quantization_config": _quantization(config.quantize, options["dtype"]), "device_map": device}
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
+    model = load_model(folder, trust_remote_code, **options)
     return (model if config.quantize else model.to(device)).eval()
 
 

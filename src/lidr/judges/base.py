@@ -220,7 +220,7 @@ def _local_model(config: JudgeConfig, cache_file: Path) -> tuple[Path, str]:
     from lidr.models import resolve_model
 
     try:
-        return resolve_model(ModelConfig(path=config.model), cache_file)
+        return resolve_model(ModelConfig(path=config.model, revision=config.revision), cache_file)
     except ConfigError as error:
         hint = "a judge on a server needs evaluation.judge.engine: {type: openai, base_url: ...}"
         raise ConfigError(f"evaluation.judge: {error}; {hint}") from error
@@ -233,7 +233,7 @@ def open_judge(config: JudgeConfig, store: Path, cache_file: Path) -> Iterator[J
 
         def start() -> Engine:
             model = config.model if is_remote(config.engine) else str(_local_model(config, cache_file)[0])
-            return stack.enter_context(open_model(config.engine, model))
+            return stack.enter_context(open_model(config.engine, model, config.trust_remote_code))
 
         judge = Judge(config, judge_identity(config, cache_file), cache(start), store)
         stack.callback(judge.close)

@@ -10,15 +10,23 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from lidr.config import Config, LoraSection
 from lidr.errors import ConfigError
-from lidr.models import quiet
+from lidr.model_files import OTHER_WEIGHTS, model_files
+from lidr.models import load_model
 from lidr.run_dir import Model
 from lidr.training.trainer import uses_bf16
 
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "README.md", ".*")
+_NOT_COPIED = (
+    "*.safetensors",
+    "*.index.json",
+    *(f"*{suffix}" for suffix in OTHER_WEIGHTS),
+    "config.json",
+    "README.md",
+    ".*",
+)
 
 
 def load_base(config: Config, model: Model, device: torch.device) -> Any:
@@ -26,7 +34,6 @@ def load_base(config: Config, model: Model, device: torch.device) -> Any:
 
     Under LoRA the weights are frozen, so they are kept in 16 bits where products run in 16 bits, or in 4 (QLoRA).
     """
-    quiet()
     if device.type == "cpu":
         _keep_freed_memory()
     lora = config.training.lora
@@ -34,9 +41,7 @@ def load_base(config: Config, model: Model, device: torch.device) -> Any:
     settings: dict[str, Any] = {"dtype": torch.bfloat16 if lora and bf16 else torch.float32}
     if lora and lora.quantize:
         settings |= {"quantization_config": _nf4(device), "device_map": {"": device}}
-    loaded = AutoModelForCausalLM.from_pretrained(
-        model.folder, trust_remote_code=config.model.trust_remote_code, **settings
-    )
+    loaded = load_model(model.folder, config.model.trust_remote_code, **settings)
     for module in loaded.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -91,33 +96,34 @@ def add_adapter(model: Any, lora: LoraSection) -> Any:
         raise ConfigError(f"training.lora.targets {lora.targets}: {error}") from None
 
 
-def save_full(trainer: Any, source: Path, out: Path) -> None:
+def save_full(config: Config, trainer: Any, source: Model, out: Path) -> None:
     """The trained weights as a plain Hugging Face folder; every process takes part, the first one writes."""
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.args.should_save:
-        _write(trainer.accelerator.unwrap_model(trainer.model), weights, source, out)
+        _write(config, trainer.accelerator.unwrap_model(trainer.model), weights, source.folder, out)
 
 
 def merge_adapter(config: Config, source: Model, adapter: Path, out: Path) -> None:
     """M_{t+1} = M_t + adapter as a plain Hugging Face folder; added up in float32, whatever M_t was trained in."""
     from peft import PeftModel
 
-    base = AutoModelForCausalLM.from_pretrained(
-        source.folder, dtype=torch.float32, trust_remote_code=config.model.trust_remote_code
-    )
+    base = load_model(source.folder, config.model.trust_remote_code, dtype=torch.float32)
     merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
-    _write(merged, merged.state_dict(), source.folder, out)
+    _write(config, merged, merged.state_dict(), source.folder, out)
 
 
-def _write(model: Any, weights: dict[str, torch.Tensor], source: Path, out: Path) -> None:
+def _write(config: Config, model: Any, weights: dict[str, torch.Tensor], source: Path, out: Path) -> None:
     """In the number format of the model it came from, with that model's tokenizer."""
     shutil.rmtree(out, ignore_errors=True)
-    dtype = getattr(AutoConfig.from_pretrained(source), "dtype", None) or torch.float32
+    allowed = {"trust_remote_code": config.model.trust_remote_code}
+    dtype = getattr(AutoConfig.from_pretrained(source, **allowed), "dtype", None) or torch.float32
     weights = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
     model.save_pretrained(out, state_dict=weights)
-    saved = AutoConfig.from_pretrained(out)
+    saved = AutoConfig.from_pretrained(out, **allowed)
     saved.dtype = dtype
     saved.save_pretrained(out)
-    for file in source.iterdir():
-        if file.is_file() and not any(file.match(pattern) for pattern in _WEIGHTS):
-            shutil.copy(file, out / file.name)
+    for file in [*source.iterdir(), *(file for file in model_files(source) if file.parent != source)]:
+        if file.is_file() and not any(file.match(pattern) for pattern in _NOT_COPIED):
+            copy = out / file.relative_to(source)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy(file, copy)

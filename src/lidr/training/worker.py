@@ -105,7 +105,7 @@ def _fit(trainer: PairTrainer, progress: Progress) -> None:
 
 def _save(config: Config, trainer: PairTrainer, start: Model, adapter: Path, out: Path) -> None:
     if config.training.lora is None:
-        save_full(trainer, start.folder, out)
+        save_full(config, trainer, start, out)
     else:
         trainer.save_model(str(adapter))
         trainer.accelerator.wait_for_everyone()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from lidr.config import ModelConfig
 from lidr.errors import ConfigError
 from lidr.languages import get_language
+from lidr.model_files import check_weights
 from lidr.models import find_model, fingerprint
 from lidr.prompt_sets.protect import Cut
 from lidr.run_dir import hash_file
@@ -176,7 +177,8 @@ class _TransformersDecoder:
         from transformers import AutoModelForSeq2SeqLM
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = AutoModelForSeq2SeqLM.from_pretrained(folder).to(device).eval()
+        check_weights(folder, str(folder))
+        self.model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True).to(device).eval()
 
     def __call__(self, tokenizer: Any, texts: list[str], first_token: int | None) -> list[str | None]:
         import torch
