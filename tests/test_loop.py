@@ -87,6 +87,8 @@ def test_results_have_the_documented_form(finished: tuple[Path, dict[str, Any]])
     (iteration,) = results["iterations"]
     assert sum(iteration["pairs"].values()) + sum(iteration["dropped"].values()) == 5 * 120
     assert set(iteration["seconds"]) == {"responses", "translations", "pairs", "training", "evaluation"}
+    assert iteration["saved"]["measure"] == "margin" and iteration["saved"]["kept"] == pytest.approx(1, abs=0.05)
+    assert "Saved model, iteration 1" in (path / "report.md").read_text(encoding="utf-8")
     for name in ("report.html", "report.md", "recipe.yaml", "environment.json", "metrics.jsonl"):
         assert (path / name).stat().st_size > 100
 

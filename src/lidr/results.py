@@ -78,7 +78,8 @@ def _iteration(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | 
         dropped.update(reasons)
     summary_file = run.training(iteration) / "summary.json"
     trained = _is_current(training.outputs, config, run, iteration)
-    too_long = json.loads(summary_file.read_text(encoding="utf-8"))["too_long"] if trained else {}
+    training_summary = json.loads(summary_file.read_text(encoding="utf-8")) if trained else {}
+    too_long = training_summary.get("too_long", {})
     if too_long:
         dropped["too_long"] = sum(too_long.values())
     return {
@@ -90,6 +91,7 @@ def _iteration(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | 
             for code, reasons in summary["dropped"].items()
         },
         "seconds": stage_seconds(run, iteration),
+        "saved": training_summary.get("saved"),  # null in runs of versions that did not measure it
     }
 
 

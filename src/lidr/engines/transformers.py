@@ -45,7 +45,7 @@ class TransformersEngine:
         self.device = pick_device(config.device)
         self.tokenizer = load_tokenizer(folder, trust_remote_code)
         self.config = config
-        self.model: Any = _load(folder, config, self.device, trust_remote_code)
+        self.model: Any = load_weights(folder, config, self.device, trust_remote_code)
         self.end_ids = end_of_turn_ids(folder, self.tokenizer)
         self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self.in_slots = _in_slots(self.model)
@@ -205,7 +205,7 @@ def _decoding(sampling: Sampling) -> dict[str, Any]:
     return options | {"temperature": None, "top_p": None, "top_k": None}
 
 
-def _load(folder: Path, config: TransformersConfig, device: torch.device, trust_remote_code: bool) -> Any:
+def load_weights(folder: Path, config: TransformersConfig, device: torch.device, trust_remote_code: bool) -> Any:
     """The model for answering, in the recipe's precision or quantised."""
     options: dict[str, Any] = {"dtype": pick_dtype(config.dtype, device)}
     if config.quantize:

@@ -399,6 +399,13 @@ class _Planner:
         if self.work.kind != "lab":
             how = f"by the model's tokenizer on up to {SAMPLE} texts" if lengths.tokenizer else "by a table of scripts"
             notes.append(f"Tokens in relation to English, {how}: {longer}.")
+        if config.iterations and self.shape is not None:
+            kind = "16-bit weights, rounded stochastically" if self.shape.stored_bytes == 2 else "weights like M0's"
+            size = self.shape.stored_bytes * self.shape.parameters / GIB
+            notes.append(
+                f"Each trained model is saved with {kind}: {size:.1f} GiB of disk. Saving and measuring what was saved "
+                "take less memory than training."
+            )
         judge = config.evaluation.judge
         if any(is_remote(engine) and engine.batch for engine in (config.engine, *([judge.engine] if judge else []))):
             notes.append("Batch mode answers within a day; how long it waits is not in the times.")

@@ -211,3 +211,22 @@ def training_cost(cost: dict[str, Any]) -> str:
         f"{cost['tokens']:,} tokens in {duration(cost['seconds'])}, {cost['tokens_per_second']:,.0f} tokens/s, "
         f"{cost['tflops_per_second']:.3g} TFLOP/s{share}, at most {cost['peak_gib']:.1f} GiB."
     )
+
+
+def saved_sentences(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """(topic, sentence) of how much of each training's gain the saved model has (`lidr.training.saved`)."""
+    found = [(entry["iteration"], saved) for entry in results.get("iterations", []) if (saved := entry.get("saved"))]
+    return [(f"Saved model, iteration {iteration}", saved_sentence(saved)) for iteration, saved in found]
+
+
+def saved_sentence(saved: dict[str, Any]) -> str:
+    """What `lidr.training.saved` measured, in a sentence."""
+    gain = {"margin": "reward margin", "chosen_logp": "log-probability of the chosen answer"}[saved["measure"]]
+    formats = f"stored as {saved['stored']} and loaded as {saved['loaded']}"
+    trained, kept = f"{saved['trained']:+.3g}".replace("-", "−"), f"{saved['saved']:+.3g}".replace("-", "−")
+    if saved["kept"] is None:
+        return f"Training gained nothing on {saved['pairs']} of its pairs ({gain} {trained})."
+    return (
+        f"On {saved['pairs']} of its pairs training gained {trained} ({gain}). The saved model, {formats}, has {kept} "
+        f"({percent(saved['kept'])})."
+    )

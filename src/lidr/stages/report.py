@@ -28,6 +28,7 @@ from lidr.reporting.findings import (
     introduction,
     outcome_finding,
     paragraphs,
+    saved_sentences,
 )
 from lidr.reporting.judged import judge_grid, judge_total, judge_warnings, position_plot, read_judge
 from lidr.reporting.log import Log, digest_log, time_table
@@ -109,7 +110,7 @@ def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
         **_measured(config, run_dir, results),
         "alarm_warnings": alarm_warnings(alarms),
         "cut_off_warnings": cut_off_warnings(results),
-        "costs": costs(tables, times, log.costs),
+        "costs": costs(tables, times, log.costs) + saved_sentences(results),
         "probes": probe_views(results, config),
         "probe_sentences": probe_sentences(results, config),
         "tables": tables,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -69,8 +71,9 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     if _owes_reference(config, run_dir, iteration, dataset):
         run_workers("reference", config, run_dir, iteration)
     run_workers("train", config, run_dir, iteration)
+    saved = _measure_saved(config, run_dir, iteration)
     seconds = round(time.monotonic() - began, 3)
-    summary = {"pairs": len(dataset), "too_long": too_long}
+    summary = {"pairs": len(dataset), "too_long": too_long, "saved": saved}
     write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     run_dir.log("stage", iteration=iteration, stage="training", seconds=seconds, rows=len(dataset))
     from lidr.cards import write_trained_card
@@ -78,8 +81,24 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
 
     write_trained_card(config, run_dir, iteration, partial)
     seal(partial, run_dir.model_folder(iteration), made_from, len(dataset), fingerprint(partial))
+    (folder / "trained.json").unlink(missing_ok=True)
     for leftover in ("checkpoints", "tokens"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
+
+
+def _measure_saved(config: Config, run_dir: RunDir, iteration: int) -> dict[str, Any]:
+    """Log how much of the training's gain the saved model has, as the engine loads it (event `saved`)."""
+    from lidr.training.saved import measure_saved, sample
+    from lidr.training.worker import pairs_with_reference, split
+
+    trained_on, _ = split(pairs_with_reference(config, run_dir, iteration), config)
+    found = measure_saved(config, run_dir, iteration, sample(trained_on, config))
+    run_dir.log("saved", iteration=iteration, **found.as_dict())
+    if message := found.alarm():
+        steps = config.training.epochs * math.ceil(len(trained_on) / config.training.batch_size)
+        run_dir.log("alarm", iteration=iteration, step=steps, alarm="saved_model", message=message)
+        print(f"iteration {iteration}  {message}", file=sys.stderr)
+    return found.as_dict()
 
 
 def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: Any) -> bool:

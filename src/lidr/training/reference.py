@@ -92,7 +92,7 @@ def write_reference(
     for start in range(0, len(dataset), PAIRS_PER_BLOCK):
         block = range(start, min(start + PAIRS_PER_BLOCK, len(dataset)))
         if is_owed[start : start + PAIRS_PER_BLOCK].any():
-            found = gather_object(list(_logps(config, model, forward, dataset.select(block).to_list())))
+            found = gather_object(list(pair_logps(config, model, forward, dataset.select(block).to_list())))
             for number, chosen, rejected in sorted(found) if state.is_main_process else []:
                 row_id = _hex(keys[start + number])
                 if row_id not in file:
@@ -111,7 +111,7 @@ def _hex(number: int) -> str:
 
 
 @torch.no_grad()
-def _logps(
+def pair_logps(
     config: Config, model: Any, forward: PairForward, pairs: list[dict[str, Any]]
 ) -> Iterator[tuple[int, float, float]]:
     """(number in `pairs`, log-probability of the chosen, of the rejected answer) for the rows of this process."""

@@ -163,18 +163,22 @@ class PairTrainer(Trainer):
         return self.means.take(sums.clone(), self.objective.objective)
 
     @torch.no_grad()
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Loss and means on the held-out pairs, logged as `eval_loss`, `eval_nll`, ..."""
+    def measure(self, pairs: Any) -> dict[str, float]:
+        """The loss and the means (`margin`, `nll` ...) of the model in training on these pairs."""
         self.model.eval()
         self.means.sums.zero_()
         total = torch.zeros((), device=self.args.device)
-        rows = self._rows(self.eval_dataset, None)
+        rows = self._rows(pairs, None)
         for step in range(len(rows)):
             for row in rows[step]:
                 loss = self.compute_loss(self.model_wrapped, row)
-                total += loss * row["step_pairs"] / len(self.eval_dataset)
+                total += loss * row["step_pairs"] / len(pairs)
         loss = self.accelerator.reduce(total, "mean").item() if self.args.world_size > 1 else total.item()
-        metrics = {f"eval_{name}": value for name, value in ({"loss": loss} | self._take_means()).items()}
+        return {"loss": loss} | self._take_means()
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Loss and means on the held-out pairs, logged as `eval_loss`, `eval_nll`, ..."""
+        metrics = {f"eval_{name}": value for name, value in self.measure(self.eval_dataset).items()}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig
 
 from lidr.config import Config, LoraSection
 from lidr.errors import ConfigError
 from lidr.model_files import OTHER_WEIGHTS, model_files
 from lidr.models import load_model
-from lidr.run_dir import Model
+from lidr.run_dir import Model, write_text
+from lidr.training.rounding import round_stochastically
 from lidr.training.trainer import uses_bf16
 
 _NOT_COPIED = (
@@ -96,11 +97,11 @@ def add_adapter(model: Any, lora: LoraSection) -> Any:
         raise ConfigError(f"training.lora.targets {lora.targets}: {error}") from None
 
 
-def save_full(config: Config, trainer: Any, source: Model, out: Path) -> None:
+def save_full(trainer: Any, source: Model, out: Path) -> None:
     """The trained weights as a plain Hugging Face folder; every process takes part, the first one writes."""
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.args.should_save:
-        _write(config, trainer.accelerator.unwrap_model(trainer.model), weights, source.folder, out)
+        _write(trainer.accelerator.unwrap_model(trainer.model), weights, source.folder, out)
 
 
 def merge_adapter(config: Config, source: Model, adapter: Path, out: Path) -> None:
@@ -109,21 +110,35 @@ def merge_adapter(config: Config, source: Model, adapter: Path, out: Path) -> No
 
     base = load_model(source.folder, config.model.trust_remote_code, dtype=torch.float32)
     merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
-    _write(config, merged, merged.state_dict(), source.folder, out)
+    _write(merged, merged.state_dict(), source.folder, out)
 
 
-def _write(config: Config, model: Any, weights: dict[str, torch.Tensor], source: Path, out: Path) -> None:
-    """In the number format of the model it came from, with that model's tokenizer."""
+def _write(model: Any, weights: dict[str, torch.Tensor], source: Path, out: Path) -> None:
+    """In the number format of the model it came from (see `rounding`), with that model's tokenizer."""
     shutil.rmtree(out, ignore_errors=True)
-    allowed = {"trust_remote_code": config.model.trust_remote_code}
-    dtype = getattr(AutoConfig.from_pretrained(source, **allowed), "dtype", None) or torch.float32
-    weights = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
-    model.save_pretrained(out, state_dict=weights)
-    saved = AutoConfig.from_pretrained(out, **allowed)
-    saved.dtype = dtype
-    saved.save_pretrained(out)
+    dtype = stored_dtype(source)
+    rounded = {
+        name: round_stochastically(value, dtype, name) if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
+    for copy, original in model.all_tied_weights_keys.items():  # one tensor under two names is written once
+        if copy in rounded and original in rounded and torch.equal(weights[copy], weights[original]):
+            rounded[copy] = rounded[original]
+    model.save_pretrained(out, state_dict=rounded)
+    saved = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    write_text(out / "config.json", json.dumps(saved | {"dtype": str(dtype).removeprefix("torch.")}, indent=2) + "\n")
     for file in [*source.iterdir(), *(file for file in model_files(source) if file.parent != source)]:
         if file.is_file() and not any(file.match(pattern) for pattern in _NOT_COPIED):
-            copy = out / file.relative_to(source)
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copy(file, copy)
+            beside = out / file.relative_to(source)
+            beside.parent.mkdir(exist_ok=True)
+            shutil.copy(file, beside)
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The number format of a model folder's weights, from its config.json; float32 if that names none."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    name = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ConfigError(f"{folder / 'config.json'}: dtype {name} is not a number format of weights; correct it")
+    return dtype

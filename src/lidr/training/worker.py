@@ -21,6 +21,7 @@ from lidr.run_dir import Model, RunDir, partial_path, write_text
 from lidr.training.cost import training_cost
 from lidr.training.forward import PairForward, why_not_packed
 from lidr.training.reference import add_columns, autocast, write_reference
+from lidr.training.saved import note_trained, sample
 from lidr.training.trainer import PairTrainer, Telemetry, last_checkpoint, training_arguments
 from lidr.training.weights import add_adapter, load_base, merge_adapter, save_full
 
@@ -40,16 +41,21 @@ def reference(config: Config, run_dir: RunDir, iteration: int) -> None:
             write_reference(config, dataset, model, forward, policy.fingerprint, file, progress)
 
 
-def train(config: Config, run_dir: RunDir, iteration: int) -> None:
-    """Train from the last complete checkpoint, or from M_t; leaves M_{t+1} in the model folder's partial path."""
+def pairs_with_reference(config: Config, run_dir: RunDir, iteration: int) -> Any:
+    """All tokenised pairs of an iteration; for DPO with log pi_ref of both sides."""
     from lidr.stages.training import reference_model
 
-    start, folder = run_dir.model(config, iteration - 1), run_dir.training(iteration)
     dataset = _dataset(run_dir, iteration)
-    if config.training.objective == "dpo":
-        policy = reference_model(config, run_dir, iteration)
-        dataset = add_columns(dataset, policy.fingerprint, run_dir.reference_logps(iteration))
-    trained_on, held_out = split(dataset, config)
+    if config.training.objective == "sft":
+        return dataset
+    policy = reference_model(config, run_dir, iteration)
+    return add_columns(dataset, policy.fingerprint, run_dir.reference_logps(iteration))
+
+
+def train(config: Config, run_dir: RunDir, iteration: int) -> None:
+    """Train from the last complete checkpoint, or from M_t; leaves M_{t+1} in the model folder's partial path."""
+    start, folder = run_dir.model(config, iteration - 1), run_dir.training(iteration)
+    trained_on, held_out = split(pairs_with_reference(config, run_dir, iteration), config)
     arguments = training_arguments(config, folder / "checkpoints", len(trained_on), _device(config))
     sharded = config.training.distributed != "ddp"
     model = load_base(config, start, arguments.device)
@@ -75,6 +81,9 @@ def train(config: Config, run_dir: RunDir, iteration: int) -> None:
         cost = training_cost(config, trainer, time.monotonic() - began)
         if arguments.should_save and cost["tokens"]:  # none are left where only the last checkpoint was missing
             run_dir.log("cost", iteration=iteration, stage="training", **cost)
+        trained = trainer.measure(sample(trained_on, config))
+        if arguments.should_save:
+            note_trained(folder, trained)
     _save(config, trainer, start, folder / "adapter", partial_path(run_dir.model_folder(iteration)))
 
 
@@ -105,7 +114,7 @@ def _fit(trainer: PairTrainer, progress: Progress) -> None:
 
 def _save(config: Config, trainer: PairTrainer, start: Model, adapter: Path, out: Path) -> None:
     if config.training.lora is None:
-        save_full(config, trainer, start, out)
+        save_full(trainer, start, out)
     else:
         trainer.save_model(str(adapter))
         trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,150 @@
+"""Whether the saved model is the model that was trained: what training gained on some of its pairs, and what is left.
+
+Saving rounds the weights to M_0's number format, and the engine rounds them to its own. This measures both together:
+M_t and M_{t+1} are loaded from disk as the engine loads them, and give the log-probabilities of a fixed sample of pairs
+in the arithmetic of training, so that nothing but the weights differs.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lidr.config import Config, EngineConfig, RayConfig, TransformersConfig, VllmConfig
+from lidr.engines.transformers import load_weights, pick_device
+from lidr.run_dir import RunDir, partial_path, write_text
+from lidr.training.forward import PairForward
+from lidr.training.reference import pair_logps
+from lidr.training.trainer import uses_bf16
+from lidr.training.weights import stored_dtype
+
+PAIRS = 32  # of the sample
+ENOUGH = 0.9  # of the gain has to be left
+_TRAINED = "trained.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a training gained over M_t on `pairs` of its pairs.
+
+    `measure` is `margin` (DPO: the mean reward margin, beta times nats) or `chosen_logp` (SFT: the mean log-probability
+    of the chosen answer, nats). `stored` and `loaded` are the number formats on disk and in the engine.
+    """
+
+    pairs: int
+    measure: str
+    trained: float  # of the model as training left it
+    saved: float  # of the model on disk, as the engine loads it
+    stored: str
+    loaded: str
+
+    @property
+    def kept(self) -> float | None:
+        """The share of the gain that is left; None if training gained nothing."""
+        return self.saved / self.trained if self.trained > 0 else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For metrics.jsonl, with rounded figures."""
+        kept = None if self.kept is None else round(self.kept, 4)
+        return asdict(self) | {"trained": round(self.trained, 6), "saved": round(self.saved, 6), "kept": kept}
+
+    def alarm(self) -> str | None:
+        """What to change if too little of the gain is left; None if there is no need."""
+        if self.kept is None or self.kept >= ENOUGH:
+            return None
+        if "quantised" in self.loaded:
+            remedy = "Set engine.quantize to null"
+        elif self.loaded != self.stored:
+            remedy = f"Set the engine's dtype to {self.stored}"
+        else:
+            remedy = f"The updates are too small for {self.stored}: raise training.learning_rate or training.epochs"
+        return (
+            f"The saved model is not the one that was trained: of a gain of {self.trained:.4g} ({self.measure}) on "
+            f"{self.pairs} training pairs {self.kept:.0%} is left once the {self.stored} weights are loaded as "
+            f"{self.loaded}. {remedy}."
+        )
+
+
+def sample(trained_on: Any, config: Config) -> Any:
+    """A fixed sample of the training pairs, drawn by the seed among those whose sides differ."""
+    order = torch.randperm(len(trained_on), generator=torch.Generator().manual_seed(config.seed)).tolist()
+    differing = (place for place in order if (row := trained_on[place])["chosen_ids"] != row["rejected_ids"])
+    return trained_on.select(sorted(list(islice(differing, PAIRS)) or order[:PAIRS]))
+
+
+def note_trained(folder: Path, metrics: dict[str, float]) -> None:
+    """Keep what the trained model says of the sample, in `folder`, until the saved model is asked."""
+    write_text(folder / _TRAINED, json.dumps(metrics) + "\n")
+
+
+def measure_saved(config: Config, run_dir: RunDir, iteration: int, pairs: Any) -> Saved:
+    """Compare M_{t+1} in its partial folder with what `note_trained` kept; `pairs` are those of `sample`."""
+    folder = run_dir.training(iteration)
+    measure = "margin" if config.training.objective == "dpo" else "chosen_logp"
+    after = json.loads((folder / _TRAINED).read_text(encoding="utf-8"))[measure]
+    packed = json.loads((folder / "packing.json").read_text(encoding="utf-8"))["packed"]
+    old, new = run_dir.model(config, iteration - 1).folder, partial_path(run_dir.model_folder(iteration))
+    stored, engine = stored_dtype(new), loading(config.engine, stored_dtype(new))
+    exact = engine.model_copy(update={"dtype": "float32", "quantize": None})
+
+    def value(model: Path, how: TransformersConfig) -> float:
+        return _value(config, model, how, packed, pairs)
+
+    before = value(old, exact)
+    lossless = engine.quantize is None and engine.dtype in ("float32", _name(stored_dtype(old)))
+    before_loaded = before if lossless else value(old, engine)
+    loaded = f"{engine.quantize} (quantised)" if engine.quantize else engine.dtype
+    gained = value(new, engine) - before_loaded
+    return Saved(len(pairs), measure, after - before, gained, _name(stored), loaded)
+
+
+def loading(engine: EngineConfig, stored: torch.dtype) -> TransformersConfig:
+    """How an engine loads weights that are `stored` on disk: device, dtype (never `auto`) and quantisation.
+
+    A launched server is taken to load them as they are.
+    """
+    if isinstance(engine, RayConfig):
+        return loading(engine.worker, stored)
+    if isinstance(engine, TransformersConfig):
+        from lidr.engines.transformers import pick_dtype
+
+        return engine.model_copy(update={"dtype": _name(pick_dtype(engine.dtype, pick_device(engine.device)))})
+    dtype = _name(stored)
+    if isinstance(engine, VllmConfig):
+        asked = str(engine.arguments.get("dtype", "auto"))
+        own = {"auto": "float16" if dtype == "float32" else dtype, "half": "float16", "float": "float32"}
+        dtype = own.get(asked, asked)
+    return TransformersConfig.model_validate({"dtype": dtype})
+
+
+def _value(config: Config, folder: Path, how: TransformersConfig, packed: bool, pairs: Any) -> float:
+    """Mean margin, or mean log-probability of the chosen side, of the pairs under a model on disk."""
+    device = pick_device(config.device)
+    model: Any = load_weights(folder, how, device, config.model.trust_remote_code)
+    if how.quantize is None:
+        frozen_bf16 = config.training.lora and uses_bf16(config.training, device)
+        model = model.to(torch.bfloat16 if frozen_bf16 else torch.float32)
+    forward = PairForward(model, packed=packed)
+    rows = pairs.to_list()
+    found = sorted(pair_logps(config, model, forward, rows))
+    del model, forward
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if config.training.objective == "sft":
+        return sum(chosen for _, chosen, _ in found) / len(found)
+    margins = [
+        (chosen - rejected) - (rows[place]["reference_chosen_logps"] - rows[place]["reference_rejected_logps"])
+        for place, chosen, rejected in found
+    ]
+    return float(config.training.beta * sum(margins) / len(margins))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
