@@ -45,8 +45,8 @@ def read_prompts(settings: argparse.Namespace) -> list[Request]:
         languages = ["en", "es", "fr", "de", "ru"]
         texts = [prompt.text for prompt in training_prompts(languages, seed=0)]
     else:
-        lines = settings.prompts.read_text(encoding="utf-8").splitlines()
-        texts = [json.loads(line)["instruction"] for line in lines]
+        with settings.prompts.open(encoding="utf-8") as lines:  # U+2028 within a text does not end a line
+            texts = [json.loads(line)["instruction"] for line in lines]
     return [Request(f"{n:016x}", (SYSTEM, ("user", text))) for n, text in enumerate(texts[: settings.limit])]
 
 

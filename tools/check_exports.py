@@ -23,7 +23,7 @@ def main() -> None:
     """See the module's docstring. The exit code is 1 where a row comes out wrong."""
     tool, folder, model = sys.argv[1], Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve()
     note = json.loads((folder / "export.json").read_text(encoding="utf-8"))
-    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (folder / "train.jsonl").open(encoding="utf-8")]
     with tempfile.TemporaryDirectory() as work, contextlib.chdir(folder):
         os.environ.setdefault("HF_DATASETS_CACHE", work)
         loaded = list(LOADERS[tool](folder, model, note["form"] == "plain"))

@@ -22,10 +22,7 @@ HELD_OUT = 100  # questions per language
 def prepare(source: Path, out: Path) -> dict[str, int]:
     """Number of prompts by language. Raises ValueError where languages are not aligned: a row's number differs."""
     files = {path.stem.removeprefix("train_"): path for path in sorted(source.glob("train_*.jsonl"))}
-    tables = {
-        code: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for code, path in files.items()
-    }
+    tables = {code: [json.loads(line) for line in path.open(encoding="utf-8")] for code, path in files.items()}
     for number, rows in enumerate(zip(*tables.values(), strict=True)):
         if len({row["final_answer"] for row in rows}) != 1:
             raise ValueError(f"{source}: row {number + 1} has different answers in {', '.join(tables)}")

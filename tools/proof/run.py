@@ -252,10 +252,10 @@ class Proof:
         ).result()
         self.note("English prompts", **made)
         for code in OTHERS:
-            rows = (source / f"{code}.jsonl").read_text(encoding="utf-8").splitlines()[:limit]
+            rows = (source / f"{code}.jsonl").read_text(encoding="utf-8").split("\n")[:limit]
             target = self.prompts / f"{code}.jsonl"
             if not target.exists():  # a file written anew counts as changed
-                target.write_text("\n".join(rows) + "\n", encoding="utf-8")
+                target.write_text("\n".join(filter(None, rows)) + "\n", encoding="utf-8")
 
     def take_over(self, name: str) -> None:
         """Answers and translations of iteration 1 are those of our run; what differs will be asked again."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
+import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -50,16 +53,14 @@ def read_prompts(
     folder). Where one table has the column `fields.language`, rows in other languages are left out. Raises DataError
     for bad rows and for an id that comes twice.
     """
-    seen: dict[str, str] = {}
     scanned = scan_prompts(path, fields, split=split, configuration=configuration, language=language)
-    for place, prompt, row in scanned:
-        if not prompt.text.strip():
-            raise blank(place, prompt.prompt_id, fields)
-        if prompt.prompt_id in seen:
-            raise twice(place, prompt.prompt_id, seen[prompt.prompt_id])
-        if fields.id is not None:  # numbers cannot come twice
-            seen[prompt.prompt_id] = place
-        yield prompt, row
+    with scratch_table("id PRIMARY KEY, place") as seen:
+        for place, prompt, row in scanned:
+            if not prompt.text.strip():
+                raise blank(place, prompt.prompt_id, fields)
+            if fields.id is not None:  # numbers cannot come twice
+                note_id(seen, prompt.prompt_id, place)
+            yield prompt, row
 
 
 def scan_prompts(
@@ -190,7 +191,8 @@ def _answer(text: str) -> str:
 def _lacks(place: str, row: dict[str, Any], option: str, name: str, more: str = "") -> DataError:
     have = ", ".join(map(str, row)) or "none"
     return DataError(
-        f"{place}: no field {name!r} (it has: {have}); set prompts.fields.{option} (--field {option}=...{more})"
+        f"{place}: no field {name!r} (it has: {have}); set prompts.fields.{option} (--field {option}=...{more}), or "
+        "add the field to the row"
     )
 
 
@@ -208,6 +210,32 @@ def twice(place: str, prompt_id: str, first: str) -> DataError:
         f'{place}: id {prompt_id!r} stands in {first} already; ids must be unique, and 1, 1.0 and "1" are the same '
         "id (lidr prompts sample leaves out rows that are the same)"
     )
+
+
+def note_id(table: sqlite3.Connection, prompt_id: str, place: str) -> None:
+    """Keep an id in a table (id PRIMARY KEY, place). Raises DataError if it is there already."""
+    try:
+        table.execute("INSERT INTO prompt VALUES (?, ?)", (prompt_id, place))
+    except sqlite3.IntegrityError:
+        first = table.execute("SELECT place FROM prompt WHERE id = ?", (prompt_id,)).fetchone()[0]
+        raise twice(place, prompt_id, first) from None
+
+
+@contextmanager
+def scratch_table(columns: str) -> Iterator[sqlite3.Connection]:
+    """A table `prompt` in a temporary database on disk, so that a million rows need no memory.
+
+    Raises DataError if the disk has no room for it.
+    """
+    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "rows.db")) as table:
+        table.execute("PRAGMA journal_mode = MEMORY")  # nothing of it has to survive the process
+        table.execute("PRAGMA synchronous = OFF")
+        table.execute("PRAGMA cache_size = -65536")  # 64 MiB, which hold the index of half a million rows
+        table.execute(f"CREATE TABLE prompt ({columns})")
+        try:
+            yield table
+        except sqlite3.OperationalError as error:
+            raise DataError(f"{folder}: prompts cannot be kept there ({error}); make room, or set TMPDIR") from None
 
 
 def language_cell(row: dict[str, Any], place: str, fields: PromptFields) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from lidr.config import PromptFields
 from lidr.errors import ConfigError, DataError
 from lidr.languages import LANGUAGES
 from lidr.prompt_sets.near_duplicates import NearDuplicates, normalized
-from lidr.prompt_sets.reading import language_file, languages_in, scan_prompts, twice
+from lidr.prompt_sets.reading import language_file, languages_in, note_id, scan_prompts, scratch_table, twice
 from lidr.records import Prompt, content_id, writable
 from lidr.run_dir import write_text
 from lidr.storage import local_path
@@ -61,7 +59,8 @@ def draw_sample(
     wait in a temporary database on disk. Raises DataError where nothing is left, and for an id with two texts.
     """
     sample = Sample()
-    with _database() as table:
+    columns = "number INTEGER, place, id UNIQUE, language, text, answer, stratum, drawn, same UNIQUE"
+    with scratch_table(columns) as table:
         kept = 0
         for number, (place, prompt, row) in enumerate(rows):
             if reason := _unwanted(prompt, wanted, elsewhere):
@@ -132,14 +131,6 @@ def _stratum(row: dict[str, Any], name: str | None, place: str) -> str:
         return text_cell(value, place, name)
     value = None if is_blank(value) else value
     return writable(json.dumps(value, ensure_ascii=False, sort_keys=True, default=str))
-
-
-@contextmanager
-def _database() -> Iterator[sqlite3.Connection]:
-    columns = "number INTEGER, place, id UNIQUE, language, text, answer, stratum, drawn, same UNIQUE"
-    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "sample.db")) as table:
-        table.execute(f"CREATE TABLE prompt ({columns})")
-        yield table
 
 
 def _insert(table: sqlite3.Connection, number: int, place: str, prompt: Prompt, stratum: str, seed: int) -> None:
@@ -225,13 +216,11 @@ def _write(texts: dict[Path, str], force: bool) -> None:
 
 def _with_text(source: str, fields: PromptFields, code: str) -> Iterator[Prompt]:
     """One table of a folder; blank prompts count as missing. Raises DataError for an id that comes twice."""
-    seen: dict[str, str] = {}
-    for place, prompt, _ in scan_prompts(source, fields, language=code, needs_answer=False):
-        if prompt.text.strip():
-            if prompt.prompt_id in seen:
-                raise twice(place, prompt.prompt_id, seen[prompt.prompt_id])
-            seen[prompt.prompt_id] = place
-            yield prompt
+    with scratch_table("id PRIMARY KEY, place") as seen:
+        for place, prompt, _ in scan_prompts(source, fields, language=code, needs_answer=False):
+            if prompt.text.strip():
+                note_id(seen, prompt.prompt_id, place)
+                yield prompt
 
 
 def _same_ids(prompts: Iterable[Prompt], drawn: list[Prompt]) -> list[Prompt]:

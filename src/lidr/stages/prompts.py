@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from lidr.prompt_sets.reading import (
     make_prompt,
     read_dataset,
     read_file,
+    scratch_table,
     twice,
 )
 from lidr.records import Prompt, content_id
@@ -156,14 +156,10 @@ def _check_laboratory(config: Config) -> None:
 @contextmanager
 def _aligned(config: Config) -> Iterator[sqlite3.Connection]:
     """All rows of the source in a temporary database on disk."""
-    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "align.db")) as table:
-        table.execute("PRAGMA journal_mode = OFF")
-        table.execute("PRAGMA synchronous = OFF")
-        table.execute("PRAGMA cache_size = -65536")  # 64 MiB, which hold the index of half a million rows
-        # Rows lie in the order in which they come. All languages of an id stand together in the index of the key,
-        # which also holds `number`: finding the order of the ids, and an id's rows, reads no other row.
-        columns = "number INTEGER PRIMARY KEY, language, id, text, answer, place, UNIQUE (id, language)"
-        table.execute(f"CREATE TABLE prompt ({columns})")
+    # Rows lie in the order in which they come. In the index of the key, which also holds `number`, all languages of an
+    # id stand together: finding the order of the ids, and an id's rows, reads no other row.
+    columns = "number INTEGER PRIMARY KEY, language, id, text, answer, place, UNIQUE (id, language)"
+    with scratch_table(columns) as table:
         found: Counter[str] = Counter()
         for number, (language, place, row) in enumerate(_read_source(config)):
             found[language] += 1
