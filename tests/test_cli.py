@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lidr import cli
 from lidr.run_dir import RunDir
 
 
@@ -46,6 +48,40 @@ def test_errors_are_messages_without_traceback(arguments: list[str], message: st
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", ""], "'RECIPE': '' is neither a path nor a name"),
+        (["run", "quickstart", "--run-dir", ""], "'--run-dir': '' is neither"),
+        (["run", "quickstart", "--run-dir", "a\nb"], "'--run-dir': 'a\\nb' is neither"),
+        (["run", "quickstart", "--run-dir", str(Path(cli.__file__).parent / "x")], "lidr's own package"),
+        (["plan", "quickstart", "--run-dir", " "], "'--run-dir': ' ' is neither"),
+        (["evaluate", ""], "'' is neither"),
+        (["evaluate", "lab", "--benchmarks", ""], "'' names nothing; leave --benchmarks out"),
+        (["evaluate", "lab", "--benchmarks", "lab", "--languages", " ,"], "leave --languages out"),
+        (["evaluate", "lab", "--benchmarks", "lab", "--out", ""], "'--out': '' is neither"),
+        (["status", ""], "'RUN': '' is neither"),
+        (["report", "a\tb"], "'RUN': 'a\\tb' is neither"),
+        (["card", ""], "'RUN': '' is neither"),
+        (["review", ""], "'RUN': '' is neither"),
+        (["export", "pairs", "", "-f", "trl", "--out", "x"], "'RUN': '' is neither"),
+        (["export", "pairs", "run", "-f", "trl", "--out", ""], "'--out': '' is neither"),
+        (["audit", ""], "'' is neither"),
+        (["prompts", "sample", "", "-n", "1", "--out", "x"], "'' is neither"),
+        (["import-gguf", "", "x"], "'FILE': '' is neither"),
+        (["lab", "pretrain", ""], "'OUT': '' is neither"),
+    ],
+    ids=" ".join,
+)
+def test_arguments_that_cannot_be_meant_are_refused(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 2 and message in result.output
+    assert not list(tmp_path.iterdir())
 
 
 def test_recipes_are_listed() -> None:

@@ -72,6 +72,64 @@ def test_a_wrong_recipe_fails_with_field_and_remedy(override: str, message: str)
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=-1", "seed: "),
+        ("seed=4294967296", "seed: "),
+        ("seed=true", "seed: a number is needed"),
+        ("seed=1.5", "seed: "),
+        ("iterations=1.5", "iterations: "),
+        ("iterations=true", "iterations: a number is needed"),
+        ("training.beta=true", "training.beta: a number is needed"),
+        ("training.epochs=99999999999999999999", "training.epochs: "),
+        ("prompts.limit=0", "prompts.limit: "),
+        ("name=..", "name: letters, digits"),
+        ("name=.", "name: letters, digits"),
+        ("name=.hidden", "name: letters, digits"),
+        ("name=-rf", "name: letters, digits"),
+        ("name=a/b", "name: letters, digits"),
+        ('name="a\\n"', "name: letters, digits"),
+        ("name=" + "x" * 101, "name: letters, digits"),
+        ("name=" + "字" * 40, "name: letters, digits"),
+        ("name=''", "name: letters, digits"),
+        ("name=2026", "put it in quotes"),
+        ("name=true", "put it in quotes"),
+        ("name=null", "name: "),
+        ("engine.device=banana", "engine.device: no device of this form"),
+        ("engine.device=cuda:x", "engine.device: no device of this form"),
+        ("engine.device=cuda:1000", "engine.device: no device of this form"),
+        ("engine.device=", "engine.device: "),
+        ("languages=en", "languages: "),
+        ("languages=[en, no]", "put it in quotes"),
+        ("languages={en: 1}", "languages: "),
+        ("model.path=''", "model.path: a path or a name is needed"),
+        ("model.path=' lab'", "model.path: a path or a name is needed"),
+        ('prompts.path="a\\nb"', "prompts.path: a path or a name is needed"),
+        ("training.lora={targets: []}", "training.lora.targets"),
+        ("engine={type: openai, api_key_env: 'MY KEY'}", "engine.api_key_env the name of an environment variable"),
+    ],
+)
+def test_a_value_out_of_range_fails_at_load(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("quickstart", [override])
+    assert message in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_values_at_the_ends_of_their_range_load() -> None:
+    for override in ("seed=0", "seed=4294967295", "name=2026-13-01", "name=1e3", "name=_x.y-z", "name='2026'",
+                     "name=" + "x" * 99,
+                     "engine.device=cuda:99", "engine.device=cpu:0", "engine.device=mps"):  # fmt: skip
+        config = load_config("quickstart", [override])
+        assert str(override.partition("=")[2]).strip("'") in (str(config.seed), config.name, config.device)
+
+
+def test_many_problems_are_a_few_lines() -> None:
+    with pytest.raises(ConfigError, match="and 90 more") as caught:
+        load_config("quickstart", [f"field{number}=1" for number in range(100)])
+    assert str(caught.value).count("\n") < 13
+
+
 def test_sft_without_nll_is_refused() -> None:
     with pytest.raises(ConfigError, match="leaves no loss"):
         load_config("multilingual-alignment", ["training.alpha=0"])

@@ -220,10 +220,9 @@ def test_a_secret_is_not_sent(
         hub.plan_uploads(judged, run, 1, BOTH)
     monkeypatch.setenv("JUDGE_KEY", "sk-9876543210")
     assert hub.plan_uploads(judged, run, 1, BOTH)
-    judge["engine"]["base_url"] = "https://me:pass-word-1@judge.test/v1"
-    judged = Config.model_validate(config.model_dump() | {"evaluation": {"judge": judge}})
-    with pytest.raises(RunError, match=r"README.md holds the value of a password in evaluation.judge.engine.base_url"):
-        hub.plan_uploads(judged, run, 1, BOTH)
+    monkeypatch.setenv("SOME_API_KEY", "sk-0123456789")  # of another tool
+    with pytest.raises(RunError, match="the value of SOME_API_KEY"):
+        hub.plan_uploads(config, run, 1, BOTH)
 
 
 def test_nothing_to_send(toy_run: ToyRun) -> None:

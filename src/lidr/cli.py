@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lidr.commands import audit, export, prompts, publish, review
+from lidr.commands.arguments import names, new_path, path, text
 
 if TYPE_CHECKING:
     from lidr.config import Config
@@ -42,14 +43,19 @@ TORCH_ENVIRONMENT = {
     "THP_MEM_ALLOC_ENABLE": "1",
 }
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="A run directory.")]
+RunDirOption = Annotated[
+    Path | None, typer.Option(metavar="PATH", parser=new_path, help="Where the run lives. Default: runs/RECIPE.")
+]
 IterationOption = Annotated[int | None, typer.Option("--iteration", "-i", help="Default: the first that is owed.")]
 
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (see `lidr recipes`) or a YAML file.")],
-    run_dir: Annotated[Path | None, typer.Option(help="Where the run lives. Default: runs/RECIPE.")] = None,
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", parser=text, help="A shipped recipe (see `lidr recipes`) or a YAML file.")
+    ],
+    run_dir: RunDirOption = None,
     probe: Annotated[bool, typer.Option("--probe", help="Probe first; leave out what it advises to drop.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
 ) -> None:
@@ -70,11 +76,14 @@ def run(
 
 @app.command()
 def plan(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run directory.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE|RUN", parser=text, help="A recipe, or a run directory.")],
     hardware: Annotated[
         str | None, typer.Option(metavar="8xA100-80GB", help="What it is to run on. Default: this machine.")
     ] = None,
-    run_dir: Annotated[Path | None, typer.Option(help="Where the run is or would be. Default: runs/RECIPE.")] = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", parser=new_path, help="Where the run is or would be. Default: runs/RECIPE."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
 ) -> None:
@@ -103,8 +112,8 @@ def plan(
 
 @app.command()
 def probe(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run directory.")],
-    run_dir: Annotated[Path | None, typer.Option(help="Where the run lives. Default: runs/RECIPE.")] = None,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE|RUN", parser=text, help="A recipe, or a run directory.")],
+    run_dir: RunDirOption = None,
     iteration: Annotated[int, typer.Option("--iteration", "-i", help="Later ones: M_t against M_{t-1}.")] = 0,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
 ) -> None:
@@ -176,14 +185,18 @@ def train(run: RunArgument, iteration: IterationOption = None) -> None:
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="RUN|MODEL", help="A run; or a model's folder, hub id or name on a server; or a "
-        "folder of answers.")
+        str, typer.Argument(metavar="RUN|MODEL", parser=text,
+                            help="A run; or a model's folder, hub id or name on a server; or a folder of answers.")
     ],
     benchmarks: Annotated[str | None, typer.Option(help="Such as mgsm,head_to_head; the recipe's come too.")] = None,
     languages: Annotated[str | None, typer.Option(help="Codes with commas, such as es,fr.")] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server that has the model.")] = None,
-    recipe: Annotated[str, typer.Option(help="Where all other settings come from, for a model.")] = "evaluation",
-    out: Annotated[Path | None, typer.Option(help="Where results go. Default: evaluations/MODEL.")] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="TEXT", parser=text, help="Where all other settings come from, for a model.")
+    ] = "evaluation",
+    out: Annotated[
+        Path | None, typer.Option(metavar="PATH", parser=new_path, help="Where results go. Default: evaluations/MODEL.")
+    ] = None,
     iteration: Annotated[int | None, typer.Option("--iteration", "-i", help="Default: all models of the run.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
 ) -> None:  # fmt: skip
@@ -192,7 +205,7 @@ def evaluate(
     Benchmarks are added to those of a run's recipe; iteration 0 is the model as it came. The same command continues an
     interrupted evaluation.
     """
-    chosen, codes = _names(benchmarks), _names(languages)
+    chosen, codes = names(benchmarks, "--benchmarks"), names(languages, "--languages")
     if (Path(model) / "recipe.yaml").exists():
         if base_url or out or recipe != "evaluation":
             raise typer.BadParameter(f"{model} is a run: --base-url, --out and --recipe are for models outside of runs")
@@ -238,8 +251,8 @@ def recipes() -> None:
 
 @app.command("import-gguf")
 def import_gguf(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A GGUF file of an instruct model.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new Hugging Face folder.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", parser=path, help="A GGUF file of an instruct model.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", parser=new_path, help="The new Hugging Face folder.")],
 ) -> None:
     """Turn a GGUF file into a Hugging Face folder.
 
@@ -258,7 +271,7 @@ app.add_typer(lab, name="lab")
 
 @lab.command()
 def pretrain(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new model folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", parser=new_path, help="The new model folder.")],
     seed: Annotated[int, typer.Option(help="Seed of the weights and the order of the corpus.")] = 0,
 ) -> None:
     """Pre-train the laboratory's model from nothing.
@@ -281,6 +294,13 @@ def main() -> None:
     except LidrError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception:
+        from traceback import format_exc
+
+        from lidr.credentials import mask
+
+        print(mask(format_exc()), file=sys.stderr)
+        sys.exit(1)
 
 
 @contextmanager
@@ -295,19 +315,14 @@ def _interruptible() -> Iterator[None]:
 
 def _check_same_run(folder: Path, config: Config) -> None:
     """A probe does not turn the run of one recipe into that of another."""
-    import yaml
-
     from lidr.config import changes
+    from lidr.yaml_input import read_mapping
 
     if (folder / "recipe.yaml").exists():
-        before = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        before = read_mapping(folder / "recipe.yaml")
         found = changes(before | {"probe": None}, config.model_dump(mode="json") | {"probe": None})
         if found:
             raise typer.BadParameter(f"{folder} holds a run of another recipe ({'; '.join(found)}); give --run-dir")
-
-
-def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def _evaluate_run(

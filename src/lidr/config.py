@@ -6,10 +6,13 @@ A recipe is a YAML file with these fields; `--set a.b=c` overrides one of them. 
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 import yaml
@@ -21,12 +24,15 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from lidr.credentials import find_credential, looks_like_key, mask, mask_setting
 from lidr.errors import ConfigError
 from lidr.languages import get_language
+from lidr.yaml_input import MAX_DEPTH, read_mapping, read_value
 
 
 def may_be_hub_id(path: str) -> bool:
@@ -34,8 +40,64 @@ def may_be_hub_id(path: str) -> bool:
     return path.count("/") == 1 and not path.startswith((".", "/", "~")) and not path.endswith(".gguf")
 
 
+class HidesValue(ValueError):
+    """A value that must not be shown. `field` is its dotted name, if another section found it."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_credentials(cls, data: Any) -> Any:
+        if isinstance(data, dict) and (found := find_credential(data)):
+            raise HidesValue(_no_credential(found), found)
+        return data
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = set(_kinds(cls.model_fields[info.field_name or ""].annotation))
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError("a number is needed")
+        return value
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that a field takes, without what is inside of lists and mappings."""
+    if get_origin(annotation) in (Union, UnionType):
+        for option in get_args(annotation):
+            yield from _kinds(option)
+    elif get_origin(annotation) is Annotated:
+        yield from _kinds(get_args(annotation)[0])
+    else:
+        yield annotation
+
+
+def _no_credential(field: str) -> str:
+    """What to say of a field that holds a credential."""
+    section, _, name = field.rpartition(".")
+    if name == "api_key_env":
+        return "holds a key; give the name of the environment variable that holds it, such as OPENAI_API_KEY"
+    if name == "launch":
+        hint = "write $NAME in its place, and set that environment variable"
+    elif "extra_body" in section or name in ("extra_body", "base_url"):
+        hint = "put it into an environment variable, and give that one's name in api_key_env beside base_url"
+    else:
+        hint = "give it in the environment, where the package that needs it looks for it"
+    return f"holds a password, key or signature, and a recipe is kept with its results: {hint}"
+
+
+def _path(text: str) -> str:
+    if not text.strip() or text != text.strip() or not text.isprintable():
+        raise ValueError("a path or a name is needed, without blanks around it and without control characters")
+    return text
 
 
 def _known_languages(languages: list[str]) -> list[str]:
@@ -49,13 +111,16 @@ def _known_languages(languages: list[str]) -> list[str]:
 
 
 LanguageCodes = Annotated[list[str], AfterValidator(_known_languages)]
-PositiveInt = Annotated[int, Field(gt=0)]
+PathText = Annotated[str, AfterValidator(_path)]
+_MOST = 2**31 - 1  # what every library below takes as a whole number
+PositiveInt = Annotated[int, Field(gt=0, le=_MOST)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=_MOST)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 class ModelConfig(_Section):
-    path: str
+    path: PathText
     """M_0: a Hugging Face folder, on disk or behind a URL such as `s3://bucket/folder`; a hub id; a `.gguf` file; or
     `lab` for the small model that comes with the package."""
     revision: str | None = None
@@ -79,7 +144,7 @@ class PromptFields(_Section):
 
 
 class PromptsConfig(_Section):
-    path: str
+    path: PathText
     """A folder of `<language>.jsonl|json|csv|parquet` files, one such table with a language column, a Hugging Face
     data set (hub id or folder), or `lab`. Files and folders may be on disk or behind a URL (`s3://`, `gs://`, `hf://`
     ... through fsspec), which must hold no password."""
@@ -97,10 +162,16 @@ class PromptsConfig(_Section):
     """`arithmetic` wraps every prompt in a request for step-by-step reasoning in the prompt's language."""
 
 
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu|npu|hpu|mtia|xla)(:\d{1,3})?", name):
+        raise ValueError("no device of this form is known; use auto, cpu, cuda, or cuda:1 for the second GPU")
+    return name
+
+
 class TransformersConfig(_Section):
     type: Literal["transformers"] = "transformers"
     """The model's weights, in this process."""
-    device: str = "auto"
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     """`auto` takes the GPU where there is one; else a torch device such as `cpu` or `cuda:1`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is bfloat16 where the hardware multiplies it natively (GPU, CPU with AMX), else float32."""
@@ -116,7 +187,7 @@ class TransformersConfig(_Section):
 class VllmConfig(_Section):
     type: Literal["vllm"]
     """vLLM in this process (`lidr[vllm]`)."""
-    adapter: str | None = None
+    adapter: PathText | None = None
     """Folder of a LoRA adapter, as PEFT saves it, to answer with (iterations: 0)."""
     arguments: dict[str, Any] = {}
     """vLLM's own engine arguments under their own names: `tensor_parallel_size`, `gpu_memory_utilization` ..."""
@@ -129,7 +200,8 @@ class OpenAIConfig(_Section):
     """Where it is, usually ending in /v1; not used with `launch`."""
     launch: str | None = None
     """A command that serves a model on this machine, such as `vllm serve {model} --port {port}`; no shell reads it. It
-    is started for the model that is to answer and stopped after it, so a model in training can be served, too."""
+    is started for the model that is to answer and stopped after it, so a model in training can be served, too. `$NAME`
+    is filled in from the environment when it starts, which is the way to give it a key."""
     launch_timeout_s: PositiveFloat = 900.0
     """Seconds that the launched server may take until it answers."""
     prefill: Literal["auto", "continue", "instruction"] = "auto"
@@ -144,15 +216,25 @@ class OpenAIConfig(_Section):
     """Requests under way at the same time."""
     timeout_s: PositiveFloat = 120.0
     """Seconds after which a request counts as failed and is sent again."""
-    max_retries: Annotated[int, Field(ge=0)] = 8
+    max_retries: NonNegativeInt = 8
     """How often a request is sent again after 429, 5xx, a timeout, a lost connection or a damaged reply."""
     extra_body: dict[str, Any] = {}
     """Fields of the server's own to be sent with every request; null leaves out one that is sent by itself (`seed:
-    null`), for servers that refuse it."""
+    null`), for servers that refuse it. A key goes into the environment, see `api_key_env`."""
     usd_per_million_input_tokens: NonNegativeFloat | None = None
     """The server's price of what it reads, for `lidr plan`."""
     usd_per_million_output_tokens: NonNegativeFloat | None = None
     """The server's price of what it writes, for `lidr plan`."""
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_variable(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name) or looks_like_key(name):
+            raise HidesValue(
+                "the name of an environment variable is needed, such as OPENAI_API_KEY; the key itself goes into that "
+                "variable"
+            )
+        return name
 
     @field_validator("base_url")
     @classmethod
@@ -293,7 +375,7 @@ class LoraSection(_Section):
     """The adapter's output is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout before the adapter."""
-    targets: Literal["all-linear"] | list[str] = "all-linear"
+    targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
     """Modules that get an adapter: every linear layer but the output, or a list of names such as `q_proj`."""
     quantize: Literal["nf4"] | None = None
     """`nf4` keeps the frozen weights in 4 bits (QLoRA; needs a GPU and `lidr[qlora]`)."""
@@ -335,7 +417,7 @@ class TrainingConfig(_Section):
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Recompute activations in the backward pass: less memory, up to a third more time. `auto` does so where a pair is
     longer than the token budget, for as many layers as it takes to stay within the memory of that many tokens."""
-    held_out: Annotated[int, Field(ge=0)] = 0
+    held_out: NonNegativeInt = 0
     """Prompts whose pairs, in all languages, are not trained on but measured: loss, margin, accuracy."""
     eval_steps: PositiveInt = 50
     """Optimiser steps between measurements on held-out pairs; before the first step and at the end too."""
@@ -345,7 +427,7 @@ class TrainingConfig(_Section):
     """Experiment trackers that get the training's values too; each is a package of its own to install."""
     num_processes: PositiveInt | None = None
     """Training processes on this machine, one per GPU; null takes every visible GPU, or one process without any."""
-    distributed: str = "ddp"
+    distributed: PathText = "ddp"
     """How several processes share the work: `ddp` (each holds the model), `fsdp2` or `zero3` (each holds a share), or
     the path of an accelerate configuration."""
     launch: str | None = None
@@ -367,7 +449,7 @@ class LabBenchmarkConfig(_Section):
 
 
 class MgsmConfig(_Section):
-    path: str = "juletxara/mgsm"
+    path: PathText = "juletxara/mgsm"
     """A folder of `<language>.jsonl` files (`query`, `response`), on disk or behind a URL, or a Hugging Face data set
     (hub id or folder)."""
     languages: LanguageCodes = ["en", "es", "fr", "de", "ru", "zh", "ja", "th", "sw", "bn", "te"]
@@ -382,7 +464,7 @@ class MgsmConfig(_Section):
 
 
 class InstructionsConfig(_Section):
-    path: str | None = None
+    path: PathText | None = None
     """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, on disk or behind a URL, or a
     Hugging Face data set with one configuration per language. null takes the instructions of the answers that are
     compared with, or of the answers under test where the model is a folder of answers."""
@@ -393,17 +475,17 @@ class InstructionsConfig(_Section):
 
 
 class HeadToHeadConfig(InstructionsConfig):
-    against: str = "M0"
+    against: PathText = "M0"
     """The other side: `M0` for the model as it came, or a folder of `<language>.json` files in AlpacaEval's format."""
 
 
 class XAlpacaEvalConfig(InstructionsConfig):
-    reference: str
+    reference: PathText
     """Reference answers: a folder of `<language>.json` files in AlpacaEval's format (`instruction`, `output`)."""
 
 
 class MtBenchConfig(_Section):
-    path: str
+    path: PathText
     """A folder of `<language>.jsonl` files in FastChat's question format (`question_id`, `category`, `turns`), on disk
     or behind a URL, or a Hugging Face data set with one configuration per language."""
     languages: LanguageCodes | None = None
@@ -417,13 +499,13 @@ class HarnessConfig(_Section):
     """Languages to be asked; null takes those of the recipe's that the harness has the task in."""
     limit: PositiveInt | None = None
     """Only the first n items of each task; Global-MMLU and INCLUDE have several tasks in a language."""
-    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    num_fewshot: NonNegativeInt | None = None
     """Examples before each item; null takes the task's own number."""
     apply_chat_template: bool = False
     """Ask through the model's chat template. The published figures are without."""
     task: str | None = None
     """Name of another task of the harness, or of your own, with `{language}` in it."""
-    include_path: str | None = None
+    include_path: PathText | None = None
     """Folder with the YAML files of tasks of your own."""
 
     @model_validator(mode="after")
@@ -473,7 +555,7 @@ HARNESS = tuple(
 
 
 class JudgeConfig(_Section):
-    model: str
+    model: PathText
     """The judge: a served model's name, or with a local engine a Hugging Face folder or hub id."""
     revision: str | None = None
     """Commit or tag of a hub model."""
@@ -535,7 +617,7 @@ class ProbeConfig(_Section):
 
 
 class ReportConfig(_Section):
-    samples: Annotated[int, Field(ge=0)] = 10
+    samples: NonNegativeInt = 10
     """Random pairs per language shown in the report."""
 
 
@@ -547,11 +629,20 @@ class AboutConfig(_Section):
     null says that none is given. The licences of the base model and of the prompts bind you."""
 
 
+def _name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", name) or len(name.encode()) > 100:
+        raise ValueError(
+            "letters, digits, _, . and - are allowed, a letter or digit first, up to 100 bytes; it names the folder of "
+            "the run"
+        )
+    return name
+
+
 class Config(_Section):
     """A whole run. See `lidr recipes` for the shipped ones."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
-    """Name of the recipe, and of its run directory under `runs/`."""
+    name: Annotated[str, AfterValidator(_name)]
+    """Name of the recipe, and of its run directory under `runs/`: letters, digits, `_`, `.` and `-`."""
     description: str = ""
     """One line for `lidr recipes`."""
     model: ModelConfig
@@ -560,12 +651,12 @@ class Config(_Section):
     """Training languages, the dominant one included."""
     dominant: str = "en"
     """The model's best language, which teaches the others."""
-    iterations: Annotated[int, Field(ge=0)] = 2
+    iterations: NonNegativeInt = 2
     """How often to answer, translate, pair and train; 0 only measures the model."""
     reference: Literal["previous", "initial"] = "previous"
     """DPO's reference policy: M_t (the paper) or always M_0."""
-    seed: int = 42
-    """Seeds decoding, the order of training and the report's samples."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    """Seeds decoding, the order of training and the report's samples; from 0 to 4294967295, as numpy takes it."""
     system_prompt: str | None = "You are a helpful assistant."
     """System turn of every conversation; null for models that have none."""
     isolation: Literal["auto", "process", "inline"] = "auto"
@@ -650,20 +741,20 @@ def load_config(recipe: str | Path, overrides: list[str] | None = None) -> Confi
     Raises ConfigError with one line per problem: the field's path, what is wrong, and the remedy.
     """
     path = _find_recipe(recipe)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping of fields to values")
+    data = read_mapping(path)
     data.setdefault("name", path.stem)
     for override in overrides or []:
         _apply_override(data, override)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        lines = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        problems = list(dict.fromkeys(explain(problem) for problem in error.errors()))
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        lines = "\n".join(f"  {line}" for line in [*problems[:_SHOWN], *more])
         raise ConfigError(f"{path}: this recipe cannot be used:\n{lines}") from None
+
+
+_SHOWN = 10  # of the problems of a recipe
 
 
 def dump_config(config: Config) -> str:
@@ -685,16 +776,20 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What differs between two nested mappings, as lines such as `training.beta: 0.1 -> 0.2`."""
     before, after = flatten(old), flatten(new)
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    return [f"{name}: {before.get(name)} -> {after.get(name)}" for name in names]
+    return [
+        f"{name}: {mask_setting(name, before.get(name))} -> {mask_setting(name, after.get(name))}" for name in names
+    ]
 
 
 def _find_recipe(recipe: str | Path) -> Path:
     path = Path(recipe)
-    if path.is_file():
-        return path
     shipped = shipped_recipes()
-    if str(recipe) in shipped:
+    if str(recipe) in shipped and not path.is_file():
         return shipped[str(recipe)]
+    if (path / "recipe.yaml").is_file():
+        raise ConfigError(f"{path} is a run; its recipe is {path / 'recipe.yaml'}")
+    if path.exists():
+        return path
     near = difflib.get_close_matches(str(recipe), shipped, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ConfigError(f"no recipe {recipe!s}: {hint}It is neither a file nor one of: {', '.join(shipped)}")
@@ -702,36 +797,49 @@ def _find_recipe(recipe: str | Path) -> Path:
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
-    if not equals or not name.strip():
-        raise ConfigError(f"--set {override}: write it as field=value, for example training.beta=0.2")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: the value is not valid YAML; quote it") from None
-    *parents, last = name.strip().split(".")
+    parts = [part.strip() for part in name.split(".")]
+    if not equals or not all(parts) or len(parts) > MAX_DEPTH:
+        raise ConfigError(f"--set {_short(name)}: write it as field=value, for example training.beta=0.2")
+    value = read_value(text, f"--set {_short(name)}")
+    *parents, last = parts
     for parent in parents:
         inner = data.setdefault(parent, {})
         if inner is None:
             inner = data[parent] = {}
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override}: {parent} has no fields of its own")
+            whole = (
+                f"is a list; give it whole, {parent}=[...]" if isinstance(inner, list) else "has no fields of its own"
+            )
+            raise ConfigError(f"--set {_short(name)}: {parent} {whole}")
         data = inner
     data[last] = value
 
 
-def _explain(problem: Any) -> str:
-    location = [str(part) for part in problem["loc"]]
+def _short(text: str) -> str:
+    """The beginning of a long text, its credentials masked before anything is cut off."""
+    masked = " ".join(mask(text[:4000]).split())
+    return masked if len(masked) <= 80 else f"{masked[:80]} ..."
+
+
+def explain(problem: Any) -> str:
+    """One of pydantic's problems with a recipe as a line: the field, what is wrong, and the remedy if there is one."""
+    location = [_short(str(part)) for part in problem["loc"]]
     # The engine's type stands in the location as a step of its own.
     unions = ("engine", "worker")
     location = [part for i, part in enumerate(location) if not (part in ENGINE_TYPES and location[i - 1] in unions)]
     where = ".".join(location) or "recipe"
+    hidden = problem.get("ctx", {}).get("error")
+    if isinstance(hidden, HidesValue):
+        return f"{'.'.join([*location, *([hidden.field] if hidden.field else [])])} {hidden}"
     if problem["type"] == "extra_forbidden":
         known = set(_fields_at(location[:-1])) - {location[-1]}  # a field of another engine is no suggestion
         near = difflib.get_close_matches(location[-1], sorted(known), n=1, cutoff=0.5)
         return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "; remove it")
     if problem["type"] == "missing":
         return f"{where}: missing; add it to the recipe or give --set {where}=..."
-    got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.60})"
+    got = "" if isinstance(problem["input"], dict) else f" (got {_short(repr(problem['input']))})"
+    if problem["type"] == "string_type" and isinstance(problem["input"], bool | int | float):
+        got += ", which YAML does not read as text; put it in quotes"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{got}"
 
 

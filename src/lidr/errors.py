@@ -1,8 +1,15 @@
 """Errors that are the user's to mend: shown as a message without a traceback."""
 
+from __future__ import annotations
+
+from lidr.credentials import mask
+
 
 class LidrError(Exception):
-    """Base of the errors below. A message names the file, line or field, and the way out."""
+    """Base of the errors below. A message names the file, line or field, and the way out; credentials are masked."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(mask(message))
 
 
 class ConfigError(LidrError):

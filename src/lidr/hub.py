@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from lidr.cards import Published, RunFacts, data_card, data_files, model_card, read_facts
 from lidr.cards.base import given_license
 from lidr.config import Config, flatten
+from lidr.credentials import known_secrets
 from lidr.errors import ConfigError, LidrError, RunError
 from lidr.run_dir import RunDir, digest, read_seal
 
@@ -254,7 +254,7 @@ def _refuse_secrets(config: Config, uploads: list[Upload]) -> None:
 
 
 def _secrets(config: Config) -> dict[str, str]:
-    """Name -> value of the token, of the keys that the recipe names, and of passwords in its URLs."""
+    """Name -> value of the token, of the keys that the recipe names, and of what else the environment holds."""
     import huggingface_hub
 
     fields = flatten(config.model_dump(mode="json"))
@@ -262,7 +262,4 @@ def _secrets(config: Config) -> dict[str, str]:
     found = {name: secret for name in sorted(names) if (secret := os.environ.get(name))}
     if token := huggingface_hub.get_token():
         found.setdefault("the Hub's token", token)
-    for name, value in fields.items():
-        if isinstance(value, str) and "://" in value and "@" in value and (password := urlsplit(value).password):
-            found[f"a password in {name}"] = password
-    return {name: value for name, value in found.items() if len(value) >= _SHORTEST_SECRET}
+    return {name: value for name, value in (known_secrets() | found).items() if len(value) >= _SHORTEST_SECRET}

@@ -24,11 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from lidr.config import Config, changes, dump_config, is_remote, load_config
 from lidr.errors import ConfigError, RunError
 from lidr.records import Row, canonical_json, content_id
+from lidr.yaml_input import read_mapping
 
 Inputs = dict[str, Any]
 Outputs = list[tuple[Path, Inputs]]  # what a stage makes, each with the inputs it has to be made from
@@ -400,7 +399,7 @@ class RunDir:
         with run.lock():  # the recipe of a run that somebody else is working on stays as it is
             if run.recipe.exists():
                 # As it was written, not as a Config: an older version of the package may have had other fields.
-                old = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
+                old = read_mapping(run.recipe)
                 for change in _told_changes(old, config.model_dump(mode="json")):
                     say(f"recipe changed since the last start: {change}")
             run.write_recipe(config)

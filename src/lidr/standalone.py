@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lidr.benchmarks import BENCHMARKS
 from lidr.config import Config, load_config
 from lidr.errors import ConfigError
 from lidr.models import recorded_answers
+from lidr.yaml_input import read_mapping
 
 
 def evaluation_config(
@@ -61,9 +60,8 @@ def evaluation_config(
 
 def _defaults(recipe: Path) -> list[str]:
     """What a file that says only what it wants of an evaluation leaves to the shipped recipe."""
-    given = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     shipped = load_config("evaluation")
-    if not isinstance(given, dict) or "languages" in given:
+    if "languages" in read_mapping(recipe):
         return []
     return [f"languages={json.dumps(shipped.languages)}"]
 

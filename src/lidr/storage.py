@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lidr.credentials import holds_credential, mask
 from lidr.errors import ConfigError
 from lidr.records import content_id
 from lidr.run_dir import file_stamps
@@ -28,7 +28,6 @@ _MARKS = (
     "ETag", "etag", "md5Hash", "content_md5", "blob_id", "sha", "generation", "mtime", "LastModified", "last_modified",
     "Last-Modified", "updated", "created",
 )  # fmt: skip
-_SECRET = re.compile(r"://[^/]*:[^/]*@|[?&][^=&]*(sig|token|key|secret|passw|credential)[^=&]*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +121,9 @@ def _find(url: str, patterns: Sequence[str]) -> tuple[_Remote, dict[str, list[An
 
 def _list(url: str) -> _Remote:
     """List what is behind a URL. Raises ConfigError as `local_copy` does, without the field."""
-    if _SECRET.search(url):
-        shown = re.sub(r"(?<=://)[^/]*@", "***@", url).partition("?")[0]
+    if holds_credential(url):
         raise ConfigError(
-            f"{shown}: a URL must hold no password, key or signature, since the recipe is kept with the run; "
+            f"{mask(url)}: a URL must hold no password, key or signature, since the recipe is kept with the run; "
             "give credentials in the environment, as the protocol's package takes them"
         )
     import fsspec.core

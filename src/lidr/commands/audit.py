@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lidr.commands.arguments import new_path, path
+
 if TYPE_CHECKING:
     from lidr.reproducibility.audit import Audit
 
@@ -16,7 +18,9 @@ def audit(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DOCUMENT|FOLDER...", help="Text, Markdown or PDF files, or folders of them or of audits."
+            metavar="DOCUMENT|FOLDER...",
+            parser=path,
+            help="Text, Markdown or PDF files, or folders of them or of audits.",
         ),
     ],
     judge: Annotated[
@@ -29,9 +33,16 @@ def audit(
         int, typer.Option(min=1000, help="Characters of a document shown to the model at a time.")
     ] = 12_000,
     labels: Annotated[
-        Path | None, typer.Option(help="CSV of human labels: document,variable,value. Measures the judge on them.")
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            parser=path,
+            help="CSV of human labels: document,variable,value. Measures the judge on them.",
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The folder for <document>.md and .json.")] = Path("audits"),
+    out: Annotated[
+        Path, typer.Option(metavar="PATH", parser=new_path, help="The folder for <document>.md and .json.")
+    ] = Path("audits"),
 ) -> None:
     """Read off documents what they say for reproducibility.
 

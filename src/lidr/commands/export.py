@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from lidr.commands.arguments import names, new_path, path
+
 app = typer.Typer(help="A run's data in the formats of other tools.", no_args_is_help=True)
 
 
@@ -18,12 +20,15 @@ def _group() -> None:
 
 @app.command()
 def pairs(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="A run directory.")],
     format: Annotated[
         Literal["trl", "llamafactory", "nemo-rl", "axolotl", "openrlhf", "parquet"],
         typer.Option("--format", "-f", help="The tool that takes the pairs."),
     ],
-    out: Annotated[Path, typer.Option(help="The new folder; an earlier export there is replaced.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="PATH", parser=new_path, help="The new folder; an earlier export there is replaced."),
+    ],
     iteration: Annotated[
         str | None, typer.Option("--iteration", "-i", metavar="N|all", help="Default: the last with pairs.")
     ] = None,
@@ -45,7 +50,7 @@ def pairs(
     from lidr.run_dir import RunDir
 
     run_dir, config = RunDir.load(run)
-    codes = [code.strip() for code in (languages or "").split(",") if code.strip()]
+    codes = names(languages, "--languages")
     export = write_export(config, run_dir, format, select(config, run_dir, iteration, codes), out, plain, system)
     for code, by_split in [*export.counts.items(), ("all", {split: export.total(split) for split in export.splits})]:
         print(f"{code:<4}", *(f"{by_split[split]:>8,} {split}" for split in export.splits))

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lidr.commands.arguments import new_path, text
+
 if TYPE_CHECKING:
     from lidr.config import EngineConfig, PromptFields
 
 app = typer.Typer(help="Prompt sets: draw a sample, translate it.", no_args_is_help=True)
 
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="FILE|DATASET", help="A table, a folder of <language> tables, or a data set's hub id.")
+    str,
+    typer.Argument(
+        metavar="FILE|DATASET", parser=text, help="A table, a folder of <language> tables, or a data set's hub id."
+    ),
 ]
 FieldOption = Annotated[
     list[str] | None,
@@ -28,7 +33,14 @@ ConfigurationOption = Annotated[str | None, typer.Option(help="Configuration of 
 def sample(
     source: SourceArgument,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many prompts.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file; a folder where the source is one of <language> tables.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH",
+            parser=new_path,
+            help="A .jsonl file; a folder where the source is one of <language> tables.",
+        ),
+    ],
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 42,
     language: Annotated[str, typer.Option(help="Language of the prompts.")] = "en",
     min_characters: Annotated[int, typer.Option(min=1, help="Leave out shorter prompts.")] = 1,
@@ -84,9 +96,10 @@ def translate(
     source: SourceArgument,
     to: Annotated[str, typer.Option(metavar="es,fr,...", help="Languages to translate into.")],
     from_: Annotated[str, typer.Option("--from", help="Language of the prompts.")] = "en",
-    out: Annotated[Path, typer.Option(help="The folder of <language>.jsonl files, for prompts.path.")] = Path(
-        "prompts"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(metavar="PATH", parser=new_path, help="The folder of <language>.jsonl files, for prompts.path."),
+    ] = Path("prompts"),
     with_: Annotated[
         str,
         typer.Option(
@@ -155,26 +168,24 @@ def parse_languages(text: str, option: str) -> list[str]:
 
 def parse_engine(base_url: str | None, given: list[str] | None) -> EngineConfig:
     """The engine of a command outside of recipes. Raises ConfigError for a field that it does not have."""
-    import yaml
     from pydantic import TypeAdapter, ValidationError
 
-    from lidr.config import EngineConfig
+    from lidr.config import EngineConfig, explain
     from lidr.errors import ConfigError
+    from lidr.yaml_input import read_value
 
     values = {"type": "openai", "base_url": base_url} if base_url else {"type": "transformers"}
     for item in given or []:
         name, equals, text = item.partition("=")
         if not equals:
             raise ConfigError(f"--set {item}: write it as field=value, for example batch_size=32")
-        try:
-            values[name.strip().removeprefix("engine.")] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {item}: the value is not valid YAML; put it in quotes") from None
+        values[name.strip().removeprefix("engine.")] = read_value(text, f"--set {name}")
     try:
         engine: EngineConfig = TypeAdapter(EngineConfig).validate_python(values)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise ConfigError(f"--set {'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}") from None
+        said = explain(problem | {"loc": ("engine", *problem["loc"])}).removeprefix("engine.")
+        raise ConfigError(f"--set {said}") from None
     return engine
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lidr.commands.arguments import new_path, path
+
 if TYPE_CHECKING:
     from lidr.hub import Upload
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="A run directory.")]
 IterationOption = Annotated[int | None, typer.Option("--iteration", "-i", help="Default: the last with a model.")]
 ModelRepoOption = Annotated[str | None, typer.Option(metavar="ORG/NAME", help="The model's repository on the Hub.")]
 DataRepoOption = Annotated[str | None, typer.Option(metavar="ORG/NAME", help="The pairs' repository on the Hub.")]
@@ -24,7 +26,10 @@ BaseModelOption = Annotated[
 def card(
     run: RunArgument,
     iteration: IterationOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write OUT/data/README.md and OUT/model/README.md instead.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", parser=new_path, help="Write OUT/data/README.md and OUT/model/README.md instead."),
+    ] = None,
     model_repo: ModelRepoOption = None,
     data_repo: DataRepoOption = None,
     license: LicenseOption = None,
@@ -39,8 +44,8 @@ def card(
 
     published = Published(model_repo, data_repo, license, base_model)
     run_dir, config = RunDir.load(run)
-    for path in write_cards(config, run_dir, iteration, published, out):
-        print(f"card: {path}", file=sys.stderr)
+    for written in write_cards(config, run_dir, iteration, published, out):
+        print(f"card: {written}", file=sys.stderr)
 
 
 def push(
@@ -79,8 +84,8 @@ def push(
         return
     message = f"{config.name}, iteration {number} (lidr)"
     for sent in hub.send(uploads, public, message, lambda line: print(line, file=sys.stderr, flush=True)):
-        for path in sent.removed:
-            print(f"removed from {sent.upload.repo}: {path}")
+        for removed in sent.removed:
+            print(f"removed from {sent.upload.repo}: {removed}")
         print(f"on the Hub: {sent.commit}")
 
 

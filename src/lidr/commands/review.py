@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
+from lidr.commands.arguments import names, new_path, path
+
 
 def review(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
-    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="With --read: saved verdicts.")] = None,
+    run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="A run directory.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", parser=path, help="With --read: saved verdicts.")
+    ] = None,
     read: Annotated[bool, typer.Option("--read", help="Read verdicts instead of making sheets.")] = False,
     iteration: Annotated[
         int | None, typer.Option("--iteration", "-i", min=1, help="Default: 1, which the probe is about, too.")
@@ -20,7 +24,10 @@ def review(
     pairs: Annotated[int | None, typer.Option(min=1, help="Pairs per language. Default: 30.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the draw and of the sides. Default: 42.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder, or FILE.html for one language. Default: RUN/review.")
+        Path | None,
+        typer.Option(
+            metavar="PATH", parser=new_path, help="A folder, or FILE.html for one language. Default: RUN/review."
+        ),
     ] = None,
 ) -> None:
     """Pairs for native speakers to judge: a page per language, blind to which side was chosen.
@@ -47,8 +54,7 @@ def review(
         return
     if files:
         raise typer.BadParameter("verdicts are read with --read", param_hint="FILE")
-    codes = list(dict.fromkeys(code.strip() for code in languages.split(",") if code.strip())) if languages else None
-    chosen = config.languages if codes is None else codes
+    chosen = names(languages, "--languages") or config.languages
     number = 1 if iteration is None else iteration
     for page in write_sheets(
         config, run_dir, number, chosen, 30 if pairs is None else pairs, 42 if seed is None else seed, out, _say

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from lidr.config import OpenAIConfig
+from lidr.credentials import mask, remember
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.outcomes import SAME_FAILURES, NoAnswer, Outcomes, Refused
 from lidr.engines.protocol import (
@@ -262,7 +263,7 @@ class OpenAIEngine:
 
     def _hide_key(self, text: str) -> str:
         """A server may repeat the key in its message."""
-        return text.replace(self.key, "***")
+        return mask(text)
 
 
 async def _close(client: AsyncOpenAI, tasks: Collection[asyncio.Task[Completion]]) -> None:
@@ -280,6 +281,7 @@ def _read_key(config: OpenAIConfig, needed: bool) -> str:
         )
     if not re.fullmatch(r"[!-~]*", key):
         raise EngineError(f"the environment variable {config.api_key_env} holds characters that no key can have")
+    remember(key)
     return key or "no-key"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
+from lidr.credentials import mask
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.encoding import up_to_stop
 from lidr.records import writable
@@ -94,7 +95,8 @@ def parse(content: bytes) -> Any:
     try:
         return json.loads(content)
     except ValueError:
-        raise DamagedReply(f"the reply is not JSON: {one_line(content[:80].decode(errors='replace'))!r}") from None
+        begun = one_line(content[:5000].decode(errors="replace"))[:80]
+        raise DamagedReply(f"the reply is not JSON: {begun!r}") from None
 
 
 def _without(prefill: str, text: str) -> str:
@@ -120,4 +122,5 @@ def said(status: int | str, body: Any, message: str = "") -> str:
 
 
 def one_line(text: Any) -> str:
-    return writable(" ".join(str(text).split()))[:300]
+    # Masked before it is cut, since half of a key is no key that can be found.
+    return writable(mask(" ".join(str(text)[:5000].split())))[:300]

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lidr.credentials import expand
 from lidr.errors import ConfigError, EngineError
 
 STOP_S = 15.0  # between the request to end and the kill
@@ -42,9 +43,8 @@ class Server:
     def __init__(self, command: str, model: str, timeout_s: float, key: str) -> None:
         self.key, self.port, self.model = key, _free_port(), os.path.abspath(model)
         filled = {"{model}": self.model, "{port}": str(self.port)}
-        self.command = [_fill(word, filled) for word in shlex.split(command)]
-        if shutil.which(self.command[0]) is None:
-            raise ConfigError(f"engine.launch: there is no command {self.command[0]}")
+        self.command = [_fill(word, filled) for word in shlex.split(command)]  # as it may be shown
+        check_command(self.command, "engine.launch")
         descriptor, name = tempfile.mkstemp(prefix="lidr-server-", suffix=".log")
         self.log, self.failed = Path(name), False
         with open(descriptor, "wb") as log:
@@ -76,7 +76,7 @@ class Server:
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - _LOG_BYTES))
             lines = log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
-        output = "\n".join(f"  {line}" for line in lines).replace(self.key, "***") or "  (nothing)"
+        output = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
         return EngineError(
             f"engine.launch: the server {what}: {shlex.join(self.command)}\nThe end of its output, all of it in "
             f"{self.log}:\n{output}\nCorrect engine.launch, or what the output names, and run the same command again; "
@@ -116,6 +116,16 @@ class Server:
             connection.close()
 
 
+def check_command(words: list[str], field: str) -> None:
+    """Raises ConfigError where a command cannot be started: nobody has it, or a variable in it is not set."""
+    try:
+        program = [expand(word) for word in words][:1]
+    except KeyError as error:
+        raise ConfigError(f"{field}: the environment variable {error.args[0]} is not set; export it first") from None
+    if not program or shutil.which(program[0]) is None:
+        raise ConfigError(f"{field}: there is no command {' '.join(words[:1])}; install it, or correct {field}")
+
+
 def _served_name(listed: list[dict[str, Any]], folder: str) -> str:
     """The server's name for the model of this folder."""
     names = [model["id"] for model in listed]
@@ -140,9 +150,12 @@ def _free_port() -> int:
 
 
 def keep(command: list[str]) -> int:
-    """Run the server until it ends or standard input does; returns its exit code."""
+    """Run the server until it ends or standard input does; returns its exit code.
+
+    Variables of the environment are filled in here, so that a key is in no other process's command line.
+    """
     # In a group of its own, so that all its processes can be stopped together and this one stays.
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    server = subprocess.Popen([expand(word) for word in command], stdin=subprocess.DEVNULL, start_new_session=True)
 
     def stop_at_the_end_of_input() -> None:
         os.read(sys.stdin.fileno(), 1)  # nothing is ever written to it

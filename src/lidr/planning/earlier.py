@@ -6,10 +6,9 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-import yaml
-
 from lidr.config import Config
 from lidr.run_dir import RunDir, environment
+from lidr.yaml_input import read_mapping
 
 
 @dataclass
@@ -29,7 +28,7 @@ def read_earlier(config: Config, run: RunDir, here: bool) -> Earlier | None:
     """
     if not run.metrics.exists() or not run.recipe.exists():
         return None
-    before = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
+    before = read_mapping(run.recipe)
     now = config.model_dump(mode="json")
     if any(before.get(name) != now[name] for name in ("model", "prompts", "system_prompt")):
         return None

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from lidr.config import EngineConfig, JudgeConfig
 from lidr.errors import ConfigError, DataError, EngineError
@@ -76,11 +75,7 @@ def judge_documents(judge: Judge, documents: Sequence[Document], window: int) ->
     """
     pieces = [(document, start, end) for document in documents for start, end in windows(document, window)]
     replies = judge.ask([_request(*piece) for piece in pieces], "audit")
-    identity = dict(judge.identity)
-    if url := identity.get("base_url"):  # an audit is made to be passed on, a password in the URL is not
-        parts = urlsplit(url)
-        identity["base_url"] = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    named = {"kind": "model", "model": judge.config.model, "window_characters": window, "identity": identity}
+    named = {"kind": "model", "model": judge.config.model, "window_characters": window, "identity": judge.identity}
     audits = []
     for document in documents:
         found = [

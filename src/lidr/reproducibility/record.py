@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from lidr.config import HARNESS, Config, is_remote, may_be_hub_id
 from lidr.reproducibility.pseudocode import pseudocode
 from lidr.reproducibility.variables import VARIABLES
 from lidr.run_dir import RunDir, hash_file, read_seal, write_text
+from lidr.yaml_input import read_mapping
 
 SCHEMA = 1
 NAMES = ("reproducibility.json", "reproducibility.md")
@@ -51,7 +50,7 @@ class Facts:
     def __init__(self, config: Config, run_dir: RunDir) -> None:
         self.config, self.run_dir = config, run_dir
         recipe = run_dir.recipe
-        self.recipe = yaml.safe_load(recipe.read_text("utf-8")) if recipe.exists() else config.model_dump(mode="json")
+        self.recipe = read_mapping(recipe) if recipe.exists() else config.model_dump(mode="json")
         self.environment = _read_json(run_dir.path / "environment.json")
         self.results = _read_json(run_dir.results)
 

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from lidr.config import Config, TrainingConfig
+from lidr.credentials import expand
 from lidr.errors import ConfigError, RunError
 from lidr.run_dir import RunDir
 
@@ -38,10 +39,7 @@ def command_line(task: str, training: TrainingConfig, gpus: int) -> list[str] | 
     """
     processes = training.num_processes or max(1, gpus)
     if training.launch and task == "train":
-        command = shlex.split(os.path.expandvars(training.launch))
-        if not command or shutil.which(command[0]) is None:
-            raise ConfigError(f"training.launch: there is no command {' '.join(command[:1])}")
-        return command
+        return launch_command(training.launch)
     if training.distributed != "ddp" and task == "train":
         configuration = accelerate_configuration(training.distributed)
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(configuration)]
@@ -49,6 +47,20 @@ def command_line(task: str, training: TrainingConfig, gpus: int) -> list[str] | 
     if processes == 1:
         return None
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+
+
+def launch_command(launch: str) -> list[str]:
+    """The words of `training.launch` with the environment's variables filled in. Raises ConfigError."""
+    try:
+        command = shlex.split(expand(launch))
+    except KeyError as error:
+        message = f"training.launch: the environment variable {error.args[0]} is not set; export it first"
+        raise ConfigError(message) from None
+    except ValueError as error:
+        raise ConfigError(f"training.launch is no command line: {error}") from None
+    if not command or shutil.which(command[0]) is None:
+        raise ConfigError(f"training.launch: there is no command {' '.join(command[:1])}; install it, or correct it")
+    return command
 
 
 def accelerate_configuration(name: str) -> Path:

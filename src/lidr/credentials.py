@@ -1,0 +1,285 @@
+"""Passwords, keys and signatures in settings, URLs, commands and messages: recognised, so that none is written down.
+
+Recipes that hold one are refused (`find_credential`), and every message is masked (`mask`). Both look for the same:
+the shapes of known keys, what stands before the `@` of a URL, parameters of URLs, headers, and values under a name such
+as `api_key`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+
+HIDDEN = "***"
+WAY_OUT = "no password, key or signature may be in it, since it is kept with the results; give it in the environment"
+
+_SHORTEST = 8  # of a value in the environment; shorter ones would hide ordinary words, too
+_known: set[str] = set()
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+_SECRET_WORD = re.compile(
+    "password|passwd|passphrase|pwd|secrets?|credentials?|authorization|bearer|cookie|apikeys?|apitoken|accesskey|"
+    "accesskeyid|accesstoken|authtoken|secretkey|privatekey|hftoken"
+)
+_KEY_OWNER = re.compile(
+    "api|access|secret|private|auth|encryption|account|subscription|shared|service|signing|master|client|admin|ssh|"
+    "openai|anthropic|azure|google|gemini|mistral|cohere|groq|hf|huggingface|wandb|aws|gcp|github"
+)
+# A tokenizer's or a page's, such as eos_token and next_page_token.
+_PLAIN_TOKEN = re.compile(
+    "eos|bos|pad|unk|mask|sep|cls|stop|start|end|begins?|ends|image|video|audio|speech|vision|think|thinking|reasoning|"
+    "special|first|last|next|prev|page|draft|target|per|max|min|num|n|total|each|input|output|prompt|completion|new|"
+    "tool|system|user|assistant|placeholder|separator|newline|word|continuation|answer|turn"
+)
+_WEAK_WORDS = ("key", "token", "pass", "auth")
+_URL_WORDS = frozenset(("sig", "signature", "key", "token", "pass", "auth", "session", "hmac"))
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+Strength = Literal["", "weak", "strong"]
+
+
+def strength(name: str) -> Strength:
+    """How surely a value under this name is a credential: `strong` for api_key, `weak` for token, "" for eos_token."""
+    words = [word.lower() for word in _WORD.findall(name[-80:])]
+    last, before = ("", "") if not words else (words[-1], words[-2] if len(words) > 1 else "")
+    if _SECRET_WORD.fullmatch(last) or (last in ("key", "keys") and _KEY_OWNER.fullmatch(before)):
+        return "strong"
+    if words[-3:] == ["access", "key", "id"]:
+        return "strong"
+    if last == "token" and before:
+        return "" if _PLAIN_TOKEN.fullmatch(before) else "strong"
+    # A key alone or a pass alone may be anything: what counts is what it looks like.
+    return "weak" if last in _WEAK_WORDS and (not before or last in ("auth", "pass")) else ""
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+_REFERENCE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})")
+_PLACEHOLDERS = frozenset(("", "none", "null", "empty", "dummy", "no-key", "true", "false", "auto", HIDDEN))
+_PLAIN = re.compile(r"[A-Z]?[a-z'’-]*[.,;:!?)]*|[<\[|].*|\d{1,6}")  # a word, a special token, a small number
+
+
+def _is_placeholder(value: str) -> bool:
+    return value.strip().lower() in _PLACEHOLDERS
+
+
+def _looks_random(value: str) -> bool:
+    return len(value) >= 6 and bool(re.search(r"\d", value)) and bool(re.search(r"[A-Za-z]", value))
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a text that should be a name has the shape of a key: a known one, or letters and digits at random."""
+    mixed = (re.search(r"[a-z]", part) and re.search(r"\d", part) for part in text.split("_") if len(part) >= 12)
+    runs = (re.search(r"\d", part) and re.search(r"[A-Za-z]", part) for part in text.split("_") if len(part) >= 20)
+    return bool(_FORMATS.search(text)) or any(mixed) or any(runs)
+
+
+_FORMATS = re.compile(
+    r"""(?<![\w-])(?:
+    sk[-_](?=[\w-]*[A-Z0-9])[\w-]{8,}           # OpenAI, Anthropic, Stripe and those that follow them
+  | (?:hf|gsk|gh[pousr]|npm|key|wandb_v1|dop_v1|lsv2_pt|tgp_v1|pplx|xai|r8|fw|api_org)_[A-Za-z0-9]{16,}
+  | github_pat_\w{16,}
+  | (?:glpat|nvapi|pypi|pplx|xai|xapp|xox[abeoprs])-(?=[\w-]*\d)[\w-]{16,}
+  | (?:AKIA|ASIA)[0-9A-Z]{16}(?!\w)
+  | AIza[\w-]{30,}
+  | ya29\.[\w-]{16,}
+  | SG\.[\w-]{16,}\.[\w-]{16,}
+  | eyJ[\w-]{10,}\.[\w-]{10,}(?:\.[\w-]*)?      # a JSON web token
+  | -----BEGIN[A-Z ]{0,30}\ PRIVATE\ KEY-----
+    )""",
+    re.VERBOSE,
+)
+
+# --- places -----------------------------------------------------------------------------------------------------------
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):/{1,3}")  # a path that was a URL has one slash
+_ADDRESS = re.compile(r"[^\s\"'<>]+")
+_AUTHORITY = re.compile(r"[^\s/?#\"'<>]{0,500}@")
+# A password may hold what ends an authority. A colon before a port, or a second one of fsspec's, is none of its.
+_LOOSE = re.compile(r"[^\s/?#@:\"'<>]{0,200}:(?!\d{1,5}(?:[/?#,;)\"'\s]|$)|:)[^\s\"'<>]{0,300}@")
+_NO_SCHEME = re.compile(
+    r"(?<![\w/:@.+-])(?!mailto:)[\w.+-]{1,80}:([^\s/@:\"'<>]{1,200})@(?=[\w-]+(?:\.[\w-]+)*(?::\d+)?(?:[/\s]|$))"
+)
+_PARAMETER = re.compile(r"[?&;#]([\w.%\[\]-]{1,80})=([^&;#\s\"'<>]+)")
+_VALUE = (
+    r"(?:(?:Bearer|Basic|Token|Digest|ApiKey)\s{1,3})?"
+    r"(\"[^\"\n]{0,500}\"|'[^'\n]{0,500}'|\$\{\w+\}|[^\s\"',;&)}\]]{1,2000})"
+)
+# As lookaheads, so that a value that holds a name and a value itself is looked at, too.
+_ASSIGNED = re.compile(
+    rf"(?<![\w.-])(?=-{{0,2}}([A-Za-z][\w.-]{{0,80}})([\"']?)\s{{0,3}}(=\s{{0,3}}|:\s{{0,3}}(?=[\"'])|:\s{{1,3}})[\"']?{_VALUE})",
+    re.IGNORECASE,
+)
+_FLAG = re.compile(rf"(?<![\w-])(?=--?([A-Za-z][\w-]{{0,80}})\s{{1,3}}(?!-){_VALUE})", re.IGNORECASE)
+_USER = re.compile(r"(?!\d+:\d+$)[^\s/:]+:.+")  # curl's NAME:PASSWORD, not docker's numbers
+_BEARER = re.compile(r"\bBearer\s{1,3}([^\s\"',;]{6,})", re.IGNORECASE)
+
+Span = tuple[int, int]
+
+
+def _in_urls(text: str) -> Iterator[Span]:
+    if ":/" not in text:
+        return
+    for address in _ADDRESS.finditer(text):
+        start, end = address.span()
+        first = text.find(":/", start, end)
+        for scheme in _SCHEME.finditer(text, start, end) if first >= 0 else ():
+            begin = scheme.end()
+            found = _AUTHORITY.match(text, begin, end) or _LOOSE.match(text, begin, end)
+            is_web = scheme[1].lower().rpartition("+")[2] in ("http", "https", "ws", "wss")
+            # `abfs://container@account` and `hdfs://user@host` are addresses; a name before http's @ is a token.
+            if found and found.end() - begin > 1 and (is_web or ":" in found[0][:-2]):
+                yield begin, found.end() - 1
+        for parameter in _PARAMETER.finditer(text, first, end) if first >= 0 else ():
+            if _is_secret_parameter(unquote(parameter[1]), parameter[2]):
+                yield parameter.span(2)
+
+
+def _is_secret_parameter(name: str, value: str) -> bool:
+    words = _WORD.findall(name)
+    is_key = bool(strength(name)) or (len(words) == 1 and words[0].lower() in _URL_WORDS) or _is_signature(name)
+    is_code = name.lower() == "code" and len(value) >= 16 and _looks_random(value)
+    return (is_key or is_code) and not _is_placeholder(value)
+
+
+def _is_signature(name: str) -> bool:
+    return bool(re.fullmatch(r"(?i)x-(?:amz|goog)-(?:signature|credential|security-token)|googleaccessid", name))
+
+
+def _assigned(text: str) -> Iterator[Span]:
+    for found in _ASSIGNED.finditer(text):
+        level, value = strength(found[1]), found[4].strip("\"'")
+        quoted, equals = bool(found[2]) or found[4][:1] in ("'", '"'), found[3].startswith("=")
+        level = "strong" if level and text.startswith("--", found.start()) else level
+        sure = level == "strong" and (equals or quoted or not _PLAIN.fullmatch(value))
+        if not _is_placeholder(value) and (sure or (level and _looks_random(value))):
+            yield found.span(4)
+
+
+def _flags(text: str) -> Iterator[Span]:
+    for found in _FLAG.finditer(text):
+        name, value = found[1], found[2].strip("\"'")
+        is_user = name in ("u", "U", "user", "proxy-user") and bool(_USER.fullmatch(value))
+        level = strength(name) if text.startswith("--", found.start()) else ""
+        sure = is_user or level == "strong" or name == "token" or (level and _looks_random(value))
+        if sure and not _is_placeholder(value):
+            yield found.span(2)
+
+
+def _spans(text: str) -> Iterator[Span]:
+    """Where credentials are in a text; spans may overlap."""
+    yield from (found.span() for found in _FORMATS.finditer(text))
+    yield from _in_urls(text)
+    yield from (found.span(1) for found in _NO_SCHEME.finditer(text) if "sha256" not in found[0])
+    yield from _assigned(text)
+    yield from _flags(text)
+    yield from (found.span(1) for found in _BEARER.finditer(text) if not _PLAIN.fullmatch(found[1]))
+
+
+# --- what is used outside ---------------------------------------------------------------------------------------------
+
+
+def remember(secret: str) -> None:
+    """Mask this text from now on, wherever it appears."""
+    if len(secret) > 3:
+        _known.add(secret)
+
+
+def known_secrets() -> dict[str, str]:
+    """Name -> value of what this process knows to be secret: keys in use, and variables named as credentials are."""
+    named = {
+        name: value
+        for name, value in os.environ.items()
+        if len(value) >= _SHORTEST and strength(name) == "strong" and not _is_placeholder(value)
+    }
+    return named | {f"a key in use ({number})": value for number, value in enumerate(sorted(_known), 1)}
+
+
+def mask(text: str) -> str:
+    """The text with every credential in it as ***; references to the environment, such as $KEY, stay."""
+    for secret in sorted(set(known_secrets().values()), key=len, reverse=True):
+        for written in {secret, quote(secret, safe=""), repr(secret)[1:-1]}:
+            text = text.replace(written, HIDDEN)
+    spans = sorted(span for span in _spans(text) if not _is_reference(text[slice(*span)]))
+    masked, end = [], 0
+    for start, stop in spans:
+        if stop > end:
+            masked.append(text[end:start] + HIDDEN if start >= end else "")
+            end = stop
+    return "".join(masked) + text[end:]
+
+
+def mask_setting(name: str, value: Any) -> str:
+    """A setting's value as text, *** where it is a credential."""
+    text = mask(str(value))
+    return HIDDEN if text == str(value) and find_credential({name.rpartition(".")[2]: value}) else text
+
+
+def expand(word: str) -> str:
+    """A command's word with `$NAME` and `${NAME}` filled in. Raises KeyError with the name of one that is not set.
+
+    What is filled in under a credential's name is masked from now on.
+    """
+
+    def value(reference: re.Match[str]) -> str:
+        name = reference[0].strip("${}")
+        if strength(name):
+            remember(os.environ[name])
+        return os.environ[name]
+
+    return _REFERENCE.sub(value, word)
+
+
+def holds_credential(text: str, *, is_command: bool = False) -> bool:
+    """Whether a text holds a credential. In a command a reference to the environment, `$NAME` or `${NAME}`, is none."""
+    return any(not (is_command and _is_reference(text[slice(*span)])) for span in _spans(text))
+
+
+def _is_reference(value: str) -> bool:
+    return bool(_REFERENCE.fullmatch(value.strip("\"'")))
+
+
+def find_credential(settings: Any, where: str = "", level: Strength = "") -> str | None:
+    """The dotted name of the first setting that holds a credential; None if none does."""
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            inner = f"{where}.{name}" if where else str(name)
+            if isinstance(name, str) and holds_credential(name):
+                return where or "a field's name"
+            found = find_credential(value, inner, level or (strength(name) if isinstance(name, str) else ""))
+            if found:
+                return found
+        return None
+    if isinstance(settings, list | tuple):
+        return next((found for item in settings if (found := find_credential(item, where, level))), None)
+    if isinstance(settings, str):
+        return where or "it" if _is_credential(settings, where, level) else None
+    is_number = isinstance(settings, int | float) and not isinstance(settings, bool)
+    return where if is_number and level == "strong" else None
+
+
+def _is_credential(value: str, where: str, level: Strength) -> bool:
+    is_command = where.rpartition(".")[2] == "launch"
+    if holds_credential(value, is_command=is_command):
+        return True
+    if is_command:
+        return _in_words(value)
+    if _is_placeholder(value) or not level or re.match(r"[<\[|]", value):
+        return False
+    return level == "strong" or _looks_random(value)
+
+
+def _in_words(command: str) -> bool:
+    """Whether a command holds a credential once a shell's quotes are taken away: `--api-"key" X`, `sh -c "K=X run"`."""
+    import shlex
+
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return False  # refused for that
+    plain = " ".join(words)
+    return plain != command and holds_credential(plain, is_command=True)
