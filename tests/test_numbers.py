@@ -204,3 +204,176 @@ def test_number_text() -> None:
 def test_a_text_that_loops_takes_no_time(loop: str) -> None:
     # Linear patterns need well under a second for this; quadratic ones need minutes.
     assert extract_answer(loop * 50_000 + "\n18", "en") == 18
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "value"),
+    [
+        # a leading point, signs
+        ("Each one gets .5 of a cake.", "en", "0.5"),
+        ("It costs $.75.", "en", "0.75"),
+        ("Der Anteil ist ,25.", "de", "0.25"),
+        ("He is left with...12", "en", "12"),
+        ("The change is –7.", "en", "-7"),
+        ("x = - 7", "en", "-7"),
+        ("In the morning it was minus 7 degrees.", "en", "-7"),
+        ("9 minus 7", "en", "7"),
+        ("- 7 eggs", "en", "7"),
+        # units with exponents, names with digits
+        ("The floor has 24 ft²", "en", "24"),
+        ("The floor has 24 cm<sup>2</sup>.", "en", "24"),
+        ("Its acceleration is 24 m/s^2.", "en", "24"),
+        ("Площадь равна 24 м2.", "ru", "24"),
+        ("Es entstehen 24 kg CO₂.", "de", "24"),
+        ("She needs 24 sheets of A3.", "en", "24"),
+        ("He took 24 tablets of vitamin B12.", "en", "24"),
+        ("There were 24 cases of COVID-19.", "en", "24"),
+        ("התשובה היא ב-24", "he", "24"),
+        ("Harganya Rp24.000", "id", "24000"),
+        ("x_1 = 24", "en", "24"),
+        # degrees, percent, ordinals
+        ("Hace 24 º C en la calle.", "es", "24"),
+        ("La temperatura fue de 24ºC", "es", "24"),
+        ("El ángulo mide 45º.", "es", "45"),
+        ("Tiene 24 plantas en el 2º piso.", "es", "24"),
+        ("気温は24℃です。", "ja", "24"),
+        ("That is 24 %", "en", "24"),
+        # fractions
+        ("It takes 3 1/4 hours.", "en", "3.25"),
+        ("It takes 3¼ hours.", "en", "3.25"),
+        ("It takes 3 and 1/4 hours.", "en", "3.25"),
+        ("½", "en", "0.5"),
+        ("It is -½.", "en", "-0.5"),
+        ("It is \\(\\dfrac{-3}{4}\\).", "en", "-0.75"),
+        ("It is \\frac12.", "en", "0.5"),
+        # powers and products
+        ("That is 2.5 × 10⁶.", "en", "2500000"),
+        ("Das sind 2,5 · 10^6 Liter.", "de", "2500000"),
+        ("That is 2.5e6.", "en", "2500000"),
+        ("That is 5 × 10⁻³.", "en", "0.005"),
+        ("It is 2^{10}.", "en", "1024"),
+        ("She has 4 × 6 eggs.", "en", "24"),
+        # separators and digits
+        ("CHF 1’234.50", "de", "1234.5"),
+        ("That is 12,50,000 rupees.", "en", "1250000"),
+        ("१२,५०,०००", "hi", "1250000"),
+        ("The answer is 𝟐𝟒.", "en", "24"),
+        ("2️⃣4️⃣", "en", "24"),
+        ("1&nbsp;250", "en", "1250"),
+        ("1\u2060250", "en", "1250"),
+        ("\u202b24\u202c", "ar", "24"),
+        # scales
+        ("2,5 Mrd. Euro", "de", "2500000000"),
+        ("3 Billionen Euro", "de", "3000000000000"),
+        ("3 billion dollars", "en", "3000000000"),
+        ("2 mil millones de euros", "es", "2000000000"),
+        ("5 тыс. рублей", "ru", "5000"),
+        ("3億5千万円", "ja", "350000000"),
+        ("70 हज़ार रुपये", "hi", "70000"),
+        ("shilingi milioni 3", "sw", "3000000"),
+        ("$70k", "en", "70000"),
+        ("a ring of 18k gold", "en", "18"),
+        ("5 mil", "tr", "5"),
+        ("5 miles", "en", "5"),
+        # remarks, lists, labels
+        ("In total 24 eggs (that is 4 * (3 + 3)).", "en", "24"),
+        ("In total 24 eggs (4 × 6", "en", "24"),
+        ("The answer is (24).", "en", "24"),
+        ("- **7.** The sum is 24.", "en", "24"),
+        ("7.总共24个", "zh", "24"),
+        ("Step 7: that makes 24", "en", "24"),
+        ("**24.**", "en", "24"),
+        ("**Réponse finale :** 24 œufs\n\nCela fait 3 par jour pendant 8 jours.", "fr", "24"),
+        ("答案：24\n因为4×6。", "zh", "24"),
+        ("Answer: 5 + 3 = 8\nThen 8 - 2 = 6", "en", "6"),
+        # times and dates
+        ("He has 24 on 2024-03-15.", "en", "24"),
+        ("À 7h30 il en a 24.", "fr", "24"),
+    ],
+)
+def test_number_expressions(text: str, language: str, value: str) -> None:
+    assert extract_answer(text, language) == Decimal(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("#### 24\n\nQuestion: Ann has 5.\n#### 5", "24"),
+        ("#### 24\n#### 3", "24"),
+        ("4 * 6 = 24. #### 24", "24"),
+        ("#### 4 * 6", "24"),
+        ("#### 24 (4 × 6)", "24"),
+        ("#### 24 cm^2", "24"),
+        ("#### 24 kg of CO2", "24"),
+        ("#### Answer: 24", "24"),
+        ("#### - 24", "-24"),
+        ("#### .5", "0.5"),
+        ("#### 2. Add them\n\\boxed{24}", "24"),
+        ("#### 2 Methods\n\\boxed{24}", "24"),
+        ("#### Step 2: add 3\nIt is 24.", "24"),
+        ("\\boxed{}\nThe result is 24.", "24"),
+        ("\\boxed{\\boxed{24}}", "24"),
+        ("\\boxed{24\\,\\mathrm{m}^{3}}", "24"),
+        ("\\boxed{24\\ \\mathrm{kg\\,CO_2}}", "24"),
+        ("\\boxed{\\text{She has 24 eggs}}", "24"),
+        ("\\boxed{24^\\circ}", "24"),
+        ("\\boxed{\\frac{48}{2}}", "24"),
+        ("\\boxed{\\frac{6 \\times 8}{2}}", "24"),
+        ("\\boxed{3\\tfrac{3}{4}\\text{ h}}", "3.75"),
+        ("\\boxed{1.5 \\text{ million}}", "1500000"),
+        ("\\boxed{x = 24}", "24"),
+        ("\\boxed{20 + 4}", "24"),
+        ("\\boxed{4 \\times (2 + 4)}", "24"),
+        ("\\boxed{24 (4 \\times 6)}", "24"),
+        ("\\boxed{3-5}", "5"),
+        ("\\boxed{5} is wrong, it is \\boxed{24}", "24"),
+        ("$\\boxed{24$", "24"),
+    ],
+)
+def test_markers(text: str, value: str) -> None:
+    assert extract_answer(text, "en") == Decimal(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed{\\sqrt{16}}",
+        "\\boxed{2\\sqrt{3}}",
+        "The area is 18π.",
+        "1/0",
+        "nan",
+        "inf",
+        "sheets of A4",
+        "Step 4: done",
+    ],
+)
+def test_what_is_no_number_is_none_and_not_the_digits_in_it(text: str) -> None:
+    assert extract_answer(text, "en") is None
+
+
+@pytest.mark.parametrize(
+    ("gold", "value"),
+    [
+        (".5", "0.5"), ("-.5", "-0.5"), ("- 5", "-5"), ("½", "0.5"), ("2 1/2", "2.5"), ("\\frac{3}{4}", "0.75"),
+        ("$2\\frac{1}{2}$", "2.5"), ("1e-05", "0.00001"), ("1.5 \\times 10^6", "1500000"), ("5万", "50000"),
+        ("18 cm", None), ("A4", None), ("7:30", None), ("3-5", None), ("nan", None), ("√16", None),
+    ],
+)  # fmt: skip
+def test_golds_are_read_by_the_same_grammar(gold: str, value: str | None) -> None:
+    assert parse_number(gold, "en") == (None if value is None else Decimal(value))
+
+
+def test_numbers_of_any_length_are_exact() -> None:
+    long = "7" * 5_000
+    assert extract_answer(f"It is {long}.", "en") == parse_number(long, "en") == Decimal(long)
+    assert number_text(Decimal(long)) == long and number_text(Decimal("-0.0")) == "0"
+    assert not same_number(Decimal(long), Decimal(long[:-1] + "8"))
+    assert not same_number(Decimal("Infinity"), Decimal("Infinity"))
+    assert extract_answer(f"{long} million", "en") is None and extract_answer("9^999999", "en") is None
+
+
+@pytest.mark.parametrize(
+    "loop", ["\\frac{", "\\frac{1}{", "(", "(1 ", "=", "#", "####\n", "~", "\\", "6*", "1/", "2^", "<<", "½"]
+)
+def test_a_text_of_one_sign_takes_no_time(loop: str) -> None:
+    assert extract_answer(loop * 20_000 + "\n\nIt is 18.", "en") == 18

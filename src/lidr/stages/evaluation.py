@@ -33,7 +33,7 @@ from lidr.stages.responses import response_fields
 from lidr.storage import is_url, stamps
 
 # Bump where a change to the code changes the scores of the same answers.
-_SCORING = 2
+_SCORING = 3
 _PATH_FIELDS = ("path", "against", "reference", "include_path")
 
 

@@ -33,7 +33,7 @@ from lidr.stages.answers import read_answers
 from lidr.strategies.base import Answers, Side, direct, translated
 from lidr.tables import print_probe
 
-_VERSION = 1
+_VERSION = 2
 
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
