@@ -47,7 +47,7 @@ def test_gold_sentences_score_one_in_every_language(tmp_path: Path) -> None:
     for language in SENTENCES:
         result = evaluate(MgsmBenchmark(path=path, languages=[language]), gold_sentence)[language]
         assert result.metrics == {
-            "accuracy": 1.0, "off_target": 0.0, "undecided": 0, "n": 2, "failed": 0, "truncated": 0,
+            "accuracy": 1.0, "off_target": 0.0, "undecided": 0, "n": 2, "failed": 0, "truncated": 0, "thinking": 0,
             "ci95": [0.3424, 1.0], "ci95_off_target": [0.0, 0.6576],
         }  # fmt: skip
         assert [row.answer for row in result.rows] == ["2125", "12.5"]
@@ -91,7 +91,7 @@ def test_off_target_is_counted_and_bare_numbers_are_undecided(tmp_path: Path) ->
     result = evaluate(benchmark, lambda question: texts[question.gold])["es"]
     assert [row.off_target for row in result.rows] == [True, None, False, True]
     assert result.metrics == {
-        "accuracy": 1.0, "off_target": 0.5, "undecided": 1, "n": 4, "failed": 0, "truncated": 0,
+        "accuracy": 1.0, "off_target": 0.5, "undecided": 1, "n": 4, "failed": 0, "truncated": 0, "thinking": 0,
         "ci95": [0.5101, 1.0], "ci95_off_target": [0.15, 0.85],
     }  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_without_any_answer_there_are_no_numbers(tmp_path: Path) -> None:
         lambda language, questions: [Completion(question.question_id, "", "error") for question in questions]
     )
     assert result.metrics == {
-        "accuracy": None, "off_target": None, "undecided": 0, "n": 0, "failed": 2, "truncated": 0,
+        "accuracy": None, "off_target": None, "undecided": 0, "n": 0, "failed": 2, "truncated": 0, "thinking": 0,
         "ci95": None, "ci95_off_target": None,
     }  # fmt: skip
 

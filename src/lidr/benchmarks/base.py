@@ -33,7 +33,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Score(Row):
-    """One scored answer. `off_target` is None where the answer is too short or not linguistic enough to tell."""
+    """One scored answer. `off_target` is None if the answer is too short or not linguistic enough to tell.
+
+    `thinking` says that a thinking block was set aside; `text` is what was left.
+    """
 
     question_id: str
     language: str
@@ -43,6 +46,7 @@ class Score(Row):
     correct: bool
     off_target: bool | None
     group: str = ""
+    thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class AnswerFunction(Protocol):
     """The model under test."""
 
     def __call__(self, language: str, questions: list[Question], part: str = "") -> list[Completion]:
-        """One completion per question, in their order.
+        """One completion per question, in their order, without thinking blocks (`Completion.thinking`).
 
         Resumable: answers that an earlier, interrupted evaluation kept are not generated again. A benchmark that asks
         more than once in a language names the `part`.

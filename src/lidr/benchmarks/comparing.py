@@ -16,6 +16,7 @@ from lidr.errors import DataError
 from lidr.judges import Comparison, compare, summarise
 from lidr.language_id import LanguageIdentifier
 from lidr.records import Verdict
+from lidr.thinking import set_aside_thinking
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def reference_outputs(folder: str, language: str, questions: Sequence[Question])
                 f"{folder}/{language}.json: no answer to question {question.question_id} ({question.prompt[:60]!r}); "
                 "both sides need answers to the same instructions"
             )
-        found.append(Completion(question.question_id, row.output, "stop"))
+        found.append(set_aside_thinking(Completion(question.question_id, row.output, "stop")))
     return found, rows[0].generator if rows else ""
 
 
@@ -89,4 +90,5 @@ def off_target(answers: Sequence[Completion], language: str, identifier: Languag
         "ci95_off_target": interval,
         "undecided": found.count(None),
         "truncated": sum(answer.finish_reason == "length" for answer in answers),
+        "thinking": sum(answer.thinking for answer in answers),
     }

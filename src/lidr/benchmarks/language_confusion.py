@@ -48,5 +48,9 @@ class LanguageConfusionBenchmark:
                 ConfusionRow(question.question_id, language, reply.text, found.wrong_lines, found.wrong_words)
                 for (question, reply), found in zip(given, checked, strict=True)
             ]
-            left_out = {"failed": len(questions) - len(given), "other_language_asked": len(asked) - len(questions)}
-            yield LanguageResult(language, rows, pass_rates(checked, language) | left_out)
+            counts = {
+                "failed": len(questions) - len(given),
+                "other_language_asked": len(asked) - len(questions),
+                "thinking": sum(reply.thinking for reply in answers),
+            }
+            yield LanguageResult(language, rows, pass_rates(checked, language) | counts)

@@ -17,6 +17,7 @@ from lidr.errors import DataError
 from lidr.language_id import LanguageIdentifier
 from lidr.languages import get_language
 from lidr.storage import local_path
+from lidr.thinking import set_aside_thinking
 
 _QUESTION_FIELDS = ("question", "query")
 _GOLD_FIELDS = ("answer_number", "response")
@@ -108,14 +109,17 @@ class MgsmBenchmark:
         """
         questions = {language: self.questions(language) for language in self.languages}
         for language, asked in questions.items():
-            pairs = list(zip(asked, answer(language, asked), strict=True))
+            answers = [set_aside_thinking(completion) for completion in answer(language, asked)]
+            pairs = list(zip(asked, answers, strict=True))
             rows = [self.score(*pair) for pair in pairs if pair[1].finish_reason != "error"]
             truncated = sum(completion.finish_reason == "length" for _, completion in pairs)
-            counts = {"failed": len(pairs) - len(rows), "truncated": truncated}
+            thinking = sum(completion.thinking for completion in answers)
+            counts = {"failed": len(pairs) - len(rows), "truncated": truncated, "thinking": thinking}
             yield LanguageResult(language, rows, _metrics(rows) | counts)
 
     def score(self, question: Question, completion: Completion) -> Score:
-        """Score one answer; the language is told from the answer's text alone."""
+        """Score one answer; the language is told from the answer's text alone, thinking is set aside first."""
+        completion = set_aside_thinking(completion)
         number = extract_answer(completion.text, question.language)
         language = self._identifier.identify(completion.text)
         return Score(
@@ -126,6 +130,7 @@ class MgsmBenchmark:
             gold=question.gold,
             correct=same_number(number, Decimal(question.gold)),
             off_target=None if language is None else language != question.language,
+            thinking=completion.thinking,
         )
 
 

@@ -41,6 +41,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 from lidr.benchmarks.number_words import ANSWER_LABELS, STEP_LABELS, scale_after, scale_before
+from lidr.thinking import split_thinking
 
 # Those whose decimal separator is a comma (CLDR); a point between three digits groups thousands there.
 _POINT_GROUPS_THOUSANDS = frozenset(
@@ -177,9 +178,11 @@ class _Found:
 def extract_answer(text: str, language: str) -> Decimal | None:
     """The number that the answer gives as its result, by the rule at the top of this file; None if there is none.
 
+    Thinking is set aside first.
+
     `language` is the code of the language in which the answer was asked for.
     """
-    raw = _plain_characters(text)
+    raw = _plain_characters(split_thinking(text).answer)
     text = _plain_latex(raw)
     found = _hashed(text, language, with_words=False) or _boxed(raw, language)
     found = found or _hashed(text, language, with_words=True) or _labelled(text, language)

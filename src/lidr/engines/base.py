@@ -48,7 +48,8 @@ class Completion:
     `finish_reason` is "stop" (the model ended its turn, or a stop string came), "length" (cut off by
     `max_new_tokens`) or "error" (no answer: `error` says why and `text` is empty). `stopped_by` is the stop string that
     ended it, where one did. `first_token` are (token's text, log-probability) of the likeliest first tokens, where
-    `Sampling.top_logprobs` asked for them and the engine has them.
+    `Sampling.top_logprobs` asked for them and the engine has them. `thinking` says that a thinking block was set aside
+    from the text (`lidr.thinking`); engines leave it there.
     """
 
     request_id: str
@@ -59,6 +60,7 @@ class Completion:
     error: str | None = None
     stopped_by: str | None = None
     first_token: tuple[tuple[str, float], ...] = ()
+    thinking: bool = False
 
 
 class Engine(Protocol):

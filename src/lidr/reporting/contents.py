@@ -18,6 +18,7 @@ REASONS = {
     "response_empty": "The model gave an empty answer.",
     "response_error": "The engine returned an error instead of an answer.",
     "truncated": "An answer was cut off by the length limit.",
+    "thinking": "A side holds a thinking block (<think>), which a pair would teach; switch thinking off to train.",
     "translation_missing": "The answer that this pair needs was not translated.",
     "translation_error": "The engine returned an error instead of a translation.",
     "translation_empty": "The translation was empty.",

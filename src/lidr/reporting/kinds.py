@@ -41,6 +41,7 @@ class MeasureKind:
 
 
 _FAILED = Aside("failed", "questions without an answer, left out")
+_THINKING = Aside("thinking", "answers with a thinking block, which was set aside")
 _UNSCORED = Aside("unscored", "without a verdict, left out")
 _RULED = Aside("ruled", "decided by a rule, without the judge")
 
@@ -90,13 +91,13 @@ OFF_TARGET = MeasureKind(
     "off_target", "Off-target answers", "off-target share",
     "share of answers in another language than the question's; lower is better", "language", "ci95_off_target",
     ("n", "n_held_out"), lower_is_better=True, is_zoomed=True, is_share=True, is_key=True,
-    asides=(Aside("undecided", "language not told, counted as on target"),),
+    asides=(Aside("undecided", "language not told, counted as on target"), _THINKING),
 )  # fmt: skip
 LPR = MeasureKind(
     "lpr", "Line-level pass rate", "line pass rate",
     "share of answers without a line in another language (LPR)", "language", "ci95_lpr", ("n",), is_zoomed=True,
     is_share=True,
-    asides=(Aside("undecided", "answers without a line whose language can be told, left out"), _FAILED),
+    asides=(Aside("undecided", "answers without a line whose language can be told, left out"), _FAILED, _THINKING),
 )  # fmt: skip
 WPR = MeasureKind(
     "wpr", "Word-level pass rate", "word pass rate",
@@ -118,5 +119,6 @@ BOOKKEEPING = frozenset(
         "win", "tie", "lose", "sign_test_p", "first_position", "consistent", "stderr", "num_fewshot", "lines",
         "score_turn_1", "score_turn_2", "other_language_asked",
         "n", "failed", "undecided", "unscored", "ruled", "truncated", "truncated_prompts", "without_gold",
+        "thinking",
     }
 )  # fmt: skip

@@ -31,6 +31,7 @@ from lidr.run_dir import (
 from lidr.stages.generation import FORMAT, chat, fill, sampling_of
 from lidr.stages.responses import response_fields
 from lidr.storage import is_url, stamps
+from lidr.thinking import set_aside_thinking
 
 # Bump where a change to the code changes the scores of the same answers.
 _SCORING = 3
@@ -147,7 +148,7 @@ class _Examinee:
     def answer(self, language: str, questions: list[Question], part: str = "") -> list[Completion]:
         """One completion per question, in their order. See `lidr.benchmarks.base.AnswerFunction`."""
         if self.model.recorded:
-            return _recorded(self.model.folder, language, questions)
+            return [set_aside_thinking(row) for row in _recorded(self.model.folder, language, questions)]
         name = f"{language}.{part}" if part else language
         folder = self.run_dir.evaluation(self.iteration, self.benchmark) / "answers"
         file = RowFile(folder / f"{name}.jsonl", self.made_from)
@@ -159,10 +160,11 @@ class _Examinee:
             where = {"stage": "evaluation", "benchmark": self.benchmark, "language": language}
             self.run_dir.log("stage", iteration=self.iteration, **where, **done)
             file.seal(self._rows(file, language, requests, questions))
-        return [
+        answers = [
             Completion(row["id"], row["text"] or "", row["finish_reason"], 0, row["completion_tokens"], row["error"])
             for row in read_rows(file.path)
         ]
+        return [set_aside_thinking(completion) for completion in answers]
 
     def _request(self, question: Question) -> Request:
         settings = canonical_json([_decoding(self.config), self.config.system_prompt, self.config.seed])

@@ -17,8 +17,9 @@ from lidr.run_dir import Inputs, Outputs, RunDir, digest, hash_file, partial_pat
 from lidr.stages.answers import directions, read_answers
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Candidate
+from lidr.thinking import split_thinking
 
-_VERSION = 2
+_VERSION = 3
 
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
@@ -108,7 +109,13 @@ def make_pair(candidate: Candidate, gates: GatesConfig, identifier: LanguageIden
 def failed_gate(
     chosen: str, rejected: str, candidate: Candidate, gates: GatesConfig, identifier: LanguageIdentifier
 ) -> tuple[str, str]:
-    """(reason, detail) of the first gate that two texts fail; two empty strings when they pass. Cheap gates first."""
+    """(reason, detail) of the first gate that two texts fail; two empty strings when they pass. Cheap gates first.
+
+    A thinking block has no switch: a pair would teach the model to write it, or not to.
+    """
+    for side, text in (("chosen", chosen), ("rejected", rejected)):
+        if split_thinking(text).thinking:
+            return "thinking", side
     if gates.identical and chosen == rejected:
         return "identical", ""
     ratio = max(len(chosen), len(rejected)) / max(1, min(len(chosen), len(rejected)))

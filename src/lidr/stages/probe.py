@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -32,6 +33,7 @@ from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
 from lidr.strategies.base import Answers, Side, direct, translated
 from lidr.tables import print_probe
+from lidr.thinking import split_thinking
 
 _VERSION = 2
 
@@ -194,7 +196,11 @@ class _Probe:
         turned, failures = self._translated(dominant)
         found: dict[str, Any] = {}
         for code in self.languages:
-            texts = [Completion(prompt.prompt_id, side.text, "stop") for prompt, side in own[code] if side.text]
+            texts = [
+                Completion(prompt.prompt_id, side.text, "stop", thinking=side.problem == "thinking")
+                for prompt, side in own[code]
+                if side.text is not None
+            ]
             found[code] = {"own": quality[code]} | off_target(texts, code, self.identifier)
             if code == dominant:
                 found[code]["verdict"] = "dominant"
@@ -262,7 +268,7 @@ class _Probe:
 
     def _quality(self, answers: Sequence[Answer], language: str) -> dict[str, Any]:
         """How good the answers are by themselves; those that are missing count in neither measure."""
-        given = [(prompt, side.text) for prompt, side in answers if side.text]
+        given = [(prompt, side.text) for prompt, side in answers if side.text is not None]
         found: dict[str, Any] = {"n": len(given)}
         if "verified" in self.by:
             right = sum(self._is_right(prompt, text) for prompt, text in given)
@@ -291,7 +297,11 @@ class _Probe:
     def _fight(self, by: str, first: Sequence[Answer], second: Sequence[Answer], language: str) -> list[Duel]:
         """One duel per prompt that both sides have an answer to."""
         others = {prompt.prompt_id: side.text for prompt, side in second}
-        both = [(p, side.text, other) for p, side in first if side.text and (other := others.get(p.prompt_id))]
+        both = [
+            (prompt, side.text, other)
+            for prompt, side in first
+            if side.text is not None and (other := others.get(prompt.prompt_id)) is not None
+        ]
         if by == "verified":
             results: list[int | None] = [self._is_right(p, a) - self._is_right(p, b) for p, a, b in both]
         else:
@@ -346,7 +356,12 @@ def _mostly_failed(failures: dict[str, Any]) -> bool:
 
 
 def _of_language(rows: Sequence[Answers], code: str, side: Callable[[Answers, str], Side]) -> list[Answer]:
-    return [(row.prompts[code], side(row, code)) for row in rows if code in row.prompts]
+    """The answers in one language, without their thinking: of one that only thought, the empty text is left."""
+    found = [(row.prompts[code], side(row, code)) for row in rows if code in row.prompts]
+    return [
+        (prompt, answer if answer.text is None else replace(answer, text=split_thinking(answer.text).answer))
+        for prompt, answer in found
+    ]
 
 
 def _failures(rows: Sequence[Answers], dominant: str, code: str) -> dict[str, Any]:

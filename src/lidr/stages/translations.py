@@ -18,6 +18,7 @@ from lidr.stages.generation import FORMAT, chat, fill, sampling_of
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import direct
 from lidr.templates import fill_template, read_template
+from lidr.thinking import split_thinking
 
 PREFILL = "<translated>\n"
 STOP = "</translated>"
@@ -168,13 +169,14 @@ def parse_translation(completion: Completion, recover: bool = True) -> dict[str,
     """
     text = completion.text.strip().removeprefix("<translated>").strip()
     failure = recovered = None
+    spoiled = any(tag in text for tag in _TAGS) or split_thinking(text).thinking
     if completion.finish_reason == "error":
         failure = "translation_error"
     elif completion.finish_reason == "length":
         failure = "translation_cut_off"
     elif not text:
         failure = "translation_empty"
-    elif any(tag in text for tag in _TAGS) or (completion.stopped_by is None and not recover):
+    elif spoiled or (completion.stopped_by is None and not recover):
         failure = "translation_unparsed"
     elif completion.stopped_by is None:
         recovered = "unclosed"

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from lidr.config import Config
 from lidr.records import Prompt, Response, Translation
+from lidr.thinking import split_thinking
 
 Kind = Literal["non_dominant", "dominant"]
 
@@ -65,7 +66,8 @@ def direct(answers: Answers, language: str, config: Config) -> Side:
     if response.text is None:
         return Side(None, language, "response_empty" if response.error == "empty" else "response_error")
     cut_off = response.finish_reason == "length" and config.pairs.gates.truncated
-    return Side(response.text, language, "truncated" if cut_off else None)
+    thinking = split_thinking(response.text).thinking  # an answer with thinking is never taught
+    return Side(response.text, language, "truncated" if cut_off else "thinking" if thinking else None)
 
 
 def translated(answers: Answers, source: str, target: str, config: Config) -> Side:
