@@ -65,7 +65,7 @@ class Counters:
     keys: set[str] = field(default_factory=set)
 
 
-Answer = Callable[[dict[str, Any]], Reply | str]
+Answer = Callable[[dict[str, Any]], Reply | str | bytes]  # bytes are the whole reply
 
 
 def echo(body: dict[str, Any]) -> Reply:
@@ -264,6 +264,8 @@ class BatchApi:
     @staticmethod
     def _answer(body: dict[str, Any], server: TestServer) -> dict[str, Any]:
         said = server.answer(body)
+        if isinstance(said, bytes):
+            return {"status_code": 200, "body": json.loads(said)}
         reply = Reply(said) if isinstance(said, str) else said
         if reply.status != 200:
             return {"status_code": reply.status, "body": {"error": {"message": reply.error}}}
@@ -383,6 +385,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "slow":
             time.sleep(owner.faults.slow_s)
         said = owner.answer(body)
+        if isinstance(said, bytes):
+            self._send_bytes(200, said)
+            return
         reply = Reply(said) if isinstance(said, str) else said
         if reply.status != 200:
             self._refuse(reply.status, reply.error, reply.code)

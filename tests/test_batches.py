@@ -13,6 +13,7 @@ from lidr.engines.openai import OpenAIEngine
 from lidr.errors import EngineError
 from tests.openai_server import BatchApi, Reply, TestServer, echo
 from tests.test_openai_engine import SAMPLING, TEXTS, TRANSLATE, ask, begun, by_id, engine_for
+from tests.test_server_replies import DAMAGED, as_sent
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -252,3 +253,69 @@ def test_translations_are_begun_in_words(server: TestServer) -> None:
     made = by_id(engine(server).generate(requests, TRANSLATE))
     assert {(row.text, row.stopped_by) for row in made.values()} == {("Bonjour", "</translated>")}
     assert server.counters.lists == 1
+
+
+@pytest.mark.parametrize("name", ["choices null", "tokens negative", "usage list", "content parts", "nested content"])
+def test_an_answer_that_cannot_be_read_is_sent_again_once_and_then_a_failed_row(server: TestServer, name: str) -> None:
+    server.answer = lambda body: as_sent(DAMAGED[name]) if "question 4" in str(body) else echo(body)
+    kept: dict[int, Completion] = {}
+    with pytest.raises(EngineError, match="1 row got no answer"):
+        run(server, kept)
+    assert sorted(kept) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    run(server, kept)
+    assert kept[4].finish_reason == "error" and kept[4].passing and kept[4].error
+    assert [len(rows) for rows in api(server).submitted()] == [10, 1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"", b"null", b"[]", b"<html>", b"\xff", b"[" * 100_000, b'{"custom_id": ["a"], "response": {}}',
+        b'{"custom_id": {"a": 1}}', b'{"custom_id": null}', b'{"custom_id": "x", "response": {"status_code": 200}}',
+        b'{"custom_id": "ID", "response": []}', b'{"custom_id": "ID", "response": {"status_code": "200"}}',
+    ],
+    ids=lambda line: repr(line)[:40],
+)  # fmt: skip
+def test_lines_that_are_none_cost_no_other_row(server: TestServer, line: bytes) -> None:
+    original = api(server)._keep
+    line = line.replace(b"ID", ids(4)[0].encode())
+    api(server)._keep = (  # type: ignore[method-assign]
+        lambda data: original(data if b'"method"' in data else data.replace(_line_of(data, 4), line + b"\n"))
+    )
+    kept: dict[int, Completion] = {}
+    with pytest.raises(EngineError, match="1 row got no answer"):
+        run(server, kept)
+    assert sorted(kept) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+
+
+def _line_of(data: bytes, number: int) -> bytes:
+    return next((line for line in data.splitlines(keepends=True) if ids(number)[0].encode() in line), b"")
+
+
+@pytest.mark.parametrize(
+    ("call", "value", "message"),
+    [
+        ("_list", "<html>", "does not answer"), ("_list", {"data": None}, "does not answer"),
+        ("_list", {"data": [{"metadata": {"lidr": "x"}, "status": "done"}]}, "does not answer"),
+        ("_files", {"id": 7}, "does not answer"), ("_files", [], "does not answer"),
+        ("_create", {"id": "b", "status": "unknown"}, "does not answer"), ("_create", None, "does not answer"),
+        ("_retrieve", {"id": "b", "status": ["completed"]}, "does not answer"),
+        ("_retrieve", {"id": "b", "status": "completed", "request_counts": "all"}, "does not answer"),
+    ],
+)  # fmt: skip
+def test_a_description_that_cannot_be_read_ends_the_run_by_name(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch, call: str, value: Any, message: str
+) -> None:
+    monkeypatch.setattr(batches, "SILENT_POLLS", 2)
+    monkeypatch.setattr(api(server), call, lambda *_: (200, value))
+    with pytest.raises(EngineError, match=message):
+        run(server, {})
+
+
+def test_batches_of_others_are_left_alone_whatever_they_look_like(server: TestServer) -> None:
+    foreign = [None, 7, {"id": ["x"]}, {"id": "x", "metadata": "lidr"}, {"id": "x", "metadata": {"lidr": 1}, "x": 1}]
+    strange: dict[str, Any] = {"data": foreign[:-1], "has_more": False}
+    api(server)._list = lambda *_: (200, strange)  # type: ignore[method-assign,assignment]
+    kept: dict[int, Completion] = {}
+    run(server, kept)
+    assert len(kept) == 10

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +94,34 @@ def test_models_that_cannot_decode_in_slots_answer_in_batches(
         assert [token for token, _ in made.first_token] == [token for token, _ in expected.first_token]
         shared = {"first_token": (), "completion_tokens": 0}  # a stopped row is padded until its batch is done
         assert replace(made, **shared) == replace(expected, **shared)
+
+
+# Fields of a model's generation_config.json, each of which changes what `generate` of transformers says.
+OWN_DEFAULTS = {
+    "suppress_tokens": list(range(20, 200)), "begin_suppress_tokens": list(range(200, 300)), "min_new_tokens": 39,
+    "bad_words_ids": [[token] for token in range(300, 400)], "forced_eos_token_id": 5, "no_repeat_ngram_size": 2,
+    "encoder_no_repeat_ngram_size": 1, "encoder_repetition_penalty": 5.0, "sequence_bias": [[[30], 100.0]],
+    "repetition_penalty": 3.0, "do_sample": True, "temperature": 3.0, "top_k": 1, "top_p": 0.01, "min_p": 0.9,
+    "typical_p": 0.1, "eta_cutoff": 0.5, "epsilon_cutoff": 0.5, "renormalize_logits": True, "guidance_scale": 3.0,
+    "exponential_decay_length_penalty": [1, 50.0], "watermarking_config": {"bias": 100.0}, "num_beams": 4,
+    "num_return_sequences": 2, "max_length": 12, "max_new_tokens": 3, "max_time": 1e-4, "stop_strings": ["e"],
+    "return_dict_in_generate": True, "penalty_alpha": 0.6, "prompt_lookup_num_tokens": 3, "low_memory": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("in_slots", [True, False])
+def test_the_models_own_generation_config_changes_no_answer(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_slots: bool
+) -> None:
+    folder = shutil.copytree(MODEL_PATH, tmp_path / "model")
+    own = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+    (folder / "generation_config.json").write_text(json.dumps(own | OWN_DEFAULTS), encoding="utf-8")
+    other = TransformersEngine(folder, TransformersConfig(device="cpu", batch_size=8))
+    for made_by in (engine, other):
+        monkeypatch.setattr(made_by, "in_slots", in_slots)
+    for sampling in (Sampling(40), Sampling(40, temperature=0.8, top_p=0.9, seed=3), GREEDY):
+        assert by_id(other.generate(REQUESTS, sampling)) == by_id(engine.generate(REQUESTS, sampling))
+    other.close()
 
 
 def test_a_stop_string_ends_the_completion_before_it(engine: TransformersEngine) -> None:

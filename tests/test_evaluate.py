@@ -106,7 +106,7 @@ def test_a_served_model_is_measured(server: TestServer, tmp_path: Path) -> None:
     (found,) = results_of(tmp_path / "evaluations" / "org--served").values()
     assert found["mgsm"]["en"]["accuracy"] == 0.5
     assert {body["model"] for body in server.counters.bodies} == {"org/served"}
-    assert all("repetition_penalty" not in body for body in server.counters.bodies)
+    assert all(body["repetition_penalty"] == 1 for body in server.counters.bodies)
     lidr(*arguments)  # nothing is owed
     assert server.counters.requests == 2
 

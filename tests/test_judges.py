@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 
 from lidr.config import JudgeConfig
 from lidr.engines import Completion
-from lidr.errors import ConfigError, EngineError
+from lidr.errors import ConfigError, EngineError, RunError
 from lidr.judges import (
     Answered,
     Comparison,
@@ -28,6 +29,7 @@ from lidr.judges import (
     judge_identity,
     open_judge,
     pairwise,
+    read_replies,
     score_answers,
     summarise,
 )
@@ -86,16 +88,23 @@ def swapped(comparisons: list[Comparison]) -> list[Comparison]:
 
 
 def said(text: str, *likeliest: tuple[str, float], error: str | None = None) -> Said:
-    return Said(text, [[token, math.log(share)] for token, share in likeliest], 1, 1, error=error)
+    return Said(text, tuple((token, math.log(share)) for token, share in likeliest), 1, 1, error=error)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("A", 1.0), ("B", 0.0), (" A\n", 1.0), ("**B**.", 0.0), ("[[A]]", 1.0), ("(B)", 0.0),
-        ("Both are fine, but my verdict is [[B]].", 0.0), ("[[A]]? No: [[B]]", 0.0),
+        ("Both are fine, but my verdict is [[B]].", 0.0), ("My reasons.\n\n**B**", 0.0), ("A\n\nB says less.", 1.0),
+        ("B. It says more.", 0.0), ("**A**: it says more", 1.0), ("Reasons: [[A]]\n\n[[A]]", 1.0), ("[[ B ]]", 0.0),
         ("", None), ("a", None), ("C", None), ("AB", None), ("A or B?", None), ("As an AI, I cannot tell.", None),
-        ("A better answer is hard to find.", None), ("[[C]]", None),
+        ("A better answer is hard to find.", None), ("[[C]]", None), ("A\u00adB", None),
+        ("A/B", None), ("A, B", None), ("A & B", None), ("A|B", None), ("A B", None), ("A?", None), ("A\nB", None),
+        ("[[A]] or [[B]]", None), ("[[A]]? No: [[B]]", None), ("[[A/B]]", None), ("[[A]]\nB", None),
+        ("[[A]], or rather [[tie]]", None), ("Tie", None), ("Both", None), ("Neither.", None),
+        ("Both answers are equally good.", None), ("A good reply is B", None), ("A: fine. B: better.", None),
+        ("A: 3 points\nB: 7 points", None), ("**A**\nGood.\n**B**\nBetter.", None), ("A-grade replies", None),
+        ("It is between A\nA\nand the other.", None),
     ],
 )  # fmt: skip
 def test_the_label_in_a_text_is_the_preference_and_nothing_is_guessed(text: str, expected: float | None) -> None:
@@ -254,7 +263,8 @@ def test_intervals_and_the_sign_test() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Good enough. Rating: [[7]]", 7.0), ("[[ 6.5 ]]", 6.5), ("[[7/10]]", 7.0), ("First [[3]], then [[8]]", 8.0),
+        ("Good enough. Rating: [[7]]", 7.0), ("[[ 6.5 ]]", 6.5), ("[[7/10]]", 7.0), ("[[7]], so [[7.0]]", 7.0),
+        ("First [[3]], then [[8]]", None), ("Rating: 7\n8", None), ("[[7]]\n8", None), ("[[7]] of [[ten]]", None),
         ("8", 8.0), ("Rating: 9/10.", 9.0), ("**Rating:** 10", 10.0), ("10 / 10", 10.0),
         ("[[0]]", None), ("[[11]]", None), ("[[-5]]", None), ("-5", None), (".5", None), ("7/5", None), ("100", None),
         ("[[five]]", None), ("", None), ("I would say 7, or maybe 8.", None), ("[[7]] no, [[12]]", None),
@@ -262,6 +272,26 @@ def test_intervals_and_the_sign_test() -> None:
 )  # fmt: skip
 def test_ratings_are_read_and_never_guessed(text: str, expected: float | None) -> None:
     assert read_rating(text) == expected
+
+
+@pytest.mark.parametrize("text", ["=" * 50_000, "[[" * 25_000, "[[7 " * 12_000, "Rating:" * 9_000, "* \n" * 20_000])
+def test_long_replies_are_read_in_no_time(text: str) -> None:
+    started = time.process_time()
+    assert read_rating(text) is None and preference(said(text)) is None
+    assert time.process_time() - started < 1
+
+
+def test_what_a_judge_thinks_is_no_verdict(server: TestServer, judge: Judge) -> None:
+    thought = said("<think>\nA\n[[B]] is better.\n</think>\n\nB")
+    assert preference(thought) == 0.0 and preference(replace(thought, text="<think>\nA")) is None
+    server.answer = lambda body: "<think>Perhaps [[3]].</think>Rating: [[7]]"
+    (rating,), _ = score_answers(judge, [Answered("1", "en", "How many?", "42")], IDENTIFIER, "test")
+    assert rating.rating == 7.0
+
+
+def test_a_reply_that_was_cut_off_is_no_verdict_unless_it_begins_with_it() -> None:
+    cut = replace(said("The first is better: [[A]]"), cut_off=True)
+    assert preference(cut) is None and preference(replace(cut, text="A\n\nbecause it")) == 1.0
 
 
 def test_empty_answers_and_those_in_the_wrong_language_have_one_point(server: TestServer, judge: Judge) -> None:
@@ -446,7 +476,7 @@ def test_a_budget_is_kept_and_can_be_raised(plain: TestServer, tmp_path: Path) -
     with judge_on(plain, tmp_path, budget_usd=5, **prices) as judge:
         replies = judge.ask(TEXTS, "test")
         assert plain.counters.requests == 30
-        used = {"requests": 30, "prompt_tokens": 240, "completion_tokens": 270, "cost_usd": 0.78}
+        used = {"requests": 30, "prompt_tokens": 240, "completion_tokens": 270, "cost_usd": 0.78, "passing": 0}
         assert judge.usage(replies) == used
 
 
@@ -521,3 +551,65 @@ def test_a_killed_process_keeps_what_it_had(plain: TestServer, tmp_path: Path) -
     with judge_on(plain, tmp_path) as judge:
         assert [reply.text for reply in judge.ask(TEXTS, "test")] == [server_says(text) for text in TEXTS]
     assert plain.counters.requests == asked + 30 - len(kept)
+
+
+def test_an_empty_reply_is_asked_for_again_now_and_in_the_next_run(server: TestServer, tmp_path: Path) -> None:
+    rule = RuleJudge()
+    asked = [comparison(essay(30), essay(20), 0), comparison(essay(20), essay(30), 1)]
+    with judge_on(server, tmp_path) as judge:
+        server.answer = lambda body: Reply(" \n") if server.counters.requests <= 4 else rule(body)
+        verdicts, replies = compare(judge, asked, IDENTIFIER, "test")
+        assert [v.outcome for v in verdicts] == ["win", "lose"] and judge.usage(replies)["passing"] == 0
+    for empty in (Reply(None), Reply(None, extra={"message": {"content": None, "refusal": "I would rather not."}})):
+        other = [comparison(essay(30), essay(21), 2)]
+        server.answer = lambda body, empty=empty: empty  # type: ignore[misc]
+        for _ in range(2):
+            with judge_on(server, tmp_path) as judge:
+                before = server.counters.requests
+                (verdict,), replies = compare(judge, other, IDENTIFIER, "test")
+                assert verdict.preference is None and verdict.unscored != "unparsed"
+                assert judge.usage(replies)["passing"] == 2 and server.counters.requests > before
+    server.answer = rule
+    with judge_on(server, tmp_path) as judge:
+        (verdict,), _ = compare(judge, other, IDENTIFIER, "test")
+        assert verdict.outcome == "win"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "", "{", "null", "[]", "7", "[" * 50_000,
+        {"text": "A", "first_token": [["A", 1e308]], "prompt_tokens": 1, "completion_tokens": 1},
+        {"text": "A", "first_token": [["A", math.nan]], "prompt_tokens": 1, "completion_tokens": 1},
+        {"text": "A", "first_token": [["A"]], "prompt_tokens": 1, "completion_tokens": 1},
+        {"text": ["A"], "first_token": [], "prompt_tokens": 1, "completion_tokens": 1},
+        {"text": "A", "first_token": [], "prompt_tokens": -1, "completion_tokens": 1},
+        {"text": "A", "first_token": [], "prompt_tokens": math.inf, "completion_tokens": 1},
+        {"text": "A", "first_token": [], "prompt_tokens": 10**400, "completion_tokens": 1},
+        {"text": "A"},
+        {"text": "", "first_token": [], "prompt_tokens": 1, "completion_tokens": 0, "error": None},
+    ],
+    ids=lambda row: str(row)[:40],
+)  # fmt: skip
+def test_a_kept_reply_that_cannot_be_is_asked_for_again(plain: TestServer, tmp_path: Path, row: Any) -> None:
+    with judge_on(plain, tmp_path) as judge:
+        judge.ask(["one", "two"], "test")
+    stored = row if isinstance(row, str) else json.dumps(row)
+    with sqlite3.connect(tmp_path / "replies.sqlite") as table:
+        table.execute("UPDATE reply SET row = ?", (stored,))
+    for kept in read_replies(tmp_path / "replies.sqlite", "rule"):
+        assert kept.text == ""
+    prices = {"usd_per_million_input_tokens": 1.0, "usd_per_million_output_tokens": 2.0}
+    with judge_on(plain, tmp_path, budget_usd=5, **prices) as judge:
+        assert [reply.text for reply in judge.ask(["one", "two"], "test")] == ["said: one", "said: two"]
+    assert plain.counters.requests == 4
+
+
+def test_a_store_that_is_no_database_is_named(
+    plain: TestServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "replies.sqlite").write_bytes(b"no database " * 1000)
+    with pytest.raises(RunError, match=r"replies\.sqlite cannot be used .* remove it and run again"):
+        judge_on(plain, tmp_path).__enter__()
+    assert read_replies(tmp_path / "replies.sqlite", "rule") == []
+    assert "cannot be read" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from lidr.engines import open_model
 from lidr.engines import openai as openai_engine
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.openai import OpenAIEngine
+from lidr.engines.protocol import NEUTRAL
 from lidr.errors import EngineError
 from lidr.run_dir import RowFile
 from lidr.stages.generation import fill
@@ -293,17 +294,19 @@ def test_a_field_that_the_server_does_not_know_can_be_left_out(server: TestServe
 
 def test_a_request_says_how_to_decode_and_nothing_needless(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
     list(engine_for(server).generate([ask(0)], SAMPLING))
-    plain = {"model": "test", "temperature": 0.0, "top_p": 1.0, "seed": 42, "max_tokens": 50}
+    plain = {"model": "test", "temperature": 0.0, "top_p": 1.0, "seed": 42, "max_tokens": 50} | NEUTRAL
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "question 0"}]
     assert server.counters.bodies[0] == plain | {"messages": turns}
     full = Sampling(9, 0.7, 0.9, repetition_penalty=1.1, stop=("</end>",), seed=1, top_logprobs=5)
     list(engine_for(server, extra_body={"top_k": 3, "seed": None, "temperature": 1}).generate([ask(0)], full))
-    changed = {"temperature": 1, "top_p": 0.9, "max_tokens": 9, "stop": ["</end>"], "repetition_penalty": 1.1}
+    changed = NEUTRAL | {"temperature": 1, "top_p": 0.9, "max_tokens": 9, "stop": ["</end>"], "repetition_penalty": 1.1}
     changed |= {"logprobs": True, "top_logprobs": 5, "top_k": 3, "model": "test", "messages": turns}
     assert server.counters.bodies[1] == changed
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     body = OpenAIEngine("gpt", OpenAIConfig(type="openai")).body(ask(0), SAMPLING)
     assert body["max_completion_tokens"] == 50 and "max_tokens" not in body
+    # The order, too: a batch that is under way is found by the hash of its requests.
+    assert list(body) == ["messages", "temperature", "top_p", "seed", "max_completion_tokens"]
 
 
 def test_log_probabilities_of_the_first_token_are_read(server: TestServer) -> None:
@@ -350,9 +353,6 @@ def test_how_an_answer_ended_is_told(server: TestServer) -> None:
     server.answer = lambda body: Reply("a bad w", "content_filter")
     filtered = next(engine_for(server).generate([ask(0)], SAMPLING))
     assert (filtered.text, filtered.finish_reason) == ("", "error") and "content filter" in str(filtered.error)
-    server.answer = lambda body: Reply("half of an ans", "abort")
-    with pytest.raises(EngineError, match="no complete text"):
-        list(engine_for(server).generate([ask(0)], SAMPLING))
 
 
 def test_usage_that_is_missing_counts_as_nothing(server: TestServer) -> None:

@@ -364,8 +364,10 @@ def _evaluate_model(
     settings: list[str],
 ) -> None:  # fmt: skip
     from lidr import loop, standalone
+    from lidr.config import trimmed
     from lidr.run_dir import RunDir
 
+    model = trimmed(model)
     folder = out or Path("evaluations") / standalone.model_name(model)
     config = standalone.evaluation_config(model, folder, recipe, benchmarks, codes, base_url, settings)
     with _interruptible():

@@ -19,6 +19,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -98,6 +99,14 @@ def _path(text: str) -> str:
     if not text.strip() or text != text.strip() or not text.isprintable():
         raise ValueError("a path or a name is needed, without blanks around it and without control characters")
     return text
+
+
+def trimmed(text: Any) -> Any:
+    """A text without the blanks and quotes that are copied along with it."""
+    return text.strip(" \t\r\n\"'\u00a0\ufeff\u200b") if isinstance(text, str) else text
+
+
+Trimmed = Annotated[str, BeforeValidator(trimmed)]
 
 
 def _known_languages(languages: list[str]) -> list[str]:
@@ -196,7 +205,7 @@ class VllmConfig(_Section):
 class OpenAIConfig(_Section):
     type: Literal["openai"]
     """A server that speaks OpenAI's chat completions: an API, vLLM, llama.cpp, `transformers serve` ..."""
-    base_url: str = "https://api.openai.com/v1"
+    base_url: Trimmed = "https://api.openai.com/v1"
     """Where it is, usually ending in /v1; not used with `launch`."""
     launch: str | None = None
     """A command that serves a model on this machine, such as `vllm serve {model} --port {port}`; no shell reads it. It
@@ -210,7 +219,7 @@ class OpenAIConfig(_Section):
     batch: bool = False
     """Send the requests through OpenAI's batch mode: cheaper, and answered within a day. A run that is interrupted
     meanwhile picks its batches up again."""
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: Trimmed = "OPENAI_API_KEY"
     """Name of the environment variable with the key; servers of your own need none. The key itself is never stored."""
     concurrency: PositiveInt = 16
     """Requests under way at the same time."""
@@ -242,6 +251,7 @@ class OpenAIConfig(_Section):
         try:
             parts = urlsplit(url)
             is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+            is_url &= url.isprintable() and " " not in url
         except ValueError:  # a port that is no number
             is_url = False
         if not is_url:

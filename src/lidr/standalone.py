@@ -36,7 +36,7 @@ def evaluation_config(
     if not languages and (files := recorded_answers(Path(model))):
         overrides.append(f"languages={json.dumps([file.stem for file in files])}")
     if base_url:
-        # Most servers know no repetition penalty, and the strictest refuse it.
+        # Most servers know no repetition penalty, and the strictest refuse one.
         engine = json.dumps({"type": "openai", "base_url": base_url})
         overrides += [f"engine={engine}", "evaluation.repetition_penalty=1"]
     done: dict[str, list[str]] = {}

@@ -14,12 +14,14 @@ class Request:
     """One conversation to be continued.
 
     `messages` are (role, content) turns that end with a user turn; `prefill` is text with which the assistant's turn
-    already begins (it is not repeated in the completion).
+    already begins (it is not repeated in the completion). `needs_text` says that an empty answer is of no use: a server
+    that sends one is asked again.
     """
 
     request_id: str
     messages: tuple[tuple[str, str], ...]
     prefill: str = ""
+    needs_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,11 @@ class Completion:
     """What the model wrote after the prompt and the prefill.
 
     `finish_reason` is "stop" (the model ended its turn, or a stop string came), "length" (cut off by
-    `max_new_tokens`) or "error" (no answer: `error` says why and `text` is empty). `stopped_by` is the stop string that
-    ended it, where one did. `first_token` are (token's text, log-probability) of the likeliest first tokens, where
-    `Sampling.top_logprobs` asked for them and the engine has them. `thinking` says that a thinking block was set aside
-    from the text (`lidr.thinking`); engines leave it there.
+    `max_new_tokens`) or "error" (no answer: `error` says why and `text` is empty; `passing` says that the same request
+    may be answered at another time). `stopped_by` is the stop string that ended it, where one did. `first_token` are
+    (token's text, log-probability) of the likeliest first tokens, where `Sampling.top_logprobs` asked for them and the
+    engine has them. `thinking` says that a thinking block was set aside from the text (`lidr.thinking`); engines leave
+    it there.
     """
 
     request_id: str
@@ -61,6 +64,7 @@ class Completion:
     stopped_by: str | None = None
     first_token: tuple[tuple[str, float], ...] = ()
     thinking: bool = False
+    passing: bool = False
 
 
 class Engine(Protocol):

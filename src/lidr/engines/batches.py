@@ -11,17 +11,31 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
-from openai.types import Batch
 
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.outcomes import SAME_FAILURES, all_refused, same_words
-from lidr.engines.protocol import ROW_STATUS, DamagedReply, error_completion, may_pass, one_line, read_reply, said
+from lidr.engines.protocol import (
+    ROW_STATUS,
+    DamagedReply,
+    FailedReply,
+    Part,
+    PartT,
+    Tokens,
+    error_completion,
+    may_pass,
+    one_line,
+    parse,
+    read_part,
+    read_reply,
+    said,
+)
 from lidr.errors import EngineError
 
 if TYPE_CHECKING:
@@ -34,17 +48,72 @@ MAX_BYTES = 180_000_000
 SILENT_POLLS = 20
 _ENDPOINT: Final = "/v1/chat/completions"
 _ENDED = ("completed", "failed", "expired", "cancelled")
+DAMAGED_ANSWERS = 2  # to one row, in as many batches, after which the row has failed
 _NO_BATCHES = (404, 405, 501)
+Failure = APIStatusError | APIConnectionError | DamagedReply
+_FAILURES = (APIStatusError, APIConnectionError, DamagedReply)
 _AGAIN = "run the same command again"
 
 
 @dataclass
 class _Chunk:
-    """Rows of one batch. `prefills` has the rows without an answer so far: request id -> prefill."""
+    """Rows of one batch. `owed` has the requests without an answer so far, without their messages, by their ids."""
 
     file: IO[bytes]  # JSON lines of all rows
     hash: str
-    prefills: dict[str, str]
+    owed: dict[str, Request]
+    damaged: Counter[str] = field(default_factory=Counter)  # request id -> answers that could not be read
+
+
+class _Counts(Part):
+    total: Tokens
+    completed: Tokens
+    failed: Tokens
+
+
+class _Fault(Part):
+    message: str | None = None
+
+
+class _Faults(Part):
+    data: list[_Fault] | None = None
+
+
+class Batch(Part):
+    """A batch as the API describes it."""
+
+    id: str
+    status: Literal[
+        "validating", "in_progress", "finalizing", "cancelling", "completed", "failed", "expired", "cancelled"
+    ]
+    metadata: dict[str, Any] | None = None
+    input_file_id: str | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    request_counts: _Counts | None = None
+    errors: _Faults | None = None
+
+
+class _Page(Part):
+    data: list[Any]
+    has_more: bool | None = None
+
+
+class _File(Part):
+    id: str
+
+
+class _Response(Part):
+    status_code: int | None = None
+    body: Any = None
+
+
+class _Line(Part):
+    """One row of a batch's output."""
+
+    custom_id: str
+    response: _Response | None = None
+    error: Any = None
 
 
 def generate_in_batches(
@@ -85,7 +154,7 @@ def _chunks(
 
     def finished() -> Iterator[_Chunk]:
         chunk.hash = digest.hexdigest()
-        if chunk.prefills:
+        if chunk.owed:
             yield chunk
         chunk.file.close()
 
@@ -102,7 +171,7 @@ def _chunks(
         digest.update(line)
         rows, size = rows + 1, size + len(line)
         if request.request_id not in done:
-            chunk.prefills[request.request_id] = request.prefill
+            chunk.owed[request.request_id] = replace(request, messages=())
     yield from finished()
 
 
@@ -141,7 +210,7 @@ class _Batches:
         """The batches that lidr has ever sent here, whichever run it was."""
         try:
             return self._ours()
-        except (APIStatusError, APIConnectionError) as error:
+        except _FAILURES as error:
             if isinstance(error, APIStatusError) and error.status_code in _NO_BATCHES:
                 raise EngineError(
                     f"{self.engine.base_url} has no batch mode ({self.engine.said(error)}); set engine.batch to false"
@@ -150,16 +219,16 @@ class _Batches:
 
     def begin(self, chunk: _Chunk) -> Iterator[Completion]:
         """Yield what earlier batches of this chunk have answered; find one under way, or submit what is left."""
-        earlier = [batch for batch in self.earlier if (batch.metadata or {})["lidr"] == chunk.hash]
+        earlier = [batch for batch in self.earlier if (batch.metadata or {}).get("lidr") == chunk.hash]
         for batch in earlier:
             if batch.status in _ENDED:
                 yield from self._collect(batch, chunk)
         under_way = [batch for batch in earlier if batch.status not in _ENDED]
         for batch in under_way:
             _say(batch, f"found again, {_state(batch)}")
-        if not under_way and chunk.prefills:
+        if not under_way and chunk.owed:
             under_way = [self._submit(chunk)]
-            _say(under_way[0], f"submitted with {len(chunk.prefills)} requests")
+            _say(under_way[0], f"submitted with {len(chunk.owed)} requests")
         self.waiting += [_Sent(batch, chunk) for batch in under_way]
 
     def wait(self) -> Iterator[Completion]:
@@ -186,36 +255,51 @@ class _Batches:
             )
 
     def _count_lost(self, sent: _Sent) -> None:
-        self.lost += len(sent.chunk.prefills)
+        self.lost += len(sent.chunk.owed)
         if sent.batch.status != "completed":
             errors = (sent.batch.errors.data if sent.batch.errors else None) or []
-            reasons = "".join(f": {one_line(error.message)}" for error in errors[:3])
+            reasons = "".join(f": {one_line(error.message or 'no reason')}" for error in errors[:3])
             self.last = f"batch {sent.batch.id} {sent.batch.status}{reasons}"
 
     def _ours(self) -> list[Batch]:
-        return [batch for batch in self.client.batches.list(limit=100) if "lidr" in (batch.metadata or {})]
+        """All batches of lidr's, newest first. Raises DamagedReply if one of them cannot be read."""
+        found: dict[str, Batch] = {}
+        after: dict[str, Any] = {}
+        while True:
+            page = _read(_Page, self.client.batches.with_raw_response.list(limit=100, **after))
+            ids = [described["id"] for described in page.data if isinstance(described, dict) and "id" in described]
+            for described in page.data:
+                metadata = described.get("metadata") if isinstance(described, dict) else None
+                if isinstance(metadata, dict) and "lidr" in metadata:
+                    batch = read_part(Batch, described)
+                    found.setdefault(batch.id, batch)
+            if not page.has_more or not ids or after.get("after") == ids[-1]:
+                return list(found.values())
+            after = {"after": str(ids[-1])}
 
     def _submit(self, chunk: _Chunk) -> Batch:
         """A new batch of the chunk's rows without an answer."""
         with tempfile.TemporaryFile() as file:
             chunk.file.seek(0)
-            file.writelines(line for line in chunk.file if json.loads(line)["custom_id"] in chunk.prefills)
+            file.writelines(line for line in chunk.file if json.loads(line)["custom_id"] in chunk.owed)
             file.seek(0)
+            name = f"lidr-{chunk.hash[:16]}.jsonl"
             try:
-                uploaded = self.client.files.create(file=(f"lidr-{chunk.hash[:16]}.jsonl", file), purpose="batch")
-                return self._create(uploaded.id, chunk.hash)
-            except (APIStatusError, APIConnectionError) as error:
+                uploaded = self.client.files.with_raw_response.create(file=(name, file), purpose="batch")
+                return self._create(_read(_File, uploaded).id, chunk.hash)
+            except _FAILURES as error:
                 self._fail(error)
 
     def _create(self, file_id: str, chunk_hash: str) -> Batch:
         """A new batch. Where the reply is lost, the batch may be there nevertheless: look before it is sent again."""
-        once = self.client.with_options(max_retries=0).batches
+        once = self.client.with_options(max_retries=0).batches.with_raw_response
         for attempt in range(self.engine.config.max_retries + 1):
             try:
-                return once.create(
+                created = once.create(
                     input_file_id=file_id, endpoint=_ENDPOINT, completion_window="24h", metadata={"lidr": chunk_hash}
                 )
-            except (APIStatusError, APIConnectionError) as error:
+                return _read(Batch, created)
+            except _FAILURES as error:
                 if attempt == self.engine.config.max_retries or not _passing(error):
                     raise
             time.sleep(POLL_S)
@@ -227,15 +311,15 @@ class _Batches:
     def _poll(self, batch: Batch) -> Batch:
         """The batch as it is now. A server that is away for a while changes nothing for it."""
         try:
-            batch = self.client.batches.retrieve(batch.id)
+            batch = _read(Batch, self.client.batches.with_raw_response.retrieve(batch.id))
             self.silent = 0
-        except (APIStatusError, APIConnectionError) as error:
+        except _FAILURES as error:
             self.silent += 1
             if self.silent > SILENT_POLLS or not _passing(error):
                 self._fail(error)
         return batch
 
-    def _fail(self, error: APIStatusError | APIConnectionError) -> NoReturn:
+    def _fail(self, error: Failure) -> NoReturn:
         """Raises EngineError for a call that came to nothing."""
         if isinstance(error, APIStatusError) and not _passing(error):
             self.engine.give_up(self.engine.said(error))
@@ -249,8 +333,8 @@ class _Batches:
         """What an ended batch says about rows that have no answer yet, refusals last."""
         refused: list[Completion] = []
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-            for line in self._lines(file_id):
-                completion = self._read(line, chunk)
+            for line in filter(None, self._lines(file_id)):
+                completion = self._completion(line, chunk)
                 if completion is not None and completion.error:
                     refused.append(completion)
                 elif completion is not None:
@@ -270,31 +354,40 @@ class _Batches:
         except (APIStatusError, APIConnectionError) as error:
             self._fail(error)
 
-    def _read(self, line: bytes, chunk: _Chunk) -> Completion | None:
-        """The completion in a line; None where it has no answer for a row that needs one."""
+    def _completion(self, line: bytes, chunk: _Chunk) -> Completion | None:
+        """The completion in a line; None for a line that has no answer for a row that needs one."""
         try:
-            row = json.loads(line)
-            row_id, response, error = row["custom_id"], row.get("response") or {}, row.get("error") or {}
-            status, body = response.get("status_code"), response.get("body")
-        except (ValueError, TypeError, LookupError, AttributeError):
-            return None
-        if row_id not in chunk.prefills:
-            return None
-        try:
-            if status == 200:
-                completion = read_reply(row_id, body, chunk.prefills[row_id], self.sampling.stop)
-            else:
-                raise DamagedReply(said(status or "no reply:", body.get("error") if isinstance(body, dict) else error))
+            row = read_part(_Line, parse(line))
         except DamagedReply as failure:
-            if status not in ROW_STATUS:
+            self.last = f"a line of the batch's output cannot be read: {failure}"
+            return None
+        request, response = chunk.owed.get(row.custom_id), row.response or _Response()
+        if request is None:
+            return None
+        try:
+            if response.status_code == 200:
+                completion = read_reply(request, response.body, self.sampling)
+            else:
+                body = response.body
+                reason = body.get("error") if isinstance(body, dict) else row.error
+                raise FailedReply(said(response.status_code or "no reply:", reason or {}))
+        except (DamagedReply, FailedReply) as failure:
+            chunk.damaged[row.custom_id] += isinstance(failure, DamagedReply)
+            passing = response.status_code not in ROW_STATUS
+            if passing and chunk.damaged[row.custom_id] < DAMAGED_ANSWERS:
                 self.last = str(failure)
                 return None
-            completion = error_completion(row_id, str(failure))
-        del chunk.prefills[row_id]
+            completion = error_completion(row.custom_id, str(failure), passing)
+        del chunk.owed[row.custom_id]
         return completion
 
 
-def _passing(error: APIStatusError | APIConnectionError) -> bool:
+def _read(kind: type[PartT], raw: Any) -> PartT:
+    """What the API said to a call. Raises DamagedReply."""
+    return read_part(kind, parse(raw.http_response.content))
+
+
+def _passing(error: Failure) -> bool:
     return not isinstance(error, APIStatusError) or may_pass(error.status_code)
 
 

@@ -21,13 +21,18 @@ from urllib.parse import urlsplit
 from lidr.config import OpenAIConfig
 from lidr.credentials import mask, remember
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.engines.outcomes import SAME_FAILURES, NoAnswer, Outcomes, Refused
+from lidr.engines.outcomes import SAME_FAILURES, NoAnswer, Outcomes, Refused, Unreadable
 from lidr.engines.protocol import (
+    NEUTRAL,
     ROW_STATUS,
     DamagedReply,
+    FailedReply,
     PrefillMode,
     decoding,
+    error_completion,
     may_pass,
+    names_field,
+    one_line,
     parse,
     read_reply,
     said,
@@ -49,9 +54,13 @@ BACKOFF_S = 0.5  # before the second attempt; doubled before each further one
 BACKOFF_MAX_S = 30.0
 RETRY_AFTER_MAX_S = 120.0  # limits per minute ask for up to 60; one per day would ask for hours
 CONNECT_TIMEOUT_S = 10.0
+DAMAGED_RETRIES = 4  # of a request to which replies come, and are paid, that hold no answer
+MAX_REPLY_BYTES = 2**26
 
 # Fields that a server may not know. Without the length limit: a prompt that is too long is refused with its name.
 _OPTIONAL_FIELDS = ("temperature", "top_p", "seed", "stop", "repetition_penalty")
+# Causes of a lost connection that no later attempt can mend, by their names in the HTTP library.
+_WRONG_URL = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
 
 
 class OpenAIEngine:
@@ -73,6 +82,9 @@ class OpenAIEngine:
         self.prefill: PrefillMode | None = None if config.prefill == "auto" else config.prefill
         self.told = False  # whether the first failure was said
         self.logprobs = True  # until the server refuses them
+        # OpenAI's API refuses what it does not know, and has no defaults of a model's; nor do those with its batches.
+        self.extended = not (self.is_openai or config.batch)
+        self.left_out: frozenset[str] = frozenset()  # fields that the server refuses and whose value changes nothing
         self.answered = False  # whether the server has ever answered: it is there, and takes the fields that are sent
         self.hold_until = 0.0  # by the monotonic clock: until then the server asked for quiet
 
@@ -129,39 +141,77 @@ class OpenAIEngine:
         )
 
     async def _answer(self, client: AsyncOpenAI, request: Request, sampling: Sampling) -> Completion:
-        """Ask until there is an answer. Raises NoAnswer after the last attempt, Refused and EngineError at once."""
-
-        async def ask(sampling: Sampling) -> Completion:
-            body = self.body(request, sampling)
-            messages = body.pop("messages")
-            try:
-                raw = await client.chat.completions.with_raw_response.create(
-                    model=self.model, messages=messages, extra_body=body
-                )
-            except APIStatusError as error:
-                if "logprobs" in body and sampling.top_logprobs and "logprob" in self.said(error).lower():
-                    self.logprobs = False
-                    return await ask(replace(sampling, top_logprobs=0))
-                raise
-            return read_reply(request.request_id, raw.http_response.content, request.prefill, sampling.stop)
-
+        """Ask until there is an answer. Raises NoAnswer and Unreadable after the last attempt, Refused at once."""
         try:
-            completion = await self._attempts(lambda: ask(sampling))
+            completion = await self._attempts(lambda: self._ask(client, request, sampling))
+        except DamagedReply as error:
+            raise Unreadable(error_completion(request.request_id, str(error), passing=True)) from None
         except APIStatusError as error:
             reason = self.said(error)
             if error.status_code in ROW_STATUS:
-                self.check_fields(self.body(request, sampling), reason)
-                raise Refused(request, reason) from None
+                body = self.body(request, sampling)
+                self.check_fields(self.body(request, sampling, self._needless(body, error)), reason)
+                raise Refused(error_completion(request.request_id, reason)) from None
             self.give_up(reason)
+        if completion.error and completion.passing:
+            raise Refused(completion)
         self.answered = True
         return completion
+
+    async def _ask(self, client: AsyncOpenAI, request: Request, sampling: Sampling) -> Completion:
+        """One attempt, repeated without fields that the server refuses and the recipe does not need."""
+        left_out = self.left_out
+        while True:
+            body = self.body(request, sampling, left_out)
+            try:
+                content = await self._send(client, body)
+                break
+            except APIStatusError as error:
+                if "logprobs" in body and sampling.top_logprobs and "logprob" in self.said(error).lower():
+                    self.logprobs = False
+                    sampling = replace(sampling, top_logprobs=0)
+                elif refused := self._needless(body, error):
+                    left_out |= refused
+                else:
+                    raise
+        if new := left_out - self.left_out:
+            self.left_out |= new
+            values = ", ".join(f"{name} {NEUTRAL[name]:g}" for name in sorted(new))
+            print(f"{self.base_url} does not take {values}; left out, because it asks for nothing", file=sys.stderr)
+        return read_reply(request, content, sampling)
+
+    async def _send(self, client: AsyncOpenAI, body: dict[str, Any]) -> bytes:
+        """The bytes of the reply to a request. Raises DamagedReply if they are too many."""
+        messages, content = body["messages"], bytearray()
+        rest = {name: value for name, value in body.items() if name != "messages"}
+        create = client.chat.completions.with_streaming_response.create
+        async with create(model=self.model, messages=messages, extra_body=rest) as response:
+            try:
+                async for piece in response.iter_bytes():
+                    content += piece
+                    if len(content) > MAX_REPLY_BYTES:
+                        raise DamagedReply(f"the reply has more than {MAX_REPLY_BYTES // 2**20} MB")
+            except DamagedReply:
+                raise
+            except Exception as error:  # the HTTP library's own, which the openai package lets through here
+                raise APIConnectionError(request=response.http_request) from error
+        return bytes(content)
+
+    def _needless(self, body: dict[str, Any], error: APIStatusError) -> frozenset[str]:
+        """Fields of neutral value that a refusal names."""
+        if error.status_code not in ROW_STATUS:
+            return frozenset()
+        message = f"{error.message} {error.body}"
+        neutral = [name for name, value in NEUTRAL.items() if body.get(name) == value]
+        return frozenset(name for name in neutral if name not in self.config.extra_body and names_field(message, name))
 
     async def _attempts(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What `ask` returns, after as many attempts as it takes.
 
-        Raises NoAnswer after the last one, APIStatusError for a status that will stay, EngineError without a server.
+        Raises NoAnswer after the last one, DamagedReply after the last one that was, APIStatusError for a status that
+        will stay, EngineError without a server.
         """
-        reason, retry_after = "", None
+        reason, retry_after, damaged = "", None, 0
         for attempt in range(self.config.max_retries + 1):
             if attempt == 1 and not self.told:
                 self.told = True
@@ -175,6 +225,10 @@ class OpenAIEngine:
                 async with asyncio.timeout(self.config.timeout_s):
                     return await ask()
             except DamagedReply as error:
+                reason, retry_after, damaged = self._hide_key(str(error)), None, damaged + 1
+                if damaged > DAMAGED_RETRIES or attempt == self.config.max_retries:
+                    raise DamagedReply(reason) from None
+            except FailedReply as error:
                 reason, retry_after = self._hide_key(str(error)), None
             except (APIConnectionError, TimeoutError) as error:
                 reason, retry_after = self._lost(error), None
@@ -199,7 +253,7 @@ class OpenAIEngine:
 
         try:
             owners = {model["owned_by"] for model in (await self._attempts(ask))["data"]}
-        except NoAnswer as failure:
+        except (NoAnswer, DamagedReply) as failure:
             raise EngineError(
                 f"{self.base_url} does not list its models ({failure}), so it is not known whether it can continue a "
                 "turn that has been begun. Set engine.prefill to continue (vLLM, SGLang) or to instruction"
@@ -217,11 +271,12 @@ class OpenAIEngine:
 
         asyncio.run(find())
 
-    def body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
-        """All fields of a request but for the model's name."""
+    def body(self, request: Request, sampling: Sampling, left_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """All fields of a request but for the model's name and those that are left out."""
         length_field = "max_completion_tokens" if self.is_openai else "max_tokens"
-        fields = turns(request, self.prefill) | decoding(sampling, length_field, self.logprobs)
-        return {name: value for name, value in (fields | self.config.extra_body).items() if value is not None}
+        fields = turns(request, self.prefill) | decoding(sampling, length_field, self.logprobs, self.extended)
+        given = (fields | self.config.extra_body).items()
+        return {name: value for name, value in given if value is not None and name not in left_out}
 
     def _lost(self, error: Exception) -> str:
         """Why a request came to nothing. Raises EngineError where no connection was ever made."""
@@ -230,7 +285,11 @@ class OpenAIEngine:
         if isinstance(error, TimeoutError):
             return f"no reply within {self.config.timeout_s:g} s"
         cause = type(error.__cause__).__name__  # by name: the HTTP library below the openai package has changed before
-        said = str(error.__cause__ or "") or cause
+        said = one_line(error.__cause__ or "") or cause
+        if cause in _WRONG_URL:
+            raise EngineError(
+                f"{self.base_url}: no request can be sent there ({said}). Correct engine.base_url"
+            ) from None
         if not self.answered and not self.server and cause in ("ConnectError", "ConnectTimeout"):
             raise EngineError(
                 f"no connection to {self.base_url} ({said}). Start the server or correct engine.base_url, and "
@@ -243,7 +302,7 @@ class OpenAIEngine:
         if self.answered:  # a request with these fields was accepted, so it is not they
             return
         for name in (*_OPTIONAL_FIELDS, *self.config.extra_body):
-            if name in body and re.search(rf"\b{re.escape(name)}\b", reason):
+            if name in body and names_field(reason, name):
                 value = "decoding's repetition_penalty: 1, or " if name == "repetition_penalty" else ""
                 self.give_up(f"{reason}. Set {value}engine.extra_body.{name}: null to leave this field out")
 
@@ -273,7 +332,7 @@ async def _close(client: AsyncOpenAI, tasks: Collection[asyncio.Task[Completion]
 
 def _read_key(config: OpenAIConfig, needed: bool) -> str:
     """The key from the environment, or a placeholder for servers that need none."""
-    key = os.environ.get(config.api_key_env, "").strip()
+    key = os.environ.get(config.api_key_env, "").strip().strip("\"'").strip()
     if not key and needed:
         raise EngineError(
             f"{config.base_url} needs a key: set the environment variable {config.api_key_env}, or name another one "
@@ -300,5 +359,5 @@ def _retry_after(error: APIStatusError) -> float | None:
         pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from lidr.engines.base import Completion, Request
-from lidr.engines.protocol import error_completion
+from lidr.engines.base import Completion
 from lidr.errors import EngineError
 
 if TYPE_CHECKING:
@@ -23,23 +22,29 @@ class NoAnswer(Exception):
 
 
 class Refused(Exception):
-    """A request that the server will not take."""
+    """A request that the server will not take, or whose answer it ended for a reason that is unknown."""
 
-    def __init__(self, request: Request, reason: str) -> None:
-        super().__init__(reason)
-        self.completion = error_completion(request.request_id, reason)
+    def __init__(self, completion: Completion) -> None:
+        super().__init__(completion.error)
+        self.completion = completion
+
+
+class Unreadable(Refused):
+    """A request to which every reply was damaged."""
 
 
 class Outcomes:
     """Tells failures of single requests from one of the server, by the company in which they come.
 
     Until the server has answered anything, refusals in the same words are held back: where there are `limit` of them,
-    they are about the configuration (a chat template that takes no system turn, for example).
+    they are about the configuration (a chat template that takes no system turn, for example). Damaged replies are held
+    back until the next answer: `limit` of them in a row are about the server.
     """
 
     def __init__(self, engine: OpenAIEngine, limit: int) -> None:
         self.engine, self.limit = engine, limit
         self.refused: list[Completion] = []
+        self.unreadable: list[Completion] = []
         self.lost = self.lost_in_a_row = 0
         self.last = ""
 
@@ -51,20 +56,35 @@ class Outcomes:
             self.lost, self.lost_in_a_row, self.last = self.lost + 1, self.lost_in_a_row + 1, str(failure)
             if self.lost_in_a_row >= self.limit:
                 raise EngineError(f"{self.engine.base_url} does not answer any more: {self._failures()}") from None
+        except Unreadable as failure:
+            self.unreadable.append(failure.completion)
+            self.lost_in_a_row += 1
+            if self.lost_in_a_row >= self.limit:
+                raise EngineError(
+                    f"{self.engine.base_url} sends no answers any more: {self.lost_in_a_row} requests in a row got no "
+                    f"usable reply (last: {failure}). Everything else is kept; run the same command again"
+                ) from None
         except Refused as refusal:
             self.lost_in_a_row = 0
             self.refused.append(refusal.completion)
             if not self._told_apart() and len(self.refused) >= self.limit:
+                if refusal.completion.passing:
+                    raise EngineError(
+                        f"{self.engine.base_url}: {refusal}, the same for all of the first {self.limit} requests; "
+                        "there is no whole answer among them"
+                    ) from None
                 self.engine.give_up(all_refused(str(refusal), self.limit))
         else:
             self.lost_in_a_row = 0
             yield completion
+            yield from _released(self.unreadable)
         if self._told_apart():
-            yield from self._release()
+            yield from _released(self.refused)
 
     def end(self) -> Iterator[Completion]:
         """What was held back; then EngineError where requests got no answer."""
-        yield from self._release()
+        yield from _released(self.refused)
+        yield from _released(self.unreadable)
         if self.lost:
             raise EngineError(f"{self.engine.base_url}: {self._failures()}")
 
@@ -72,16 +92,17 @@ class Outcomes:
         """Whether the refusals are known to be about their rows."""
         return self.engine.answered or not same_words(self.refused)
 
-    def _release(self) -> Iterator[Completion]:
-        held, self.refused = self.refused, []
-        yield from held
-
     def _failures(self) -> str:
         attempts = self.engine.config.max_retries + 1
         return (
             f"{self.lost} request{'s' * (self.lost > 1)} got no answer after {attempts} attempt{'s' * (attempts > 1)} "
             f"(last: {self.last}). Everything else is kept; run the same command again"
         )
+
+
+def _released(held: list[Completion]) -> Iterator[Completion]:
+    while held:
+        yield held.pop(0)
 
 
 def same_words(refused: Collection[Completion]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import (
     BitsAndBytesConfig,
+    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
@@ -197,17 +198,20 @@ class _StopStrings(StoppingCriteria):
 
 
 def _decoding(sampling: Sampling) -> dict[str, Any]:
-    """All that models' own generation_config commonly sets, said here, so that it cannot change the recipe unseen."""
-    options: dict[str, Any] = {"do_sample": sampling.temperature > 0, "num_beams": 1}
-    options["repetition_penalty"] = sampling.repetition_penalty
+    """The recipe's decoding. What it does not say is off: `load_weights` leaves the model's own defaults behind."""
+    options: dict[str, Any] = {"do_sample": sampling.temperature > 0, "repetition_penalty": sampling.repetition_penalty}
     if sampling.temperature > 0:
         return options | {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    return options | {"temperature": None, "top_p": None, "top_k": None}
+    return options
 
 
 def load_weights(folder: Path, config: TransformersConfig, device: torch.device, trust_remote_code: bool) -> Any:
-    """The model for answering, in the recipe's precision or quantised."""
-    options: dict[str, Any] = {"dtype": pick_dtype(config.dtype, device)}
+    """The model for answering, in the recipe's precision or quantised, without its own generation configuration.
+
+    `generate` fills what it is not told from there, so every field of it (suppressed tokens, a least length, sampling)
+    would change the recipe unseen.
+    """
+    options: dict[str, Any] = {"dtype": pick_dtype(config.dtype, device), "generation_config": GenerationConfig()}
     if config.quantize:
         options["dtype"] = torch.float16 if config.quantize == "int8" else options["dtype"]  # LLM.int8()'s own
         options |= {"quantization_config": _quantization(config.quantize, options["dtype"]), "device_map": device}

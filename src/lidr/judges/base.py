@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -11,9 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from lidr.config import JudgeConfig, ModelConfig, OpenAIConfig, is_remote
 from lidr.engines import Completion, Engine, Request, Sampling, open_model
-from lidr.errors import ConfigError, EngineError
+from lidr.engines.protocol import LogProbability, Tokens
+from lidr.errors import ConfigError, EngineError, RunError
 from lidr.progress import track
 from lidr.records import Row, content_id
 
@@ -25,13 +28,22 @@ _BYTES_PER_TOKEN = 3
 
 @dataclass(frozen=True, slots=True)
 class Reply(Row):
-    """What the judge said to one request. `error` says why it said nothing; `first_token` as in `Completion`."""
+    """What the judge said to one request. `error` says why it said nothing; `first_token` as in `Completion`.
+
+    `cut_off` says that the reply reached the limit of its length, `passing` that it is no verdict for now: it is not
+    kept, and asked for again by the next run.
+    """
 
     text: str
-    first_token: list[list[Any]]
-    prompt_tokens: int
-    completion_tokens: int
+    first_token: tuple[tuple[str, LogProbability], ...]
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
     error: str | None = None
+    cut_off: bool = False
+    passing: bool = False
+
+
+_REPLY = TypeAdapter(Reply)
 
 
 class Judge:
@@ -46,11 +58,11 @@ class Judge:
     ) -> None:
         self.config, self.identity, self.engine = config, identity, engine
         self.sampling = Sampling(config.max_new_tokens, top_logprobs=20 if config.logprobs else 0)
+        self.store = store
+        self.told = False  # whether replies that cannot be read were mentioned
         store.parent.mkdir(parents=True, exist_ok=True)
         self._table = sqlite3.connect(store)
-        self._table.execute(
-            "CREATE TABLE IF NOT EXISTS reply (id TEXT PRIMARY KEY, judge TEXT, row TEXT) WITHOUT ROWID"
-        )
+        self._execute("CREATE TABLE IF NOT EXISTS reply (id TEXT PRIMARY KEY, judge TEXT, row TEXT) WITHOUT ROWID")
 
     def close(self) -> None:
         self._table.close()
@@ -61,7 +73,10 @@ class Judge:
         Raises EngineError where the server is away, or a limit is reached; all replies until then are kept.
         """
         keys = [content_id(self.identity, self.sampling.as_dict(), content) for content in contents]
-        requests = {key: Request(key, (("user", content),)) for key, content in zip(keys, contents, strict=True)}
+        requests = {
+            key: Request(key, (("user", content),), needs_text=True)
+            for key, content in zip(keys, contents, strict=True)
+        }
         kept = {key: reply for key in requests if (reply := self._kept(key))}
         done = frozenset(kept)
         with track(title, len(requests), kept=len(kept)) as progress:
@@ -71,7 +86,8 @@ class Judge:
                     if completion.request_id in done:
                         continue
                     kept[completion.request_id] = reply = _reply(completion)
-                    self._keep(completion.request_id, reply)
+                    if not reply.passing:
+                        self._keep(completion.request_id, reply)
                     purse.settle(reply, requests[completion.request_id])
                     progress.advance(tokens=reply.completion_tokens, dropped=reply.error is not None)
                 purse.check(len(requests) - progress.rows)
@@ -89,38 +105,68 @@ class Judge:
             raise EngineError(f"evaluation.judge: {error}") from error
 
     def _kept(self, key: str) -> Reply | None:
-        found = self._table.execute("SELECT row FROM reply WHERE id = ?", (key,)).fetchone()
-        return Reply.from_dict(json.loads(found[0])) if found else None
+        """A reply of an earlier attempt. One that cannot be read, or that says nothing, is asked for again."""
+        found = self._execute("SELECT row FROM reply WHERE id = ?", (key,)).fetchone()
+        reply = _read(found[0]) if found else None
+        if found and reply is None and not self.told:
+            self.told = True
+            print(f"{self.store}: a reply there cannot be read; such replies are asked for again", file=sys.stderr)
+        if reply and self.config.engine.type == "openai" and not (reply.error or reply.cut_off or reply.text.strip()):
+            return None
+        return reply
 
     def _keep(self, key: str, reply: Reply) -> None:
         with self._table:
-            self._table.execute(
-                "INSERT OR REPLACE INTO reply VALUES (?, ?, ?)", (key, self.config.model, reply.to_json())
-            )
+            self._execute("INSERT OR REPLACE INTO reply VALUES (?, ?, ?)", (key, self.config.model, reply.to_json()))
+
+    def _execute(self, command: str, values: tuple[str, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._table.execute(command, values)
+        except sqlite3.DatabaseError as error:
+            raise RunError(
+                f"{self.store} cannot be used ({error}). It keeps the judge's replies: restore it, or remove it and "
+                "run again, which asks for all of them again"
+            ) from None
 
 
 def usage(config: JudgeConfig, replies: Sequence[Reply]) -> dict[str, Any]:
-    """Requests and tokens behind some replies, and their cost by the recipe's prices (None without prices)."""
+    """Requests and tokens behind some replies, and their cost by the recipe's prices (None without prices).
+
+    `passing` counts the requests that got no reply for now, which the next run asks again.
+    """
     cost = _cost(config, replies)
     return {
         "requests": len(replies),
         "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
         "completion_tokens": sum(reply.completion_tokens for reply in replies),
         "cost_usd": None if cost is None else round(cost, 6),
+        "passing": sum(reply.passing for reply in replies),
     }
 
 
 def read_replies(store: Path, judge: str) -> list[Reply]:
-    """All replies of a judge, by its model's name, that a run keeps; each request was made once."""
+    """All replies of a judge, by its model's name, that a run keeps and that can be read; each was asked for once."""
     if not store.exists():
         return []
-    with closing(sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True)) as table:
-        return list(_replies_of(table, judge))
+    try:
+        with closing(sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True)) as table:
+            return list(_replies_of(table, judge))
+    except sqlite3.DatabaseError as error:
+        print(f"{store}: the judge's replies cannot be read ({error}); their cost is not counted", file=sys.stderr)
+        return []
 
 
 def _replies_of(table: sqlite3.Connection, judge: str) -> Iterator[Reply]:
     with closing(table.execute("SELECT row FROM reply WHERE judge = ?", (judge,))) as rows:
-        yield from (Reply.from_dict(json.loads(row)) for (row,) in rows)
+        yield from (reply for (row,) in rows if (reply := _read(row)))
+
+
+def _read(row: Any) -> Reply | None:
+    """A kept reply; None for a row that is damaged, or of values that no reply can have."""
+    try:
+        return _REPLY.validate_json(row, strict=True)
+    except (ValidationError, TypeError):
+        return None
 
 
 class _Purse:
@@ -193,15 +239,27 @@ def _cost(config: JudgeConfig, replies: Sequence[Reply]) -> float | None:
     )
 
 
+def unscored_reason(*replies: Reply) -> str:
+    """Why there is no verdict in these replies: an error, the limit of the length, or their text."""
+    error = next((reply.error for reply in replies if reply.error), None)
+    return error or ("cut_off" if any(reply.cut_off for reply in replies) else "unparsed")
+
+
 def tag_mark(*texts: str) -> str:
     """Six hex digits for the names of the tags around some texts: no text can know them, so none can close its tag."""
     return content_id(*texts)[:6]
 
 
 def _reply(completion: Completion) -> Reply:
-    first_token = [list(pair) for pair in completion.first_token]
-    used = (completion.prompt_tokens, completion.completion_tokens)
-    return Reply(completion.text, first_token, *used, error=completion.error)
+    return Reply(
+        completion.text,
+        completion.first_token,
+        completion.prompt_tokens,
+        completion.completion_tokens,
+        error=completion.error,
+        cut_off=completion.finish_reason == "length",
+        passing=completion.passing,
+    )
 
 
 def judge_identity(config: JudgeConfig, cache_file: Path) -> dict[str, Any]:

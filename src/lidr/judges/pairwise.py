@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.benchmarks.statistics import bootstrap_interval, rounded, sign_test, wilson_interval
-from lidr.judges.base import Judge, Reply, tag_mark
+from lidr.judges.base import Judge, Reply, tag_mark, unscored_reason
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.languages import get_language
 from lidr.records import Verdict
 from lidr.templates import fill_template, read_template
+from lidr.thinking import split_thinking
 
 _LABELS = ("A", "B")
-_LABEL_FIRST = re.compile(r"[\W_]*([AB])(?![\w ])")  # "A", "**B**." or "A: ...", but not "A careful reading ..."
-_LABEL_IN_BRACKETS = re.compile(r"\[\[([AB])\]\]")
+_IN_BRACKETS = re.compile(r"\[\[([^\[\]\n]{0,40})\]\]")
+_AROUND = r"[\s*_`\"'“”«»()\[\]{}<>#:.!。：–—-]*+"
+_ALONE = re.compile(rf"{_AROUND}([AB]){_AROUND}")  # a line such as "A", "**B**." or "(A)"
+_FIRST = re.compile(r"[\s*_`\"'(\[]*+([AB])[*_`\"')\]]*+[:.][*_]*+\s")  # "A: ..." or "**B**. ...", not "A careful one"
+_MENTIONED = re.compile(r"(?<![^\W_])[AB](?![^\W_])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +57,46 @@ def compare(
 
 
 def preference(reply: Reply) -> float | None:
-    """How far the judge prefers answer A, from 0 to 1; None where the reply says neither.
+    """How far the judge prefers answer A, from 0 to 1; None for a reply without a single verdict.
 
-    By the probabilities of the two labels where the reply has them: p(A) / (p(A) + p(B)), as in AlpacaEval 2
-    (arXiv 2404.04475, section 2). Otherwise by the label itself.
+    By the probabilities of the two labels where the reply begins with one and has them: p(A) / (p(A) + p(B)), as in
+    AlpacaEval 2 (arXiv 2404.04475, section 2). Otherwise by the label itself.
     """
     if reply.error is not None:
+        return None
+    label, is_first = read_label(split_thinking(reply.text).answer)
+    if label is None or (reply.cut_off and not is_first):  # what was cut off may have been another verdict
         return None
     chance = dict.fromkeys(_LABELS, 0.0)
     for token, logprob in reply.first_token:
         if token.strip() in chance:
             chance[token.strip()] += math.exp(logprob)
-    begins, named = _LABEL_FIRST.match(reply.text), _LABEL_IN_BRACKETS.findall(reply.text)
-    if begins and sum(chance.values()) > 0.5:
+    if is_first and sum(chance.values()) > 0.5:
         return chance["A"] / sum(chance.values())
-    label = named[-1] if named else begins[1] if begins else None
-    return None if label is None else float(label == "A")
+    return float(label == "A")
+
+
+def read_label(text: str) -> tuple[str | None, bool]:
+    """The label that a reply names as its verdict, None without a single one; and whether the reply begins with it.
+
+    A verdict is a label in double brackets, a label alone on the first or the last line, or one before a colon or full
+    stop at the beginning ("A. It is complete.") if no other is mentioned. All verdicts of a reply must agree, and a
+    letter within a sentence is none. The template offers no tie, so a reply that states one has no verdict.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return None, False
+    bracketed = {content.strip() for content in _IN_BRACKETS.findall(text)}
+    alone = [match[1] if (match := _ALONE.fullmatch(line)) else None for line in lines]
+    verdicts = bracketed | {label for label in alone if label}
+    first = alone[0]
+    if not verdicts and (match := _FIRST.match(lines[0])) and set(_MENTIONED.findall(text)) == {match[1]}:
+        first = match[1]
+        verdicts = {first}
+    if len(verdicts) != 1 or not (bracketed or first or alone[-1]):
+        return None, False
+    label = verdicts.pop()
+    return (label, label == first) if label in _LABELS else (None, False)
 
 
 def summarise(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -143,7 +171,7 @@ def _judged(comparison: Comparison, first: Reply, second: Reply) -> Verdict:
     shown_second = None if as_b is None else 1 - as_b
     question = (comparison.question_id, comparison.language)
     if shown_first is None or shown_second is None:
-        reason = next((reply.error for reply in (first, second) if reply.error), "unparsed")
+        reason = unscored_reason(first, second)
         raw = " | ".join(reply.text[:200] for reply in (first, second))
         return Verdict(*question, None, None, shown_first, shown_second, unscored=reason, raw=raw)
     mean = (shown_first + shown_second) / 2

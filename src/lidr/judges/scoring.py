@@ -6,15 +6,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lidr.judges.base import Judge, Reply, tag_mark
+from lidr.judges.base import Judge, Reply, tag_mark, unscored_reason
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.languages import get_language
 from lidr.records import Rating
 from lidr.templates import fill_template, read_template
+from lidr.thinking import split_thinking
 
-_RATING = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\s*\]\]")
-_RATING_ONLY = re.compile(r"[^\w.\-−]*(?:Rating:)?[^\w.\-−]*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*", re.I)
+_IN_BRACKETS = re.compile(r"\[\[([^\[\]\n]{0,40})\]\]")
+_NUMBER = r"(\d{1,3}(?:\.\d{1,9})?)(?:\s*+/\s*+10)?"
+_RATING = re.compile(rf"\s*+{_NUMBER}\s*+")
+# Possessive, so that the time is proportional to the length.
+_RATING_LINE = re.compile(rf"[^\w.\-−]*+(?:Rating:[^\w.\-−]*+)?{_NUMBER}\W*+", re.I)
 LOWEST, HIGHEST = 1.0, 10.0
 
 
@@ -53,16 +57,22 @@ def score_answers(
 
 
 def read_rating(text: str) -> float | None:
-    """The last `[[7]]` of a reply, or its last line if that is just a number; None where there is none from 1 to 10."""
-    last_line = (text.strip().splitlines() or [""])[-1]
-    found = _RATING.findall(text) or ([only[1]] if (only := _RATING_ONLY.fullmatch(last_line.strip())) else [])
-    value = float(found[-1]) if found else 0.0
-    return value if LOWEST <= value <= HIGHEST else None
+    """The rating of a reply, `[[7]]` or a last line that is just a number; None without a single one from 1 to 10.
+
+    All ratings of a reply must agree, those in double brackets and those that have a line of their own.
+    """
+    found = [_RATING.fullmatch(content) for content in _IN_BRACKETS.findall(text)]
+    lines = [_RATING_LINE.fullmatch(line.strip()) for line in text.strip().splitlines()]
+    if not found and not (lines and lines[-1]):
+        return None
+    values = {float(match[1]) if match else None for match in (*found, *filter(None, lines))}
+    value = values.pop() if len(values) == 1 else None
+    return value if value is not None and LOWEST <= value <= HIGHEST else None
 
 
 def _rated(item: Answered, reply: Reply) -> Rating:
-    value = None if reply.error else read_rating(reply.text)
-    unscored = None if value is not None else reply.error or "unparsed"
+    value = None if reply.error or reply.cut_off else read_rating(split_thinking(reply.text).answer)
+    unscored = None if value is not None else unscored_reason(reply)
     return Rating(item.question_id, item.language, value, item.group, unscored=unscored, raw=reply.text[:500])
 
 

@@ -16,6 +16,7 @@ from lidr.reproducibility.document import Document, Passage, windows
 from lidr.reproducibility.variables import BY_NAME, VARIABLES, Variable
 from lidr.run_dir import make_folder, write_text
 from lidr.templates import fill_template, read_template
+from lidr.thinking import split_thinking
 
 SCHEMA = 1
 _REPLY_TOKENS = 2048  # nine quotations of up to 60 words take some 1,200
@@ -117,7 +118,7 @@ def _parse(reply: Reply) -> dict[str, Any]:
     """The reply's JSON object, alone or in one code fence. Raises ValueError with what is wrong with it."""
     if reply.error:
         raise ValueError(f"the model gave no reply: {reply.error}")
-    text = reply.text.strip()
+    text = split_thinking(reply.text).answer.strip()
     if fenced := _FENCE.fullmatch(text):
         text = fenced[1]
     try:

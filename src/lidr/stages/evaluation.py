@@ -67,7 +67,12 @@ def benchmarks_of(config: Config) -> dict[str, Any]:
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
-    return [pair for name in benchmarks_of(config) for pair in output(config, run, iteration, name)]
+    """The metrics of all benchmarks. Those for which the judge owes replies count as made from other inputs."""
+    found = []
+    for name in benchmarks_of(config):
+        for path, made_from in output(config, run, iteration, name):
+            found.append((path, made_from | {"owed_verdicts": _replies_owed(path) or None}))
+    return found
 
 
 def output(config: Config, run: RunDir, iteration: int, benchmark: str) -> Outputs:
@@ -85,7 +90,8 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
         for name, settings in benchmarks_of(config).items():
             made_from = inputs(config, run_dir, iteration, name)
             folder = run_dir.evaluation(iteration, name)
-            if is_sealed(folder / "metrics.json", made_from):
+            metrics_file = folder / "metrics.json"
+            if is_sealed(metrics_file, made_from) and not _replies_owed(metrics_file):
                 continue
             examinee = _Examinee(config, run_dir, iteration, name, model, made_from, engine)
             initial = examinee if iteration == 0 else _initial(config, run_dir, name, stack)
@@ -107,6 +113,15 @@ def read_metrics(run: RunDir, iteration: int, benchmark: str) -> dict[str, Any]:
     """The metrics of a complete benchmark by language."""
     path = run.evaluation(iteration, benchmark) / "metrics.json"
     return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def _replies_owed(metrics_file: Path) -> int:
+    """Requests of a measured benchmark that got no reply of the judge for now (see `judges.usage`)."""
+    try:
+        metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
+        return sum(entry.get("judge", {}).get("passing", 0) for entry in metrics.values())
+    except (OSError, ValueError, AttributeError, TypeError):  # not there, or damaged, which is told elsewhere
+        return 0
 
 
 def _initial(config: Config, run_dir: RunDir, benchmark: str, stack: ExitStack) -> _Examinee:

@@ -65,7 +65,7 @@ def direct(answers: Answers, language: str, config: Config) -> Side:
         return Side(None, language, "prompt_missing")
     if response.text is None:
         return Side(None, language, "response_empty" if response.error == "empty" else "response_error")
-    cut_off = response.finish_reason == "length" and config.pairs.gates.truncated
+    cut_off = response.finish_reason != "stop" and config.pairs.gates.truncated
     thinking = split_thinking(response.text).thinking  # an answer with thinking is never taught
     return Side(response.text, language, "truncated" if cut_off else "thinking" if thinking else None)
 
