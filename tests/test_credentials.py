@@ -359,3 +359,10 @@ def test_a_launched_server_gets_its_key_from_the_environment(
         OpenAIEngine(str(tmp_path), config)
     said = str(caught.value) + "".join(capsys.readouterr())
     assert "loading ['--api-key', '***', '--name=***x']" in said and "nothing_but_letters" not in said
+
+
+def test_the_working_directory_is_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PWD", "/home/someone/project")
+    monkeypatch.setenv("OLDPWD", "/home/someone/earlier")
+    text = "/home/someone/project/runs and /home/someone/earlier"
+    assert mask(text) == text

@@ -123,6 +123,29 @@ def test_a_served_model_and_its_judge_may_be_on_one_server(server: TestServer, t
     assert (found["head_to_head"]["en"]["win"], found["head_to_head"]["en"]["lose"]) == (0.5, 0.5)
 
 
+def test_verdicts_that_the_judge_owes_are_asked_for_by_the_next_command(server: TestServer, tmp_path: Path) -> None:
+    rule = server.answer
+    mine, other = write_answers(tmp_path / "mine"), write_answers(tmp_path / "other", words=(20, 20))
+    settings = setting("evaluation.judge", judge_settings(server, logprobs=False))
+    settings += setting("evaluation.benchmarks.head_to_head.against", other)
+    arguments = [mine, "--benchmarks", "head_to_head", "--languages", "en"]
+    server.answer = lambda body: Reply(None) if "Topic 1?" in str(body) else rule(body)
+    lidr(*arguments, *settings)
+    run_dir, config = RunDir.load(tmp_path / "evaluations" / "mine")
+    (found,) = results_of(run_dir.path).values()
+    assert (found["head_to_head"]["en"]["win"], found["head_to_head"]["en"]["unscored"]) == (1.0, 1)
+    assert found["head_to_head"]["en"]["judge"]["passing"] == 2
+    ((_, _, state, detail),) = run_status(config, run_dir)
+    assert state == "stale" and "owed_verdicts" in detail
+    server.answer, server.counters.requests = rule, 0
+    lidr(*arguments)
+    assert server.counters.requests == 2
+    (found,) = results_of(run_dir.path).values()
+    assert (found["head_to_head"]["en"]["win"], found["head_to_head"]["en"]["lose"]) == (0.5, 0.5)
+    lidr(*arguments)  # nothing is owed
+    assert server.counters.requests == 2 and run_status(config, run_dir)[0][2] == "done"
+
+
 def test_the_harness_needs_weights(server: TestServer, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"evaluation\.benchmarks\.mmlu: .*\(a served model, or answers alone\)"):
         lidr("served", "--benchmarks", "mmlu", "--languages", "en", "--base-url", server.base_url)

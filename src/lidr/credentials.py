@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 HIDDEN = "***"
 WAY_OUT = "no password, key or signature may be in it, since it is kept with the results; give it in the environment"
 
+_FOLDERS = ("PWD", "OLDPWD")  # shells keep the working directory there
 _SHORTEST = 8  # of a value in the environment; shorter ones would hide ordinary words, too
 _known: set[str] = set()
 
@@ -194,7 +195,10 @@ def known_secrets() -> dict[str, str]:
     named = {
         name: value
         for name, value in os.environ.items()
-        if len(value) >= _SHORTEST and strength(name) == "strong" and not _is_placeholder(value)
+        if len(value) >= _SHORTEST
+        and strength(name) == "strong"
+        and name not in _FOLDERS
+        and not _is_placeholder(value)
     }
     return named | {f"a key in use ({number})": value for number, value in enumerate(sorted(_known), 1)}
 

@@ -110,7 +110,7 @@ class Server:
             connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {self.key}"})
             reply = connection.getresponse()
             return [model | {"id": str(model["id"])} for model in json.loads(reply.read())["data"]]
-        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError):
             return None
         finally:
             connection.close()

@@ -100,7 +100,13 @@ class GoogleTranslator:
                 f"Google Cloud Translation: {cause}. {hint[:1].upper()}{hint[1:]}what was translated is kept; the same "
                 "command goes on"
             ) from error
-        return [translation.translated_text for translation in answer.translations]
+        found = [translation.translated_text for translation in answer.translations]
+        if len(found) != len(texts):
+            raise EngineError(
+                f"Google Cloud Translation: {len(found)} translations came for {len(texts)} texts. What was translated "
+                "before is kept; the same command goes on"
+            )
+        return found
 
     def close(self) -> None:
         self._client.transport.close()
