@@ -10,6 +10,7 @@ from lidr.config import Config
 from lidr.lab import MODEL_PATH
 from lidr.models import fingerprint
 from lidr.run_dir import RunDir, digest, partial_path, seal, write_text
+from lidr.stages.pairs import read_summary
 from tests.conftest import ToyRun
 
 
@@ -41,14 +42,15 @@ def make_pairs(toy_run: ToyRun) -> tuple[Config, RunDir]:
     return toy_run.config, toy_run.run_dir
 
 
-def add_model(run: RunDir, iteration: int = 1, pairs: str | None = None) -> None:
+def add_model(run: RunDir, iteration: int = 1, pairs: str | None = None, too_long: int = 0) -> None:
     """The laboratory's model in the place of a trained one, with what a training might leave beside the weights."""
     folder = partial_path(run.model_folder(iteration))
     shutil.copytree(MODEL_PATH, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     for name in ("optimizer.pt", "trainer_state.json", "training_args.bin", ".env", "notes.md"):
         (folder / name).write_text("not for others", encoding="utf-8")
     made_from = {"pairs": pairs or digest(run.pair_summary(iteration))}
-    seal(folder, run.model_folder(iteration), made_from, 1, fingerprint(folder))
+    count = sum(read_summary(run, iteration)["pairs"].values()) - too_long
+    seal(folder, run.model_folder(iteration), made_from, count, fingerprint(folder))
 
 
 def finish(toy_run: ToyRun) -> tuple[Config, RunDir]:

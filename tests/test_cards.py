@@ -17,10 +17,11 @@ from lidr.cards.base import base_model, hub_id, license_fields
 from lidr.cli import app
 from lidr.config import Config
 from lidr.errors import ConfigError, RunError
-from lidr.run_dir import RunDir, write_text
+from lidr.run_dir import RunDir, write_sealed, write_text
+from lidr.stages.pairs import read_summary
 from tests.conftest import ToyRun
 from tests.hub_server import metadata_problems
-from tests.publishing import finish, make_pairs, results
+from tests.publishing import add_model, finish, make_pairs, results
 
 NAMES = Published("org/model", "org/pairs", "apache-2.0", "org/base")
 
@@ -134,7 +135,9 @@ def test_texts_of_the_model_stay_texts(finished: tuple[Config, RunDir]) -> None:
     config, run = finished
     row = json.loads(run.pairs(1, "es").read_text(encoding="utf-8").splitlines()[0])
     row |= {"prompt": hostile, "chosen": hostile, "rejected": hostile}
-    run.pairs(1, "es").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    write_sealed(run.pairs(1, "es"), {}, [json.dumps(row)])
+    summary = read_summary(run, 1)
+    write_sealed(run.pair_summary(1), {}, [json.dumps({name: summary[name] for name in ("pairs", "dropped")})])
     evil = config.model_copy(update={"description": "<b>bold</b> [y](http://y.test)"})
     card = data_card(read_facts(evil, run, 1), Published())
     assert metadata(card)["license"] == "unknown" and "\x1b" not in card
@@ -242,6 +245,7 @@ def test_an_sft_run_says_so(finished: tuple[Config, RunDir]) -> None:
 def test_pairs_that_were_too_long_are_counted(finished: tuple[Config, RunDir]) -> None:
     config, run = finished
     run.training(1).mkdir(parents=True)
+    add_model(run, too_long=3)
     write_text(run.training(1) / "summary.json", json.dumps({"pairs": 1, "too_long": {"es": 2, "fr": 1}}))
     facts = read_facts(config, run, 1)
     assert "3 of the pairs were longer than training allowed" in data_card(facts, Published())

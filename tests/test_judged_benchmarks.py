@@ -27,6 +27,7 @@ from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
+from lidr.models import fingerprint
 from lidr.run_dir import RunDir, is_sealed, seal
 from lidr.stages import evaluation
 from lidr.standalone import evaluation_config
@@ -248,7 +249,7 @@ def run_with_two_models(server: TestServer, folder: Path) -> tuple[Config, RunDi
     model.parent.mkdir(parents=True)
     aside = model.with_name("aside")
     shutil.copytree(MODEL_PATH, aside)
-    seal(aside, model, {}, 1, "f" * 64)
+    seal(aside, model, {}, 1, fingerprint(aside))
     return config, run
 
 

@@ -20,7 +20,7 @@ from lidr.reporting.log import digest_log
 from lidr.reporting.measures import Cell, Change, read_measures
 from lidr.reporting.plots import curve_plots, language_plot, line_plot
 from lidr.reporting.telemetry import group_table
-from lidr.run_dir import RunDir, write_text
+from lidr.run_dir import RunDir, write_sealed, write_text
 from lidr.stages import report
 
 HOSTILE = (
@@ -134,8 +134,7 @@ def log_alarm(run: RunDir, step: int) -> None:
 def write_pairs(config: Config, run: RunDir, iteration: int, text: str = "texto") -> None:
     run.dropped(iteration).parent.mkdir(parents=True, exist_ok=True)
     for code in config.languages:
-        rows = (json.dumps(pair(number, code, text)) + "\n" for number in range(40))
-        run.pairs(iteration, code).write_text("".join(rows), encoding="utf-8")
+        write_sealed(run.pairs(iteration, code), {}, (json.dumps(pair(number, code, text)) for number in range(40)))
     drops = [
         {
             "prompt_id": "1",
@@ -145,7 +144,8 @@ def write_pairs(config: Config, run: RunDir, iteration: int, text: str = "texto"
             "detail": "en->ru",
         }
     ]
-    run.dropped(iteration).write_text("".join(json.dumps(row) + "\n" for row in drops * 13), encoding="utf-8")
+    write_sealed(run.dropped(iteration), {}, (json.dumps(row) for row in drops * 13))
+    write_sealed(run.pair_summary(iteration), {}, [json.dumps({"pairs": dict.fromkeys(config.languages, 40)})])
 
 
 def make_run(path: Path, config: Config, results: dict[str, Any], text: str = "texto") -> RunDir:

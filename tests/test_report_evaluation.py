@@ -190,10 +190,9 @@ def test_models_are_tested_on_the_same_questions(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", config, make_results())
     for iteration, right in ((0, 3), (2, 12)):
         folder = run.evaluation(iteration, "lab")
-        folder.mkdir(parents=True)
         rows = [{"question_id": str(n), "correct": n < right, "group": "trained"} for n in range(20)]
         rows += [{"question_id": f"h{n}", "correct": True, "group": "held_out"} for n in range(20)]
-        (folder / "es.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_sealed(folder / "es.jsonl", {}, (json.dumps(row) for row in rows))
     page, markdown = read_report(config, run)
     for text in (words(page), markdown):
         assert "p = 0.004" in text  # nine of nine
@@ -300,7 +299,7 @@ def test_verdicts_to_read_are_harmless(tmp_path: Path) -> None:
         }
         for _ in rows
     ]
-    (folder / "es.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_sealed(folder / "es.jsonl", {}, (json.dumps(row) for row in rows))
     (folder / "alpaca_eval" / "es" / "annotations.json").write_text(json.dumps(notes), encoding="utf-8")
     source, markdown = read_report(config, run)
     page = Page(source)

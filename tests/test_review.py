@@ -58,6 +58,7 @@ def make_run(path: Path, languages: tuple[str, ...] = tuple(TEXTS), note: str = 
         origins = ("es->en", "ar->en") if code == "en" else ("",)
         pairs = [make_pair(code, number, origin) for number in range(PROMPTS) for origin in origins]
         write_sealed(run.pairs(1, code), {"note": note}, [pair.to_json() + note for pair in pairs])
+    write_sealed(run.pair_summary(1), {}, [json.dumps({"pairs": dict.fromkeys(languages, PROMPTS)})])
     return config, run
 
 

@@ -21,7 +21,7 @@ from lidr.config import load_config
 from lidr.errors import ConfigError, RunError
 from lidr.lab import MODEL_PATH
 from lidr.loop import STAGES
-from lidr.run_dir import RunDir, read_rows
+from lidr.run_dir import RunDir, partial_path, read_rows, write_sealed
 from lidr.training.launch import command_line
 from lidr.training.reference import add_columns, is_complete, key
 
@@ -140,7 +140,8 @@ def test_reference_log_probabilities_are_computed_once(run: Path, monkeypatch: p
         train(run, "training.learning_rate=1e-4", "training.epochs=1")
     file = run / "iteration_1" / "4_pairs" / "reference_logps.jsonl"
     rows = file.read_text().splitlines()
-    file.write_text("\n".join(rows[:-3]) + "\n")  # three are owed, the others are kept
+    partial_path(file).write_text("\n".join(rows[:-3]) + "\n")  # three are owed, the others are kept
+    file.unlink()
     train(run, "training.learning_rate=2e-4", "training.epochs=1")
     assert file.read_text().splitlines() == rows
 
@@ -245,8 +246,9 @@ def test_reference_log_probabilities_are_joined_in_one_pass(tmp_path: Path) -> N
     )
     file = tmp_path / "reference_logps.jsonl"
     assert not is_complete(pairs, "m", file)
-    file.write_text("".join(json.dumps({"id": key("m", pair), "pair_id": pair["id"], "chosen": -0.1 * n - 1 / 3,
-                                        "rejected": -n / 7}) + "\n" for n, pair in enumerate(pairs)))  # fmt: skip
+    rows = ({"id": key("m", pair), "pair_id": pair["id"], "chosen": -0.1 * n - 1 / 3, "rejected": -n / 7}
+            for n, pair in enumerate(pairs))  # fmt: skip
+    write_sealed(file, {}, map(json.dumps, rows))
     assert is_complete(pairs, "m", file) and not is_complete(pairs, "other", file)
     some = pairs.select([1, 4])  # as with a smaller training.max_length
     assert is_complete(some, "m", file)

@@ -16,6 +16,7 @@ import typer
 
 from lidr.commands import audit, export, prompts, publish, review
 from lidr.commands.arguments import names, new_path, path, text
+from lidr.errors import LidrError
 
 if TYPE_CHECKING:
     from lidr.config import Config
@@ -284,23 +285,26 @@ def pretrain(
 
 
 def main() -> None:
-    """The entry point: errors that are the user's to mend come as a message."""
-    from lidr.errors import LidrError
+    """The entry point: errors that are the user's to mend come as a message.
 
+    The exit code is 2 for what was asked for or found, 1 for what the operating system refuses.
+    """
     for name, value in TORCH_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         app()
-    except LidrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Exception:
-        from traceback import format_exc
-
+    except Exception as error:
         from lidr.credentials import mask
+        from lidr.system_errors import explain
 
-        print(mask(format_exc()), file=sys.stderr)
-        sys.exit(1)
+        message = explain(error)
+        if message is None:
+            from traceback import format_exc
+
+            print(mask(format_exc()), file=sys.stderr)
+            sys.exit(1)
+        print(f"error: {mask(message)}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, LidrError) else 1)
 
 
 @contextmanager

@@ -24,5 +24,9 @@ class RunError(LidrError):
     """A run directory that cannot be used as asked."""
 
 
+class DamagedError(RunError):
+    """A file of a run that is not as it was when it was finished, or cannot be read."""
+
+
 class EngineError(LidrError):
     """An engine that cannot answer: a server that is away or refuses, a budget that is used up."""

@@ -20,7 +20,8 @@ from lidr.cards.base import given_license
 from lidr.config import Config, flatten
 from lidr.credentials import known_secrets
 from lidr.errors import ConfigError, LidrError, RunError
-from lidr.run_dir import RunDir, digest, read_seal
+from lidr.models import check_trained
+from lidr.run_dir import RunDir, check_sealed, digest, read_seal
 
 # A model as `save_pretrained` writes it. No pickles, no optimiser state.
 MODEL_FILES = (
@@ -93,6 +94,8 @@ def plan_uploads(config: Config, run: RunDir, iteration: int, published: Publish
     if published.data_repo:
         card = HubFile("README.md", data_card(facts, published))
         files = [HubFile(path, source) for path, source in data_files(facts, run).items()]
+        for file in files:
+            check_sealed(Path(file.source))
         if not files:
             raise RunError(f"{run.path}: not one pair to send; `lidr pair {run.path}` prints why they were dropped")
         uploads.append(Upload(published.data_repo, "dataset", [card, *files, *documents]))
@@ -105,8 +108,9 @@ def _model_upload(facts: RunFacts, run: RunDir, published: Published, repo: str,
     seal = read_seal(folder)
     if seal is None:
         raise RunError(f"iteration {facts.iteration} has no trained model yet; `lidr run {run.recipe}` goes on with it")
-    if seal["inputs"].get("pairs") != digest(run.pair_summary(facts.iteration)):
+    if seal.inputs.get("pairs") != digest(run.pair_summary(facts.iteration)):
         raise RunError(f"{folder} was trained on other pairs than those in the run now; `lidr run` makes the two agree")
+    check_trained(folder, run.model_cache)
     names = sorted(file.name for file in folder.iterdir() if not file.name.startswith(".") and file.name != "README.md")
     sent = [name for name in names if any(fnmatch(name, pattern) for pattern in MODEL_FILES)]
     if missing := _missing_weights(folder, sent):

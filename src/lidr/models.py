@@ -7,15 +7,15 @@ import json
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lidr.config import EngineConfig, ModelConfig, RayConfig, TransformersConfig, VllmConfig, may_be_hub_id
-from lidr.errors import ConfigError, LidrError
+from lidr.errors import ConfigError, DamagedError, LidrError
 from lidr.languages import LANGUAGES
 from lidr.model_files import SMALL_SUFFIXES, check_adapter, check_model_folder, model_files, read_json
-from lidr.run_dir import hash_file, write_text
+from lidr.run_dir import hash_file, sealed, way_out, write_text
 from lidr.storage import cache_folder, is_url, kept_copy, local_copy, locked
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
     if entry.get("stamp") != stamp or not entry.get("checked") or not isinstance(entry.get("fingerprint"), str):
         check_model_folder(folder, model.path)
         entry = {"folder": str(folder), "stamp": stamp, "fingerprint": fingerprint(folder), "checked": True}
-        write_text(cache, json.dumps(known | {name: entry}) + "\n")
+        with suppress(OSError):  # a run that may only be read can do without
+            write_text(cache, json.dumps(known | {name: entry}) + "\n")
     return folder, entry["fingerprint"]
 
 
@@ -94,10 +95,35 @@ def recorded_answers(folder: Path) -> list[Path]:
 
 def fingerprint(folder: Path) -> str:
     """SHA-256 over the names and contents of a model folder's configuration, tokenizer and weights."""
-    digest = hashlib.sha256()
-    for file in model_files(folder):
-        digest.update(f"{file.relative_to(folder).as_posix()} {hash_file(file)}\n".encode())
-    return digest.hexdigest()
+    return combined(file_hashes(folder))
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 by name of the files that make up a model's fingerprint."""
+    return {file.relative_to(folder).as_posix(): hash_file(file) for file in model_files(folder)}
+
+
+def combined(hashes: dict[str, str]) -> str:
+    """The fingerprint of a model with these files."""
+    return hashlib.sha256("".join(f"{name} {sha256}\n" for name, sha256 in hashes.items()).encode()).hexdigest()
+
+
+def check_trained(folder: Path, cache: Path) -> None:
+    """Raises DamagedError unless a model that a run has trained is as it was sealed; `cache` as for `resolve_model`."""
+    seal, unreadable = sealed(folder), None
+    try:
+        if resolve_model(ModelConfig(path=str(folder)), cache)[1] == seal.sha256:
+            return
+    except ConfigError as error:  # which does not know that the model can be made again
+        unreadable = error
+    found, known = file_hashes(folder), {name: sha256 for name, (_, sha256) in (seal.files or {}).items()}
+    if unreadable and combined(found) == seal.sha256:
+        raise unreadable
+    if added := sorted(found.keys() - known.keys()) if known else []:
+        raise DamagedError(f"{folder / added[0]}: this file is no part of the model that was trained; move it away")
+    changed = [name for name, sha256 in known.items() if found.get(name) != sha256]
+    path = folder / changed[0] if changed else folder
+    raise DamagedError(f"{path}: damaged: its content is not what was trained; {way_out(folder)}")
 
 
 def engine_identity(engine: EngineConfig) -> dict[str, Any]:

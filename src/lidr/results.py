@@ -6,11 +6,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
+
 from lidr.config import Config
-from lidr.errors import RunError
-from lidr.run_dir import Outputs, RunDir, is_sealed, write_text
+from lidr.errors import DamagedError, RunError
+from lidr.run_dir import Outputs, RunDir, is_sealed, read_json, read_seal, say_once, write_text
 from lidr.stages import evaluation, pairs, probe, training
 from lidr.stages.evaluation import benchmarks_of, read_metrics
 from lidr.stages.pairs import read_summary
@@ -38,14 +41,59 @@ def write_results(config: Config, run: RunDir) -> dict[str, Any]:
     return results
 
 
+class _ModelEntry(BaseModel):
+    name: str = Field(pattern=r"^M\d+$")
+    benchmarks: dict[str, dict[str, dict[str, Any]]]
+
+
+class _IterationEntry(BaseModel):
+    iteration: int
+    pairs: dict[str, int]
+    dropped: dict[str, int]
+    dropped_by_language: dict[str, dict[str, int]] = {}
+    seconds: dict[str, float] = {}
+
+
+class _Results(BaseModel):
+    """The parts of results.json on which readers rely."""
+
+    models: list[_ModelEntry] = []
+    iterations: list[_IterationEntry] = []
+    probe: list[dict[str, Any]] = []
+
+
+def read_results(run: RunDir) -> dict[str, Any]:
+    """results.json as it is on disk, empty if there is none.
+
+    Raises DamagedError if it is damaged, or if its figures are not those that the run has measured.
+    """
+    remedy = f"`lidr report {run.path}` writes it again"
+    results = read_json(run.results, remedy)
+    try:
+        known = _Results.model_validate(results)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise DamagedError(f"{run.results}: damaged ({where}: {error.errors()[0]['msg']}); {remedy}") from None
+    for model in known.models:
+        for benchmark, metrics in model.benchmarks.items():
+            iteration = int(model.name[1:])
+            path = run.evaluation(iteration, benchmark) / "metrics.json"
+            if read_seal(path) and json.dumps(read_metrics(run, iteration, benchmark)) != json.dumps(metrics):
+                raise DamagedError(f"{run.results}: {model.name}'s {benchmark} is not what {path} says; {remedy}")
+    return results
+
+
 def _model(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None:
-    if iteration and not _is_current(training.outputs, config, run, iteration):
+    folder = run.model_folder(iteration)
+    if iteration and not _is_current(training.outputs, config, run, iteration, folder):
         return None
-    path = str(run.model_folder(iteration).relative_to(run.path)) if iteration else config.model.path
+    path = str(folder.relative_to(run.path)) if iteration else config.model.path
     measured = {
         name: read_metrics(run, iteration, name)
         for name in benchmarks_of(config)
-        if _is_current(partial(evaluation.output, benchmark=name), config, run, iteration)
+        if _is_current(
+            partial(evaluation.output, benchmark=name), config, run, iteration, run.evaluation(iteration, name)
+        )
     }
     return {"name": f"M{iteration}", "path": path, "benchmarks": measured}
 
@@ -56,30 +104,36 @@ def _probe(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None
     def output(config: Config, run: RunDir, iteration: int) -> Outputs:
         return [(run.probe(iteration), probe.inputs(config, run, iteration))]
 
-    if config.probe is None or not _is_current(output, config, run, iteration):
+    if config.probe is None or not _is_current(output, config, run, iteration, run.probe(iteration)):
         return None
     return {"model": f"M{iteration}", **(probe.read_probe(run, iteration) or {})}
 
 
-def _is_current(outputs: Callable[..., Outputs], config: Config, run: RunDir, iteration: int) -> bool:
-    """Whether a stage's output is complete for the recipe as it is now; what an older recipe left does not count."""
+def _is_current(outputs: Callable[..., Outputs], config: Config, run: RunDir, iteration: int, path: Path) -> bool:
+    """Whether a stage's output is complete for the recipe as it is now; what an older recipe left does not count.
+
+    If `path`, which is a part of it, is there but a step before it is not complete, then that is said.
+    """
     try:
         return all(is_sealed(path, inputs) for path, inputs in outputs(config, run, iteration))
-    except RunError:  # a step before it is not complete
+    except DamagedError:
+        raise
+    except RunError as error:  # a step before it is not complete
+        if path.exists():
+            say_once(f"{path} is left out of the results: {error}")
         return False
 
 
 def _iteration(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None:
-    if not _is_current(pairs.outputs, config, run, iteration):
+    if not _is_current(pairs.outputs, config, run, iteration, run.pair_summary(iteration)):
         return None
     summary = read_summary(run, iteration)
     dropped: Counter[str] = Counter()
     for reasons in summary["dropped"].values():
         dropped.update(reasons)
-    summary_file = run.training(iteration) / "summary.json"
-    trained = _is_current(training.outputs, config, run, iteration)
-    training_summary = json.loads(summary_file.read_text(encoding="utf-8")) if trained else {}
-    too_long = training_summary.get("too_long", {})
+    trained = _is_current(training.outputs, config, run, iteration, run.model_folder(iteration))
+    training_summary = training.read_training_summary(run, iteration) if trained else None
+    too_long = training_summary.too_long if training_summary else {}
     if too_long:
         dropped["too_long"] = sum(too_long.values())
     return {
@@ -91,7 +145,7 @@ def _iteration(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | 
             for code, reasons in summary["dropped"].items()
         },
         "seconds": stage_seconds(run, iteration),
-        "saved": training_summary.get("saved"),  # null in runs of versions that did not measure it
+        "saved": training_summary and training_summary.saved,  # null in runs of versions that did not measure it
     }
 
 

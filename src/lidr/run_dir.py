@@ -2,7 +2,8 @@
 
 A file under its final name is complete. While it is made it is called `<name>.partial.jsonl`. Beside every sealed file
 stands `.<name>.seal.json` with the inputs it was made from: as long as these are the same, the file is reused; when a
-recipe changes, the rows that are still wanted are kept and the rest is made anew.
+recipe changes, the rows that are still wanted are kept and the rest is made anew. The seal also holds the file's size
+and hash. The size is compared at every look, the hash whenever the bytes are read anyway.
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
 import socket
+import sys
 import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from lidr.config import Config, changes, dump_config, is_remote, load_config
-from lidr.errors import ConfigError, RunError
+from lidr.errors import ConfigError, DamagedError, RunError
 from lidr.records import Row, canonical_json, content_id
 from lidr.yaml_input import read_mapping
 
@@ -41,51 +47,110 @@ def _seal_path(path: Path) -> Path:
     return path.parent / f".{path.name}.seal.json"
 
 
-def read_seal(path: Path) -> dict[str, Any] | None:
-    """The seal of a complete file or folder (`inputs`, `rows`, `sha256`), or None while it is not complete."""
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What is noted beside a complete file or folder.
+
+    `size` is that of a file in bytes; `files` are the names of a folder with their sizes and SHA-256. Seals of older
+    versions have neither.
+    """
+
+    inputs: Inputs
+    rows: int
+    sha256: str
+    size: int | None = None
+    files: dict[str, tuple[int, str]] | None = None
+
+
+_SEALS = TypeAdapter(Seal)
+
+
+def read_seal(path: Path) -> Seal | None:
+    """The seal of a complete file or folder, or None while it is not complete.
+
+    Raises DamagedError if the seal cannot be read, or if the file or folder does not have the size that it notes.
+    """
+    note = _seal_path(path)
     try:
-        return json.loads(_seal_path(path).read_text(encoding="utf-8")) if path.exists() else None
-    except (OSError, json.JSONDecodeError):
+        text = note.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    if not path.exists():
+        return None
+    try:
+        seal = _SEALS.validate_json(text)
+    except ValidationError:
+        raise DamagedError(f"{note}: this seal is damaged; {way_out(path)}") from None
+    if seal.size is not None:
+        _check_size(path, path, seal.size)
+    for name, (size, _) in (seal.files or {}).items():
+        _check_size(path / name, path, size)
+    return seal
+
+
+def way_out(path: Path) -> str:
+    """What to do about a damaged file, or a damaged file in a folder, for messages that begin with the file."""
+    what = f"all of {path}" if path.is_dir() else "it"
+    return f"delete {what} and start the run again, which makes it again from the steps before it"
+
+
+def _check_size(path: Path, sealed: Path, size: int) -> None:
+    """Raises DamagedError unless the file, which is `sealed` or in that folder, has this many bytes."""
+    found = f"it has {path.stat().st_size:,} bytes" if path.is_file() else "it is missing or no file"
+    if not path.is_file() or path.stat().st_size != size:
+        raise DamagedError(f"{path}: damaged: {found}, and had {size:,} when it was finished; {way_out(sealed)}")
 
 
 def is_sealed(path: Path, inputs: Inputs) -> bool:
-    """Whether `path` is complete and was made from just these inputs.
+    """Whether `path` is complete and was made from just these inputs. Raises DamagedError as `read_seal` does.
 
     An input that is absent is one that is null: newer versions of the package have fields that older seals lack.
     """
     seal = read_seal(path)
-    return seal is not None and not changes(seal["inputs"], json.loads(canonical_json(inputs)))
+    return seal is not None and not changes(seal.inputs, json.loads(canonical_json(inputs)))
 
 
 def stale_because(path: Path, inputs: Inputs) -> list[str]:
     """Which inputs differ from those a complete `path` was made from; empty where nothing was made yet."""
     seal = read_seal(path)
-    found = changes(seal["inputs"], inputs) if seal else []
+    found = changes(seal.inputs, inputs) if seal else []
     return [re.sub(r": [0-9a-f]{16,64} -> [0-9a-f]{16,64}$", " changed", change) for change in found]
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a sealed file, from its seal. Raises RunError where the step that makes it has not been run."""
+def sealed(path: Path) -> Seal:
+    """The seal of a complete file. Raises RunError if the step that makes it has not been run, or it is damaged."""
     seal = read_seal(path)
     if seal is None:
         raise RunError(f"{path} is not complete yet; run the step before this one first (or `lidr run`)")
-    return str(seal["sha256"])
+    return seal
 
 
-def seal(partial: Path, path: Path, inputs: Inputs, rows: int, sha256: str) -> None:
-    """Turn a finished `partial` file or folder into `path`: fsync, note the inputs, rename."""
+def digest(path: Path) -> str:
+    """SHA-256 of a sealed file, from its seal. Raises RunError as `sealed` does."""
+    return sealed(path).sha256
+
+
+def seal(
+    partial: Path, path: Path, inputs: Inputs, rows: int, sha256: str, files: dict[str, str] | None = None
+) -> None:
+    """Turn a finished `partial` file or folder into `path`: fsync, note the inputs, rename.
+
+    `files` are the names and SHA-256 of a folder's files that must stay as they are.
+    """
     for file in [partial] if partial.is_file() else sorted(partial.rglob("*")):
         if file.is_file():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
-    if path.is_dir():  # a file is replaced by the rename itself
-        shutil.rmtree(path)
-    elif path.exists():
-        path.unlink()
-    note = _seal_path(path).with_suffix(".tmp")
-    note.write_text(canonical_json({"inputs": inputs, "rows": rows, "sha256": sha256}) + "\n", encoding="utf-8")
-    os.replace(note, _seal_path(path))
+    size = partial.stat().st_size if partial.is_file() else None
+    sizes = {name: ((partial / name).stat().st_size, sha) for name, sha in files.items()} if files else None
+    noted = {"inputs": inputs, "rows": rows, "sha256": sha256, "size": size, "files": sizes}
+    note = {name: value for name, value in noted.items() if value is not None}
+    with replacing(_seal_path(path)) as aside:  # written before anything is removed, in case the disk is full
+        aside.write_text(canonical_json(note) + "\n", encoding="utf-8")
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     os.replace(partial, path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
@@ -114,7 +179,7 @@ def write_sealed(path: Path, inputs: Inputs, lines: Iterable[str]) -> int:
     partial = partial_path(path)
     partial.parent.mkdir(parents=True, exist_ok=True)
     rows = 0
-    with partial.open("w", encoding="utf-8") as handle:
+    with naming(path), partial.open("w", encoding="utf-8") as handle:
         for line in lines:
             handle.write(line + "\n")
             rows += 1
@@ -132,26 +197,126 @@ def make_folder(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small file as a whole, or not at all; one with this text already is left alone."""
-    if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
+    if path.is_file() and path.read_bytes() == text.encode():
         return
-    aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("w", encoding="utf-8") as handle:
+    with replacing(path) as aside, aside.open("w", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
-    os.replace(aside, path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, see `temporary`; at the end it takes the place of `path`."""
+    with temporary(path) as aside:
+        yield aside
+        os.replace(aside, path)
+
+
+@contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, whose name no other process uses.
+
+    Nothing is left of it if something fails, and a later start removes what a killed process left.
+    """
+    aside = path.with_name(f".{path.name[:60]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with naming(path):
+            yield aside
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an OSError: one of an open file, such as a full disk, does not say which it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file, one at a time. Raises RunError that names file and line."""
-    with path.open(encoding="utf-8") as handle:
-        for number, line in enumerate(handle, 1):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise RunError(
-                    f"{path}:{number}: damaged row ({error.msg}); delete the file and run again to remake it"
-                ) from None
+    """The rows of a sealed JSONL file, one at a time; at the end the file is compared with its seal.
+
+    Raises RunError if the file is not complete, and DamagedError that names the file, and the line of a row that cannot
+    be read.
+    """
+    seal = sealed(path)
+    found = hashlib.sha256()
+    number = 0
+    for number, line in enumerate(_lines(path), 1):
+        found.update(line)
+        yield _row(path, number, line)
+    if found.hexdigest() != seal.sha256 or number != seal.rows:
+        raise _differs(path, seal)
+
+
+def read_unsealed_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of any JSONL file of objects, one at a time. Raises DamagedError that names file and line."""
+    return (_row(path, number, line) for number, line in enumerate(_lines(path), 1))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with naming(path), path.open("rb") as handle:
+        yield from handle
+
+
+def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path}:{number}: damaged row ({_reason(error)}); {way_out(path)}") from None
+    if not isinstance(row, dict):
+        raise DamagedError(f"{path}:{number}: damaged row (no JSON object); {way_out(path)}")
+    return row
+
+
+def read_document(path: Path) -> Any:
+    """The content of a sealed JSON file. Raises RunError if it is not complete, DamagedError if it is not as sealed."""
+    seal = sealed(path)
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != seal.sha256:
+        raise _differs(path, seal)
+    return json.loads(content)
+
+
+def check_sealed(path: Path) -> None:
+    """Read a sealed file to its end. Raises RunError if it is not complete, DamagedError if it is not as sealed."""
+    seal = sealed(path)
+    if hash_file(path) != seal.sha256:
+        raise _differs(path, seal)
+
+
+def _differs(path: Path, seal: Seal) -> RunError:
+    if read_seal(path) != seal:
+        return RunError(f"{path}: another command has just replaced it; run the same command again")
+    return DamagedError(f"{path}: damaged: its content is not what was finished; {way_out(path)}")
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The object in a small JSON file without a seal, empty if there is no file.
+
+    Raises DamagedError with the remedy.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path}: damaged ({_reason(error)}); {remedy}") from None
+    if not isinstance(content, dict):
+        raise DamagedError(f"{path}: damaged (no JSON object); {remedy}")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "no JSON that can be read"
 
 
 # The fields by which sealed rows are joined. They are known from the request, so a partial file does not hold them.
@@ -167,7 +332,8 @@ class RowFile:
 
     def __init__(self, path: Path, inputs: Inputs) -> None:
         self.path, self.inputs, self.partial = path, inputs, partial_path(path)
-        self._handle: Any = None
+        self._handle: Any = None  # unbuffered, so that a full disk leaves nothing behind that is written later
+        self._reader: Any = None
         # Where the rows begin: 16 bytes a row, not the rows. `_ids` is sorted, so a lookup is a bisection.
         self._ids, self._offsets = array("Q"), array("q")  # (owed,) ids; (owed,) offsets, -1 for a row that is missing
         self._kept = 0
@@ -177,21 +343,24 @@ class RowFile:
         return is_sealed(self.path, self.inputs)
 
     def open(self, owed: Iterable[str]) -> None:
-        """Take over rows from a partial file, or from one sealed for other inputs, where their ids are owed."""
+        """Take over rows from a partial file, or from one sealed for other inputs, where their ids are owed.
+
+        Raises DamagedError if the sealed file is not as it was sealed.
+        """
         self.partial.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            os.replace(self.path, self.partial)
         self._set_owed(owed)
+        if self.path.exists():
+            if read_seal(self.path):
+                check_sealed(self.path)
+            os.replace(self.path, self.partial)
         if self.partial.exists():
-            aside = self.partial.with_suffix(".tmp")
-            with self.partial.open("rb") as old, aside.open("wb") as new:
+            with replacing(self.partial) as aside, self.partial.open("rb") as old, aside.open("wb") as new:
                 for line in old:
                     place = self._place(_row_id(line))
                     if place is not None and self._offsets[place] < 0:
                         self._keep(place, new.tell())
                         new.write(line)
-            os.replace(aside, self.partial)
-        self._handle = self.partial.open("a+b")
+        self._handle, self._reader = self.partial.open("ab", buffering=0), self.partial.open("rb")
 
     def _set_owed(self, owed: Iterable[str]) -> None:
         import numpy  # here, since most commands need none of it
@@ -232,8 +401,14 @@ class RowFile:
         if place is None:
             raise ValueError(f"{self.path}: row {row_id!r} is not owed")
         offset = self._handle.seek(0, os.SEEK_END)
-        self._handle.write(json.dumps({"id": row_id, **fields}, ensure_ascii=False).encode() + b"\n")
-        self._handle.flush()
+        rest = memoryview(json.dumps({"id": row_id, **fields}, ensure_ascii=False).encode() + b"\n")
+        try:
+            with naming(self.partial):
+                while rest:
+                    rest = rest[self._handle.write(rest) :]
+        except OSError:
+            self._handle.truncate(offset)
+            raise
         self._keep(place, offset)
 
     def row(self, row_id: str) -> dict[str, Any]:
@@ -241,27 +416,31 @@ class RowFile:
         place = self._place(row_id)
         if place is None or self._offsets[place] < 0:
             raise KeyError(row_id)
-        self._handle.seek(self._offsets[place])
-        row: dict[str, Any] = json.loads(self._handle.readline())
+        self._reader.seek(self._offsets[place])
+        row: dict[str, Any] = json.loads(self._reader.readline())
         return {name: value for name, value in row.items() if name not in _IDENTITY}
 
     def seal(self, rows: Iterable[Row]) -> None:
         """Seal the file with these rows, made of the kept fields in the order in which they were asked for."""
-        ordered = self.partial.with_name(f"{self.path.stem}.ordered{self.path.suffix}")
         count = 0
-        with ordered.open("w", encoding="utf-8") as handle:
-            for row in rows:
-                handle.write(row.to_json() + "\n")
-                count += 1
-        self._handle.close()
-        seal(ordered, self.path, self.inputs, count, hash_file(ordered))
+        with temporary(self.path) as ordered:
+            with ordered.open("w", encoding="utf-8") as handle:
+                for row in rows:
+                    handle.write(row.to_json() + "\n")
+                    count += 1
+            self._close()
+            seal(ordered, self.path, self.inputs, count, hash_file(ordered))
         self.partial.unlink()
 
     def discard(self) -> None:
         """Remove what was kept."""
+        self._close()
+        self.partial.unlink(missing_ok=True)
+
+    def _close(self) -> None:
         if self._handle:
             self._handle.close()
-        self.partial.unlink(missing_ok=True)
+            self._reader.close()
 
 
 def _row_id(line: bytes) -> object:
@@ -367,24 +546,42 @@ class RunDir:
         identity = engine_identity(config.engine)
         return Model(f"M{iteration}", folder, content_id(weights, identity) if identity else weights)
 
+    def checked_model(self, config: Config, iteration: int) -> Model:
+        """As `model`, for loading: raises DamagedError if a trained model is not as it was when it was finished."""
+        from lidr.models import check_trained
+
+        if iteration:
+            check_trained(self.model_folder(iteration), self.model_cache)
+        return self.model(config, iteration)
+
     def write_recipe(self, config: Config) -> None:
         """Keep the recipe as it is now; the next start tells how it changed."""
         write_text(self.recipe, dump_config(config))
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to metrics.jsonl."""
-        with self.metrics.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n")
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"
+        with naming(self.metrics), self.metrics.open("ab+") as handle:
+            if handle.tell() and os.pread(handle.fileno(), 1, handle.tell() - 1) != b"\n":
+                handle.write(b"\n")  # the last line was torn by a crash
+            handle.write(line.encode())
 
     def read_log(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics.jsonl, without one torn by a crash."""
-        if not self.metrics.exists():
-            return
-        for line in self.metrics.open(encoding="utf-8"):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                continue
+        """The lines of metrics.jsonl. One torn by a crash is left out; so is any other damaged one, which is said."""
+        damaged = []
+        if self.metrics.exists():
+            with self.metrics.open("rb") as handle:
+                for number, line in enumerate(handle, 1):
+                    if event := _event(line):
+                        yield event
+                    elif line.endswith(b"\n"):
+                        damaged.append(number)
+        if damaged:
+            say_once(f"{self.metrics}: left out {len(damaged)} damaged lines, the first is line {damaged[0]}")
+
+    def read_environment(self) -> dict[str, Any]:
+        """Versions and hardware of the last start, see `environment`; empty if there was none."""
+        return read_json(self.path / "environment.json", "delete it; the next `lidr run` writes it again")
 
     @classmethod
     def start(cls, config: Config, path: Path, say: Callable[[str], None]) -> Self:
@@ -422,27 +619,120 @@ class RunDir:
         """Be the only writer of this run; yields the lock's file descriptor, for child processes to inherit.
 
         The lock is held until the last process that has the descriptor ends, so a stage that outlives a killed parent
-        still keeps others out. Raises RunError that names the holder.
+        still keeps others out. What killed processes left is removed first. Raises RunError that names the holder.
         """
         inherited, _, owned = os.environ.get(LOCK_OWNER, "").partition(":")
         if owned == str(self.path.resolve()):
             self.lock_descriptor = int(inherited)
             yield self.lock_descriptor
             return
-        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = self.path / ".lock"
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with naming(lock):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown"
                 raise RunError(f"{self.path} is in use by {holder}. Wait for it, or stop it.") from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            with naming(lock):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            _remove_leftovers(self)
             self.lock_descriptor = descriptor
             yield descriptor
         finally:
             self.lock_descriptor = None
             os.close(descriptor)
+
+
+_TEMPORARY = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp$")  # see `temporary`
+
+
+def _remove_leftovers(run: RunDir) -> None:
+    """Remove what killed processes left and no step will use. A partial file that a step goes on with stays."""
+    below: tuple[str, ...] = ("probe", "review", "review/verdicts", "cards/*", "iteration_*", "iteration_*/[1-6]_*")
+    below += ("iteration_*/6_evaluation/*", "iteration_*/6_evaluation/*/answers")
+    below += ("probe/*/iteration_*", "probe/*/iteration_*/[1-6]_*")
+    for folder in (run.path, *(folder for name in below for folder in run.path.glob(name))):
+        for pattern in (".*.tmp", "*.partial.tmp", "*.ordered.jsonl"):  # the last two are of older versions
+            for file in folder.glob(pattern):
+                if pattern != ".*.tmp" or _is_left(file):
+                    _remove(file)
+        for partial in folder.glob("*.partial*"):
+            name, _, suffix = partial.name.partition(".partial")
+            if _is_complete(folder / (name.removesuffix(".paragraphs") + suffix)):
+                _remove(partial)  # the step is done, or begins with the rows of the complete file
+    for folder in run.path.glob("iteration_*/5_training"):
+        _remove_training_leftovers(folder)
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        return read_seal(path) is not None
+    except DamagedError:  # the step that reads it names it
+        return False
+
+
+def _remove_training_leftovers(folder: Path) -> None:
+    """Scratch folders, and checkpoints and tokens of a training that is finished."""
+    for scratch in folder.glob("tmp*"):
+        _remove(scratch)
+    note = folder / "inputs.json"
+    if not _is_complete(folder.with_name("5_model")) or not note.is_file():
+        return
+    if note.read_bytes() == canonical_json(sealed(folder.with_name("5_model")).inputs).encode():
+        for finished in ("checkpoints", "tokens"):
+            _remove(folder / finished)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_left(file: Path) -> bool:
+    """Whether the process that a temporary file is named after has ended: `lidr report` writes without the lock."""
+    found = _TEMPORARY.search(file.name)
+    if found is None:
+        return file.name.endswith(".seal.tmp")  # of an older version
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return int(found[1]) == os.getpid()
+
+
+_EVENT_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "stage": {"iteration": int, "stage": str, "seconds": (int, float)},
+    "recompute": {"iteration": int, "stage": str},
+    "train": {"iteration": int, "step": int},
+    "held_out": {"iteration": int, "step": int},
+    "alarm": {"iteration": int, "step": int, "alarm": str, "message": str},
+    "cost": {"iteration": int},
+}
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """The event in a line of metrics.jsonl, or None if it is damaged."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return None
+    fields = _EVENT_FIELDS.get(event["event"], {})
+    return event if all(isinstance(event.get(name), kind) for name, kind in fields.items()) else None
+
+
+@cache
+def say_once(line: str) -> None:
+    """Print a line to standard error, once per process."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _told_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from lidr.benchmarks import BENCHMARKS
 from lidr.config import Config, load_config
 from lidr.errors import ConfigError
 from lidr.models import recorded_answers
+from lidr.run_dir import read_document
 from lidr.yaml_input import read_mapping
 
 
@@ -99,7 +100,7 @@ def measured(folder: Path) -> dict[str, list[str]]:
     """Benchmark -> languages for which a run directory has figures, of any of its models."""
     found: dict[str, list[str]] = {}
     for file in sorted(folder.glob("iteration_*/6_evaluation/*/metrics.json")):
-        metrics = json.loads(file.read_text(encoding="utf-8"))
+        metrics = read_document(file)
         found[file.parent.name] = _union(found.get(file.parent.name, []), metrics)
     return found
 

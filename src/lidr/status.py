@@ -1,18 +1,23 @@
-"""What a run has done and what it owes, from its seals alone: nothing is loaded and nothing is written."""
+"""What a run has done and what it owes, from its seals and sizes alone: nothing is loaded and nothing is written."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lidr.config import Config
-from lidr.errors import RunError
+from lidr.errors import DamagedError, RunError
 from lidr.loop import STAGES
-from lidr.run_dir import Outputs, RunDir, is_sealed, partial_path, read_seal, stale_because
+from lidr.run_dir import Outputs, RunDir, is_sealed, partial_path, sealed, stale_because
 from lidr.stages.probe import read_probe
 
 Row = tuple[str, str, str, str]
+_WAITING = "waiting", "for the step before it"
 
 
 def run_status(config: Config, run: RunDir) -> list[Row]:
-    """(iteration, stage, state, detail) in the order of the loop; states are done, partial, stale, owed and waiting.
+    """(iteration, stage, state, detail) in the order of the loop.
+
+    The states are done, partial, stale, owed, waiting and damaged.
 
     A run that its stop rule has ended owes no later iteration.
     """
@@ -22,7 +27,18 @@ def run_status(config: Config, run: RunDir) -> list[Row]:
         found = read_probe(run, iteration) if rows[-1][1:3] == ("probe", "done") else None
         if found and found["stop"]:
             break
-    return rows
+    return list(_named_once(rows))
+
+
+def _named_once(rows: list[Row]) -> Iterator[Row]:
+    """A damaged file where it belongs: later steps wait for it."""
+    named: set[str] = set()
+    for iteration, stage, state, detail in rows:
+        if state == "damaged" and detail in named:
+            yield iteration, stage, *_WAITING
+        else:
+            named.add(detail)
+            yield iteration, stage, state, detail
 
 
 def _has(config: Config, stage: str, iteration: int) -> bool:
@@ -42,11 +58,15 @@ def first_owed(config: Config, run: RunDir, stage: str) -> int:
 def _state(config: Config, run: RunDir, iteration: int, stage: str) -> Row:
     try:
         outputs = STAGES[stage].outputs(config, run, iteration)
+        done = [path for path, inputs in outputs if is_sealed(path, inputs)]
+        seals = [sealed(path) for path in done]
+    except DamagedError as error:
+        return str(iteration), stage, "damaged", str(error)
     except RunError:
-        return str(iteration), stage, "waiting", "for the step before it"
-    done = [path for path, inputs in outputs if is_sealed(path, inputs)]
+        return str(iteration), stage, *_WAITING
     if len(done) == len(outputs):
-        return str(iteration), stage, "done", f"{sum((read_seal(path) or {})['rows'] for path in done)} rows"
+        counted = [seal.rows for path, seal in zip(done, seals, strict=True) if path.suffix != ".json"]
+        return str(iteration), stage, "done", f"{sum(counted or (seal.rows for seal in seals))} rows"
     reasons = sorted({reason for path, inputs in outputs for reason in stale_because(path, inputs)})
     if reasons:
         return str(iteration), stage, "stale", "; ".join(reasons)

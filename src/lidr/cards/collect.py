@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,10 @@ from lidr.models import read_model_cache
 from lidr.reporting.contents import Sample, reservoir, sample
 from lidr.reporting.measures import Measure, read_measures
 from lidr.reporting.rows import with_rows
-from lidr.run_dir import RunDir, read_rows, read_seal
-from lidr.stages.pairs import read_summary
+from lidr.results import read_results
+from lidr.run_dir import RunDir, digest, read_json, read_seal
+from lidr.stages.pairs import read_pairs, read_summary
+from lidr.stages.training import read_training_summary
 
 _SAMPLES = 2  # pairs per language on a card; the report shows more
 
@@ -67,11 +68,12 @@ def checked_iteration(config: Config, run: RunDir, iteration: int | None) -> int
 def read_facts(config: Config, run: RunDir, iteration: int, measured: bool = True) -> RunFacts:
     """Read what the cards say. `measured` is off while the model is new, when results.json tells of an earlier one."""
     numbers = [number for number in range(1, iteration + 1) if read_seal(run.pair_summary(number))]
+    new = None if measured else iteration
     return RunFacts(
         config,
         iteration,
         [_entry(run, number) for number in numbers],
-        {number: count for number in numbers if (count := _too_long(run, number))},
+        {number: count for number in numbers if (count := _too_long(run, number, number == new))},
         _measures(config, run, iteration) if measured else [],
         _samples(config, run, numbers[-1]) if numbers else {},
         _base_id(config, run),
@@ -92,7 +94,7 @@ def _base_id(config: Config, run: RunDir) -> str | None:
 def _prompts_id(config: Config, run: RunDir) -> str | None:
     """The prompts' hub id, where they were made from no file of this machine."""
     seal = read_seal(run.prompts(1))
-    from_files = seal is None or bool(seal["inputs"].get("files"))
+    from_files = seal is None or bool(seal.inputs.get("files"))
     is_url = config.prompt_source.path.startswith("hf://")
     return hub_id(config.prompt_source.path) if is_url or not from_files else None
 
@@ -110,18 +112,21 @@ def _entry(run: RunDir, iteration: int) -> dict[str, Any]:
     }
 
 
-def _too_long(run: RunDir, iteration: int) -> int:
-    file = run.training(iteration) / "summary.json"
-    return sum(json.loads(file.read_text(encoding="utf-8"))["too_long"].values()) if file.exists() else 0
+def _too_long(run: RunDir, iteration: int, is_new: bool) -> int:
+    """How many pairs the iteration's training left out, 0 while it has not been trained; `is_new` is one just ended."""
+    if is_new:
+        return sum(
+            read_json(run.training(iteration) / "summary.json", "start the run again").get("too_long", {}).values()
+        )
+    seal = read_seal(run.model_folder(iteration))
+    current = seal is not None and seal.inputs.get("pairs") == digest(run.pair_summary(iteration))
+    return sum(read_training_summary(run, iteration).too_long.values()) if current else 0
 
 
 def _measures(config: Config, run: RunDir, iteration: int) -> list[Measure]:
     """The report's own figures of the model as it came and of this iteration's, where the latter was measured."""
-    if not run.results.exists():
-        return []
-    results = json.loads(run.results.read_text(encoding="utf-8"))
     name = f"M{iteration}"
-    models = [model for model in results["models"] if model["name"] in ("M0", name)]
+    models = [model for model in read_results(run).get("models", []) if model["name"] in ("M0", name)]
     measures = [
         measure
         for measure in read_measures({"models": models}, config)
@@ -134,7 +139,8 @@ def _samples(config: Config, run: RunDir, iteration: int) -> dict[str, list[Samp
     size = min(config.report.samples, _SAMPLES)
     samples = {}
     for code in [*config.non_dominant, config.dominant]:
-        path = run.pairs(iteration, code)
-        if size and path.exists() and (rows := reservoir(read_rows(path), size, f"{config.seed} {code}")):
+        if not size or code not in read_summary(run, iteration)["pairs"]:
+            continue
+        if rows := reservoir(read_pairs(run, iteration, code), size, f"{config.seed} {code}"):
             samples[code] = [sample(row) for row in rows]
     return samples

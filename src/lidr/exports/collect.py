@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,10 @@ from lidr.config import Config
 from lidr.errors import RunError
 from lidr.exports.base import ExportedPair
 from lidr.records import PreferencePair
-from lidr.run_dir import RunDir, digest, read_rows, read_seal
+from lidr.run_dir import RunDir, digest, read_seal
+from lidr.stages.pairs import read_pairs as read_iteration
 from lidr.stages.pairs import read_summary
+from lidr.stages.training import read_training_summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ def read_pairs(run: RunDir, selection: Selection, system: bool) -> Iterator[Expo
         asked = answered_with(run, iteration)
         prompt = asked["system_prompt"] if system else None
         for code in selection.languages:
-            path = run.pairs(iteration, code)
-            for row in read_rows(path) if path.exists() else ():
+            counted = code in read_summary(run, iteration)["pairs"]  # an earlier iteration may lack a language
+            for row in read_iteration(run, iteration, code) if counted else ():
                 pair = PreferencePair.from_dict(row)
                 yield ExportedPair(pair, iteration, f"M{iteration - 1}", asked["model"], prompt or None)
 
@@ -73,7 +74,7 @@ def answered_with(run: RunDir, iteration: int) -> dict[str, Any]:
     """
     for code in read_summary(run, iteration)["pairs"]:
         if seal := read_seal(run.responses(iteration, code)):
-            return dict(seal["inputs"])
+            return dict(seal.inputs)
     raise RunError(f"{run.responses(iteration, '')}: the answers that the pairs were made from are gone; run again")
 
 
@@ -90,7 +91,7 @@ def held_out_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
 
 def _trainable_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
     """The prompts with a pair that is not longer than training.max_length: the draw is among these."""
-    rows = (row for code in read_summary(run, iteration)["pairs"] for row in read_rows(run.pairs(iteration, code)))
+    rows = (row for code in read_summary(run, iteration)["pairs"] for row in read_iteration(run, iteration, code))
     if _known_to_fit(config, run, iteration):
         return {row["prompt_id"] for row in rows}
     fits = _length_check(config, _model_folder(config, run, iteration - 1))
@@ -99,13 +100,13 @@ def _trainable_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
 
 def _known_to_fit(config: Config, run: RunDir, iteration: int) -> bool:
     """Whether a training on just these pairs has found none too long, so that they need not be tokenised again."""
-    seal, note = read_seal(run.model_folder(iteration)), run.training(iteration) / "summary.json"
-    if seal is None or not note.exists():
+    seal = read_seal(run.model_folder(iteration))
+    if seal is None or seal.inputs["pairs"] != digest(run.pair_summary(iteration)):
         return False
-    made_from = seal["inputs"]
-    same = made_from["pairs"] == digest(run.pair_summary(iteration))
-    same = same and made_from["training"]["max_length"] == config.training.max_length
-    return same and not json.loads(note.read_text(encoding="utf-8"))["too_long"]
+    return (
+        seal.inputs["training"]["max_length"] == config.training.max_length
+        and not read_training_summary(run, iteration).too_long
+    )
 
 
 def _model_folder(config: Config, run: RunDir, number: int) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -65,8 +64,8 @@ def _sums(events: list[dict[str, object]], key: object) -> dict[tuple[str, ...],
 
 
 def _same_hardware(config: Config, run: RunDir) -> bool:
-    file = run.path / "environment.json"
-    if not file.exists():
+    before = run.read_environment()
+    if not before:
         return False
-    before, now = json.loads(file.read_text(encoding="utf-8")), environment(config)
+    now = environment(config)
     return all(before.get(name) == now[name] for name in ("processor", "cpus", "gpus"))

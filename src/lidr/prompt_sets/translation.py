@@ -22,7 +22,7 @@ from lidr.language_id import LanguageIdentifier
 from lidr.progress import track
 from lidr.prompt_sets.protect import Part, check, cut, join, protected
 from lidr.records import Prompt, content_id
-from lidr.run_dir import RunDir, read_rows, write_text
+from lidr.run_dir import RunDir, read_unsealed_rows, replacing, write_text
 from lidr.translators.base import Offer, Piece, Translator
 
 _FORMAT = 1
@@ -288,7 +288,7 @@ def _changed(path: Path, prompts: Prompts) -> bool:
     """Whether an id in the source's table now has another text, so that the earlier translations are not of it."""
     if not path.exists():
         return False
-    texts = {row["id"]: content_id(row["instruction"]) for row in read_rows(path)}
+    texts = {row["id"]: content_id(row["instruction"]) for row in read_unsealed_rows(path)}
     return any(texts.get(prompt.prompt_id, now) != now for prompt in prompts() if (now := content_id(prompt.text)))
 
 
@@ -303,10 +303,8 @@ def _row(prompt: Prompt, text: str, answer: str | None) -> dict[str, Any]:
 
 def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Replace a file as a whole, row by row."""
-    aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("w", encoding="utf-8") as handle:
+    with replacing(path) as aside, aside.open("w", encoding="utf-8") as handle:
         for row in rows:
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")
         handle.flush()
         os.fsync(handle.fileno())
-    os.replace(aside, path)

@@ -25,8 +25,10 @@ def rows_file(config: Config, run_dir: RunDir, model: str, benchmark: str, langu
 
 
 def read_scored(config: Config, run_dir: RunDir, model: str, benchmark: str, language: str) -> Iterator[dict[str, Any]]:
+    """The scored rows of a benchmark that has been measured, none for any other. Raises RunError if they are gone."""
     path = rows_file(config, run_dir, model, benchmark, language)
-    return read_rows(path) if path.exists() else iter(())
+    measured = path.exists() or (path.parent / "metrics.json").exists()
+    return read_rows(path) if measured else iter(())
 
 
 def with_rows(measures: Sequence[Measure], config: Config, run_dir: RunDir) -> list[Measure]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import Config
+from lidr.errors import DamagedError
 from lidr.reporting.contents import Text, reservoir
 from lidr.reporting.measures import language_order
 from lidr.reporting.rows import read_scored, rows_file
@@ -60,7 +61,15 @@ def read_verdicts(
 
 
 def _annotations(path: Path) -> Sequence[dict[str, Any]]:
-    notes: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    try:
+        notes = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (ValueError, RecursionError):
+        notes = None
+    if not isinstance(notes, list) or not all(isinstance(note, dict) for note in notes):
+        metrics = path.parents[2] / "metrics.json"
+        raise DamagedError(f"{path}: damaged; delete it and {metrics}, and start the run again")
     return notes
 
 

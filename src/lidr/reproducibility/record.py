@@ -14,6 +14,7 @@ from typing import Any, Literal
 from lidr.config import HARNESS, Config, is_remote, may_be_hub_id
 from lidr.reproducibility.pseudocode import pseudocode
 from lidr.reproducibility.variables import VARIABLES
+from lidr.results import read_results
 from lidr.run_dir import RunDir, hash_file, read_seal, write_text
 from lidr.yaml_input import read_mapping
 
@@ -51,8 +52,8 @@ class Facts:
         self.config, self.run_dir = config, run_dir
         recipe = run_dir.recipe
         self.recipe = read_mapping(recipe) if recipe.exists() else config.model_dump(mode="json")
-        self.environment = _read_json(run_dir.path / "environment.json")
-        self.results = _read_json(run_dir.results)
+        self.environment = run_dir.read_environment()
+        self.results = read_results(run_dir)
 
     def of_recipe(self, *fields: str) -> tuple[Evidence, ...]:
         """Evidence from the recipe; fields it does not have are left out, sections are given field by field."""
@@ -63,9 +64,9 @@ class Facts:
 
     def of_seal(self, path: Path, field: str) -> tuple[Evidence, ...]:
         """Evidence from the seal of a complete file, a field with dots; empty where the file is not complete."""
-        seal = read_seal(path) or {}
+        seal = read_seal(path)
         where = (path.parent / f".{path.name}.seal.json").relative_to(self.run_dir.path)
-        return tuple(self._leaves(str(where), seal, (field,)))
+        return tuple(self._leaves(str(where), asdict(seal) if seal else {}, (field,)))
 
     @staticmethod
     def _leaves(source: str, content: dict[str, Any], fields: tuple[str, ...]) -> Iterator[Evidence]:
@@ -84,11 +85,6 @@ class Facts:
             for benchmark, languages in model.get("benchmarks", {}).items():
                 for code, figures in languages.items():
                     yield number, benchmark, code, figures
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content
 
 
 def make_record(config: Config, run_dir: RunDir) -> dict[str, Entry]:

@@ -21,7 +21,8 @@ from lidr.records import content_id
 from lidr.review.read import Judged, VerdictFile, check_once, check_sheet, join, parse_verdicts
 from lidr.review.sheet import Sheet, render_page, sample_pairs
 from lidr.review.summary import summarise
-from lidr.run_dir import RunDir, digest, make_folder, read_rows, write_text
+from lidr.run_dir import RunDir, digest, make_folder, write_text
+from lidr.stages.pairs import read_pairs
 from lidr.stages.probe import read_probe
 
 Say = Callable[[str], None]
@@ -57,7 +58,7 @@ def write_sheets(
     pages: dict[Path, str] = {}
     for language in languages:
         sheet = open_sheet(config, run, iteration, language, seed)
-        drawn = sample_pairs(read_rows(run.pairs(iteration, language)), size, seed)
+        drawn = sample_pairs(read_pairs(run, iteration, language), size, seed)
         if not drawn:
             say(f"{language}: iteration {iteration} has no pair")
             continue
@@ -142,7 +143,7 @@ def _read(config: Config, run: RunDir, path: Path) -> _Read:
         raise _OtherPairsError(f"{path}: these verdicts are about run {found.run!r}, not this one: {error}") from None
     except DataError as error:
         raise _OtherPairsError(str(error)) from None
-    judged = join(found, sheet, read_rows(run.pairs(found.iteration, found.language)), str(path))
+    judged = join(found, sheet, read_pairs(run, found.iteration, found.language), str(path))
     return _Read(str(path), text, found, judged)
 
 

@@ -25,6 +25,7 @@ from lidr.run_dir import (
     RunDir,
     digest,
     is_sealed,
+    read_document,
     read_rows,
     write_sealed,
 )
@@ -67,22 +68,25 @@ def benchmarks_of(config: Config) -> dict[str, Any]:
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
-    """The metrics of all benchmarks. Those for which the judge owes replies count as made from other inputs."""
+    """The files of all benchmarks. Metrics for which the judge owes replies count as made from other inputs."""
     found = []
     for name in benchmarks_of(config):
-        for path, made_from in output(config, run, iteration, name):
-            found.append((path, made_from | {"owed_verdicts": _replies_owed(path) or None}))
+        (metrics, made_from), *rows = output(config, run, iteration, name)
+        found += [(metrics, made_from | {"owed_verdicts": _replies_owed(metrics) or None}), *rows]
     return found
 
 
 def output(config: Config, run: RunDir, iteration: int, benchmark: str) -> Outputs:
-    """The metrics of one benchmark, which are written last."""
-    return [(run.evaluation(iteration, benchmark) / "metrics.json", inputs(config, run, iteration, benchmark))]
+    """The metrics of one benchmark, which are written last, and the rows that they are about."""
+    made_from = inputs(config, run, iteration, benchmark)
+    path = run.evaluation(iteration, benchmark) / "metrics.json"
+    languages = read_metrics(run, iteration, benchmark) if is_sealed(path, made_from) else ()
+    return [(path, made_from), *((path.with_name(f"{language}.jsonl"), made_from) for language in languages)]
 
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Answer what is owed of every benchmark, score it, and write rows per language and metrics.json."""
-    model = run_dir.model(config, iteration)
+    model = run_dir.checked_model(config, iteration)
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
         judge = cache(lambda: stack.enter_context(_open_judge(config, run_dir)))
@@ -90,8 +94,8 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
         for name, settings in benchmarks_of(config).items():
             made_from = inputs(config, run_dir, iteration, name)
             folder = run_dir.evaluation(iteration, name)
-            metrics_file = folder / "metrics.json"
-            if is_sealed(metrics_file, made_from) and not _replies_owed(metrics_file):
+            made = all(is_sealed(*pair) for pair in output(config, run_dir, iteration, name))
+            if made and not _replies_owed(folder / "metrics.json"):
                 continue
             examinee = _Examinee(config, run_dir, iteration, name, model, made_from, engine)
             initial = examinee if iteration == 0 else _initial(config, run_dir, name, stack)
@@ -111,8 +115,8 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
 
 def read_metrics(run: RunDir, iteration: int, benchmark: str) -> dict[str, Any]:
     """The metrics of a complete benchmark by language."""
-    path = run.evaluation(iteration, benchmark) / "metrics.json"
-    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    metrics: dict[str, Any] = read_document(run.evaluation(iteration, benchmark) / "metrics.json")
+    return metrics
 
 
 def _replies_owed(metrics_file: Path) -> int:

@@ -7,13 +7,28 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from lidr.config import Config, GatesConfig
+from lidr.errors import DamagedError
 from lidr.language_id import LanguageIdentifier
 from lidr.progress import track
 from lidr.records import Dropped, PreferencePair, content_id
-from lidr.run_dir import Inputs, Outputs, RunDir, digest, hash_file, partial_path, read_seal, seal, write_sealed
+from lidr.run_dir import (
+    Inputs,
+    Outputs,
+    RunDir,
+    digest,
+    hash_file,
+    naming,
+    partial_path,
+    read_document,
+    read_rows,
+    seal,
+    sealed,
+    write_sealed,
+)
 from lidr.stages.answers import directions, read_answers
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Candidate
@@ -35,7 +50,10 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
-    return [(run.pair_summary(iteration), inputs(config, run, iteration))]
+    """The summary, which is written last, and the files that it is about."""
+    made_from = inputs(config, run, iteration)
+    files = [*(run.pairs(iteration, code) for code in config.languages), run.dropped(iteration)]
+    return [(path, made_from) for path in (run.pair_summary(iteration), *files)]
 
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
@@ -46,8 +64,8 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     paths = {code: run_dir.pairs(iteration, code) for code in config.languages}
     paths["dropped"] = run_dir.dropped(iteration)
     paths["dropped"].parent.mkdir(parents=True, exist_ok=True)
-    prompts = (read_seal(run_dir.prompts(iteration)) or {})["rows"]
-    with ExitStack() as stack:
+    prompts = sealed(run_dir.prompts(iteration)).rows
+    with naming(run_dir.pair_summary(iteration).parent), ExitStack() as stack:
         files = {
             key: stack.enter_context(partial_path(path).open("w", encoding="utf-8")) for key, path in paths.items()
         }
@@ -180,7 +198,29 @@ def _units(text: str) -> set[str]:
 
 def read_summary(run_dir: RunDir, iteration: int) -> dict[str, Any]:
     """Counts of an iteration: `pairs` by language, `dropped` by language and reason."""
-    return json.loads(run_dir.pair_summary(iteration).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    summary: dict[str, Any] = read_document(run_dir.pair_summary(iteration))
+    return summary
+
+
+def read_pairs(run_dir: RunDir, iteration: int, language: str) -> Iterator[dict[str, Any]]:
+    """The pairs of one language, one at a time. Raises RunError if there are none, DamagedError as `read_rows` does."""
+    yield from _read_counted(run_dir, iteration, language, run_dir.pairs(iteration, language))
+
+
+def read_dropped(run_dir: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
+    """The pairs that were not made, one at a time. Raises as `read_pairs` does."""
+    yield from _read_counted(run_dir, iteration, "dropped", run_dir.dropped(iteration))
+
+
+def _read_counted(run_dir: RunDir, iteration: int, key: str, path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file, which must be the one that the summary has counted."""
+    counted = read_summary(run_dir, iteration).get("files", {}).get(key)
+    if counted not in (None, digest(path)):
+        raise DamagedError(
+            f"{path}: not the file that {run_dir.pair_summary(iteration)} has counted; delete the summary, and "
+            f"`lidr pair {run_dir.path} --iteration {iteration}` makes the two again"
+        )
+    return read_rows(path)
 
 
 def count(run_dir: RunDir, iteration: int) -> int:

@@ -28,7 +28,7 @@ from lidr.judges import Answered, Comparison, Judge, Reply, compare, judge_ident
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.records import Prompt, content_id
-from lidr.run_dir import Inputs, Outputs, RunDir, digest, is_sealed, write_sealed
+from lidr.run_dir import Inputs, Outputs, RunDir, digest, is_sealed, read_document, write_sealed
 from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
 from lidr.strategies.base import Answers, Side, direct, translated
@@ -108,7 +108,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
 def read_probe(run: RunDir, iteration: int) -> dict[str, Any] | None:
     """What was found, or None where there was no probe."""
     path = run.probe(iteration)
-    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    found: dict[str, Any] | None = read_document(path) if path.exists() else None
     return found
 
 
@@ -241,7 +241,7 @@ class _Probe:
             write_sealed(small.prompts(1), made_from, rows)
         model = self.config.model
         if iteration:
-            folder = str(self.run_dir.model(self.config, iteration).folder)
+            folder = str(self.run_dir.checked_model(self.config, iteration).folder)
             model = ModelConfig(path=folder, trust_remote_code=model.trust_remote_code)
         pairs = self.config.pairs.model_copy(update={"dominant_rejected": "none"})
         changed = {"model": model, "languages": self.languages, "dominant": dominant, "pairs": pairs, "probe": None}

@@ -9,11 +9,9 @@ text is data of unknown intent: both templates escape every value unless it is m
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from lidr.config import Config, dump_config, flatten
@@ -41,7 +39,9 @@ from lidr.reporting.telemetry import group_table
 from lidr.reporting.verdicts import read_verdicts
 from lidr.reporting.words import interval, language_name, number, p_value, percent, signed
 from lidr.reproducibility import record
-from lidr.run_dir import RunDir, read_rows, read_seal, write_text
+from lidr.results import read_results
+from lidr.run_dir import RunDir, read_seal, write_text
+from lidr.stages.pairs import read_dropped, read_pairs, read_summary
 
 _VERSION = 4  # a report of an older layout is written anew
 _FINGERPRINT = '<meta name="lidr-inputs" content="{}">'
@@ -101,7 +101,7 @@ def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
     times = time_table(results, log)
     alarms = sorted(log.alarms.values(), key=lambda alarm: (alarm.iteration, alarm.step))
     sampled, samples = _read_samples(config, run_dir, results)
-    environment = flatten(_read_json(run_dir, "environment.json"))
+    environment = flatten(run_dir.read_environment())
     return {
         "fingerprint": fingerprint,
         "config": config,
@@ -164,7 +164,7 @@ def _trained(config: Config, log: Log) -> dict[str, Any]:
 
 def _read_results(config: Config, run_dir: RunDir) -> dict[str, Any]:
     """results.json; the one model of an evaluation outside a run goes by its own name, not as M0."""
-    results = _read_json(run_dir, "results.json")
+    results = read_results(run_dir)
     if config.iterations:
         return results
     return results | {"models": [model | {"name": config.name} for model in results.get("models", [])]}
@@ -176,7 +176,7 @@ def _fingerprint(run_dir: RunDir) -> str:
     for name in ("results.json", "recipe.yaml", "environment.json", "metrics.jsonl"):
         path = run_dir.path / name
         known.update(hashlib.sha256(path.read_bytes() if path.exists() else b"").digest())
-    results = _read_json(run_dir, "results.json")  # has the probe's findings as they are
+    results = read_results(run_dir)  # has the probe's findings as they are
     sealed = [run_dir.pair_summary(entry["iteration"]) for entry in results.get("iterations", [])]
     sealed += [
         run_dir.evaluation(int(model["name"][1:]), benchmark) / f"{code}.jsonl"
@@ -185,23 +185,18 @@ def _fingerprint(run_dir: RunDir) -> str:
         for code in languages
     ]
     for path in sealed:
-        known.update(str((read_seal(path) or {}).get("sha256")).encode())
+        seal = read_seal(path)
+        known.update(str(seal and seal.sha256).encode())
     return known.hexdigest()[:16]
 
 
-def _read_json(run_dir: RunDir, name: str) -> dict[str, Any]:
-    path = run_dir.path / name
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content
-
-
-def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    return read_rows(path) if path.exists() else iter(())
+def _read_dropped(run_dir: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
+    return read_dropped(run_dir, iteration) if run_dir.pair_summary(iteration).exists() else iter(())
 
 
 def _read_tables(config: Config, run_dir: RunDir, results: dict[str, Any]) -> list[PairTable]:
     return [
-        pair_table(entry, drop_details(_read_rows(run_dir.dropped(entry["iteration"]))), config)
+        pair_table(entry, drop_details(_read_dropped(run_dir, entry["iteration"])), config)
         for entry in results.get("iterations", [])
     ]
 
@@ -213,13 +208,15 @@ def _read_samples(
     iterations = [
         entry["iteration"]
         for entry in results.get("iterations", [])
-        if any(run_dir.pairs(entry["iteration"], code).exists() for code in config.languages)
+        if run_dir.pair_summary(entry["iteration"]).exists()
     ]
     if not iterations:
         return None, {}
     samples = {}
     for code in [*config.non_dominant, config.dominant]:
-        rows = _read_rows(run_dir.pairs(max(iterations), code))
+        if code not in read_summary(run_dir, max(iterations))["pairs"]:
+            continue
+        rows = read_pairs(run_dir, max(iterations), code)
         if drawn := reservoir(rows, config.report.samples, f"{config.seed} {code}"):
             samples[code] = [sample(row) for row in drawn]
     return max(iterations), samples

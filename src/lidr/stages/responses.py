@@ -34,7 +34,7 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Answer what is owed, language by language, and seal each language's file."""
-    model = run_dir.model(config, iteration - 1)
+    model = run_dir.checked_model(config, iteration - 1)
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
         for path, made_from in outputs(config, run_dir, iteration):

@@ -9,15 +9,31 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from lidr.config import Config
-from lidr.errors import RunError
+from lidr.errors import DamagedError, RunError
 from lidr.progress import track
 from lidr.records import canonical_json
-from lidr.run_dir import Inputs, Model, Outputs, RunDir, digest, partial_path, read_rows, seal, write_text
+from lidr.run_dir import (
+    Inputs,
+    Model,
+    Outputs,
+    RunDir,
+    digest,
+    partial_path,
+    read_document,
+    read_json,
+    read_seal,
+    seal,
+    sealed,
+    write_sealed,
+    write_text,
+)
+from lidr.stages.pairs import read_pairs, read_summary
 
 # A changed value of these does not change what is trained, up to rounding.
 _NOT_DEFINING = {
@@ -60,10 +76,12 @@ def reference_model(config: Config, run: RunDir, iteration: int) -> Model:
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Tokenise, compute the reference, train (continuing from a checkpoint), and seal the model's folder."""
     made_from = inputs(config, run_dir, iteration)
+    _refuse_unsealed(run_dir.model_folder(iteration))
     folder, partial = run_dir.training(iteration), partial_path(run_dir.model_folder(iteration))
     _forget_other_training(folder, made_from)
-    start = run_dir.model(config, iteration - 1)
-    with track(f"iteration {iteration}  tokenise", sum(_counts(run_dir, iteration).values())) as tokenising:
+    start = run_dir.checked_model(config, iteration - 1)
+    pairs = sum(read_summary(run_dir, iteration)["pairs"].values())
+    with track(f"iteration {iteration}  tokenise", pairs) as tokenising:
         dataset, too_long = _tokenize(config, run_dir, iteration, start, tokenising)
     from lidr.training.launch import run_workers
 
@@ -74,13 +92,14 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     saved = _measure_saved(config, run_dir, iteration)
     seconds = round(time.monotonic() - began, 3)
     summary = {"pairs": len(dataset), "too_long": too_long, "saved": saved}
-    write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_sealed(folder / "summary.json", {}, [json.dumps(summary, indent=1)])
     run_dir.log("stage", iteration=iteration, stage="training", seconds=seconds, rows=len(dataset))
     from lidr.cards import write_trained_card
-    from lidr.models import fingerprint
+    from lidr.models import combined, file_hashes
 
     write_trained_card(config, run_dir, iteration, partial)
-    seal(partial, run_dir.model_folder(iteration), made_from, len(dataset), fingerprint(partial))
+    hashes = file_hashes(partial)
+    seal(partial, run_dir.model_folder(iteration), made_from, len(dataset), combined(hashes), hashes)
     (folder / "trained.json").unlink(missing_ok=True)
     for leftover in ("checkpoints", "tokens"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
@@ -99,6 +118,15 @@ def _measure_saved(config: Config, run_dir: RunDir, iteration: int) -> dict[str,
         run_dir.log("alarm", iteration=iteration, step=steps, alarm="saved_model", message=message)
         print(f"iteration {iteration}  {message}", file=sys.stderr)
     return found.as_dict()
+
+
+def _refuse_unsealed(folder: Path) -> None:
+    """A model whose seal is gone is not replaced: that would cost a training."""
+    if folder.exists() and read_seal(folder) is None:
+        raise DamagedError(
+            f"{folder}: its seal ({folder.parent / f'.{folder.name}.seal.json'}) is missing; put it back, or delete "
+            "the folder and start the run again, which trains again"
+        )
 
 
 def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: Any) -> bool:
@@ -167,19 +195,44 @@ def _tokenize_pair(config: Config, tokenizer: Any, end_ids: set[int], pair: dict
 
 def _read_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
     for code in config.languages:
-        yield from read_rows(run_dir.pairs(iteration, code))
+        yield from read_pairs(run_dir, iteration, code)
 
 
-def _counts(run_dir: RunDir, iteration: int) -> dict[str, int]:
-    from lidr.stages.pairs import read_summary
+@dataclass(frozen=True, slots=True)
+class TrainingSummary:
+    """What a training left out, pairs by language, and how much of its gain was saved (None in older runs)."""
 
-    return read_summary(run_dir, iteration)["pairs"]  # type: ignore[no-any-return]
+    too_long: dict[str, int]
+    saved: dict[str, Any] | None
+
+
+def read_training_summary(run_dir: RunDir, iteration: int) -> TrainingSummary:
+    """The summary of a finished training. Raises DamagedError if it does not fit the pairs and the model.
+
+    If it is missing but no pair was left out, nothing is lost but the measurement of what was saved.
+    """
+    path, folder = run_dir.training(iteration) / "summary.json", run_dir.model_folder(iteration)
+    left_out = sum(read_summary(run_dir, iteration)["pairs"].values()) - sealed(folder).rows
+    remedy = f"put it back, or delete {folder} and start the run again, which trains again" if left_out else "delete it"
+    try:
+        found = read_document(path) if read_seal(path) else read_json(path, remedy)  # older ones have no seal
+    except DamagedError:
+        raise DamagedError(f"{path}: damaged; {remedy}") from None
+    too_long, saved = found.get("too_long", {}), found.get("saved")
+    if not isinstance(too_long, dict) or not all(type(count) is int for count in too_long.values()):
+        raise DamagedError(f"{path}: damaged (too_long); {remedy}")
+    if sum(too_long.values()) != left_out or not isinstance(saved, dict | None):
+        raise DamagedError(f"{path}: damaged or missing: {left_out} pairs were too long; {remedy}")
+    return TrainingSummary(too_long, saved)
 
 
 def _forget_other_training(folder: Path, made_from: Inputs) -> None:
     """Checkpoints of a training with other inputs must not be continued."""
     note = folder / "inputs.json"
-    if not note.exists() or note.read_text(encoding="utf-8") != canonical_json(made_from):
+    remedy = f"delete {folder} to train from the start, or put the file back"
+    if (folder / "checkpoints").exists() and note.exists():
+        read_json(note, remedy)
+    if not note.exists() or note.read_bytes() != canonical_json(made_from).encode():
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(note, canonical_json(made_from))

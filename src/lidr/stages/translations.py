@@ -58,7 +58,7 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Translate what is owed, direction by direction, and seal each direction's file."""
-    model = run_dir.model(config, iteration - 1)
+    model = run_dir.checked_model(config, iteration - 1)
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
         for source, target in directions(config):

@@ -18,7 +18,7 @@ from lidr.config import Config, TrainingConfig
 from lidr.errors import RunError
 from lidr.progress import Progress
 from lidr.records import Row, content_id
-from lidr.run_dir import RowFile, read_rows
+from lidr.run_dir import RowFile, read_rows, read_seal
 from lidr.training.forward import PairForward, to_device
 from lidr.training.packing import plan_rows
 from lidr.training.trainer import uses_bf16
@@ -43,7 +43,7 @@ def key(fingerprint: str, pair: dict[str, Any]) -> str:
 
 def is_complete(dataset: Any, fingerprint: str, path: Path) -> bool:
     """Whether every pair's reference log-probabilities are on disk, computed with this model."""
-    return path.exists() and all(row is not None for row in _rows_of(dataset, fingerprint, path))
+    return read_seal(path) is not None and all(row is not None for row in _rows_of(dataset, fingerprint, path))
 
 
 def add_columns(dataset: Any, fingerprint: str, path: Path) -> Any:
@@ -70,6 +70,8 @@ def _rows_of(dataset: Any, fingerprint: str, path: Path) -> Iterator[dict[str, A
     for pair in dataset:
         row_id = key(fingerprint, pair)
         yield next((row for row in rows if row["id"] == row_id), None)
+    for _ in rows:  # to the end, where the file is compared with its seal
+        pass
 
 
 def write_reference(

@@ -15,9 +15,9 @@ import torch
 from datasets import Dataset, load_from_disk
 
 from lidr.config import Config
-from lidr.errors import ConfigError, LidrError
+from lidr.errors import ConfigError, DamagedError
 from lidr.progress import Progress, track
-from lidr.run_dir import Model, RunDir, partial_path, write_text
+from lidr.run_dir import Model, RunDir, partial_path, read_json, write_text
 from lidr.training.cost import training_cost
 from lidr.training.forward import PairForward, why_not_packed
 from lidr.training.reference import add_columns, autocast, write_reference
@@ -127,7 +127,11 @@ def _forward(config: Config, run_dir: RunDir, iteration: int, model: Any, sharde
     """Packed or padded; tried out on the model, which a sharded one cannot be: then as the reference pass found."""
     verdict = run_dir.training(iteration) / "packing.json"
     if sharded:
-        reason = json.loads(verdict.read_text(encoding="utf-8"))["why_not"]
+        remedy = "delete it and start the run again"
+        found = read_json(verdict, remedy)
+        if "why_not" not in found:
+            raise DamagedError(f"{verdict}: damaged or missing; {remedy}")
+        reason = found["why_not"]
     else:
         precision = autocast(config.training, model.device)
         reason = why_not_packed(model, precision)
@@ -164,8 +168,13 @@ def main() -> None:
     run_dir, config = RunDir.load(Path(path))
     try:
         {"reference": reference, "train": train}[task](config, run_dir, int(iteration))
-    except LidrError as error:
-        print(f"lidr: {error}", file=sys.stderr)
+    except Exception as error:
+        from lidr.system_errors import explain
+
+        message = explain(error)
+        if message is None:
+            raise
+        print(f"lidr: {message}", file=sys.stderr)
         sys.exit(1)
     finally:
         if torch.distributed.is_initialized():
