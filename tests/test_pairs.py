@@ -60,6 +60,13 @@ def test_too_short_to_tell_the_language_is_not_wrong() -> None:
     assert gate("100 °C", "90 °C") is None
 
 
+def test_code_and_names_are_no_wrong_language() -> None:
+    code = "def total(prices):\n    return sum(prices)\n\nprint(total([1, 2, 3]))"
+    names = "Meryl Streep, Hugh Jackman, Sarah Jessica Parker, Viola Davis"
+    assert gate(code, OTHER_SPANISH) is None
+    assert gate(names, OTHER_SPANISH) is None
+
+
 def test_a_sides_own_problem_comes_first() -> None:
     prompt = Prompt("p", "es", "x")
     bad = Candidate(

@@ -8,10 +8,42 @@ from copy import copy
 from functools import cache
 from typing import Any
 
-# What carries no language: code blocks, inline code, formulas, links, tags.
-NOT_LANGUAGE = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?\$\$|\\\[.*?\\\]|\\\(.*?\\\)|https?://\S+|<[^<>\n]{1,80}>", re.S
+# What carries no language: code blocks, inline code, formulas, links, addresses, tags.
+_NOT_LANGUAGE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.{,2000}?\$\$|\\\[.{,2000}?\\\]|\\\(.{,2000}?\\\)"
+    r"|(?:https?://|www\.)\S+|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]+|<[^<>\n]{1,80}>|(?<!\S)[#@][A-Za-z]\w+",
+    re.S,
 )
+# Code without a fence. Lines that can only be code:
+_CODE_LINE = re.compile(
+    r"""\s*(?:
+    (?:def|class|fn|func|function|struct|interface|enum|namespace)\s+\w+\s*[({:<]
+    |(?:from\s+[\w.]+\s+)?import\s+(?:[\w.*]+|\{[^{}]*\})(?:\s+(?:as|from)\s+\S+)?;?\s*$
+    |(?:\}\s*)?(?:try|else|finally)\s*[:{]\s*$
+    |(?:if|elif|while|for|with|except|switch|catch|match)\b[^.?!]*[()=<>\[\]_][^.?!]*[:{]\s*$
+    |(?:const|let|var|val|auto|int|float|double|bool|char|long|unsigned|string|String)\s+[\w*&]+\s*(?:=|;|\()
+    |(?:public|private|protected|static|final|async|export|using|package|typedef|template)\b.*[({;=]
+    |\#\s?(?:include|define|ifn?def|endif|pragma)\b|\#!|@\w+(?:\(.*\))?\s*$|>>>\s|<\?php
+    |(?:SELECT|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|(?:CREATE|ALTER|DROP)\s+(?:TABLE|VIEW|INDEX|DATABASE))\b
+    |(?:FROM|WHERE|(?:LEFT|RIGHT|INNER|OUTER|FULL|CROSS)\s+JOIN|JOIN|GROUP\s+BY|ORDER\s+BY|HAVING|VALUES|LIMIT|UNION)\b
+    |\$\s+[a-z]|(?:sudo|pip3?|npm|npx|yarn|git|docker|kubectl|apt|apt-get|brew|conda|cargo|curl|wget|chmod)\s+[-\w./~]
+    |"[\w\ -]+"\s*:\s|[\[{]\s*["'\[{]
+    |[A-Za-z_][\w.]*\([^\n]*\)\s*;?\s*(?:(?:\#|//).*)?$|(?:puts|echo|printf?)\s+["'$]|[\w.]+\s+do\s+\|\w+\|
+    |(?:while|until|for|if)\b.*;\s*(?:do|then)\b
+    |\\(?:begin|end|documentclass|usepackage|section|item)\b
+    |[\])}]+[;,)]*\s*$
+    )""",
+    re.X,
+)
+# ... and lines that are it if they have many signs of code for their letters.
+_CODE_SIGN = re.compile(r"[{};=\\]|\w_\w|\w\([^()\n]*\)|::|->|=>|&&|\|\||\s\|\s\w+\s-")
+_SIGNS = re.compile(r"[{}()\[\]=<>;\\_$&^%@~+/|]|\s--?[A-Za-z]")
+_SIGNS_PER_LETTER = 0.15
+# Beside a line of code: a comment, a short statement, the body of a block.
+_BESIDE_CODE = re.compile(
+    r"\s*(?:#|//|--|/\*|\*|<!--)|\s*(?:return|break|continue|pass|end|fi|done|raise|yield)\b|[ ]{2}|\t"
+)
+_DOCSTRING = re.compile(r'"""[^"]{,2000}"""|\'\'\'[^\']{,2000}\'\'\'')
 # Scripts in which one character carries about as much as a syllable or a word.
 _DENSE = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 MIN_LETTERS = 12  # DESIGN's measurement: 98.8 % right at 20 characters; shorter answers are mostly names and numbers
@@ -22,8 +54,18 @@ MAX_CHARACTERS = 800  # a text is sure long before; see the 99.9 % at 60 charact
 # undecided: of the first 20 characters of X-AlpacaEval and MGSM texts 53 % in Spanish and 55 % in Russian, against
 # 23 % and none (39 % and none with Portuguese and Dutch added). What is decided is right in 99.9 % either way.
 CANDIDATES = ("en", "es", "fr", "de", "ru", "it", "zh", "ja", "ko", "th", "sw", "bn", "te", "ar")
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_KANA = re.compile(r"[\u3040-\u30ff]")
+# What Chinese alone writes, and the small words of which a Chinese sentence has two and Japanese nouns hardly any.
+_CHINESE_ONLY = re.compile(r"[，這你妳她它們嗎呢啊吧沒麼怎您]|如何")
+_CHINESE_WORDS = frozenset("的在是我他了就也很")
+_LONGEST_NOUN = 20  # Han characters in a row; a Japanese sentence of more has kana
 # The vowel signs of Indic scripts are marks to Python, and not letters; they stay in their word.
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0900-\u0dff])*")
+_LATIN_WORD = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]+(?:['’][a-z]+)?")
+MIN_WORDS_WITHOUT_NAMES = 3
+# With more capitalised words than this a text is names and titles. German capitalises its nouns.
+_MAX_CAPITALISED, _MAX_CAPITALISED_GERMAN = 0.5, 0.85
 
 
 @cache
@@ -43,6 +85,50 @@ def _load_identifier(codes: tuple[str, ...]) -> Any:
     return identifier
 
 
+def prose(text: str) -> str:
+    """The text without what carries no language: code, with or without a fence, formulas, links and tags."""
+    return _without_code(_NOT_LANGUAGE.sub(" ", text))
+
+
+def _without_code(text: str) -> str:
+    """The text without lines of code; comments, docstrings and short statements go with the code around them."""
+    lines = text.split("\n")
+    code = [_is_code(line) for line in lines]
+    if not any(code):
+        return text
+    if '"""' in text or "'''" in text:
+        return _without_code(_DOCSTRING.sub(" ", text).replace('"""', " ").replace("'''", " "))
+    for order in (range(len(lines)), range(len(lines) - 1, -1, -1)):
+        beside = False
+        for number in order:
+            if lines[number].strip():
+                code[number] = beside = code[number] or (beside and _BESIDE_CODE.match(lines[number]) is not None)
+    return "\n".join(line for line, is_code in zip(lines, code, strict=True) if not is_code)
+
+
+def _is_code(line: str) -> bool:
+    if not line.isascii() or len(line) > 2000:
+        return False
+    if _CODE_LINE.match(line):
+        return True
+    letters = sum(map(str.isalpha, line))
+    return _CODE_SIGN.search(line) is not None and len(_SIGNS.findall(line)) > _SIGNS_PER_LETTER * letters
+
+
+def _is_chinese(text: str) -> bool:
+    """Whether Han characters without kana are Chinese for sure: by their forms, a small word, or their number."""
+    han = "".join(_HAN.findall(text))
+    if _CHINESE_ONLY.search(text) or len(_CHINESE_WORDS & set(han)) > 1:
+        return True
+    if re.search(rf"[\u3400-\u9fff]{{{_LONGEST_NOUN + 1}}}", text):
+        return True
+    try:
+        han.encode("shift_jis")
+    except UnicodeEncodeError:
+        return True  # a form that Japanese does not write
+    return False
+
+
 class LanguageIdentifier:
     """py3langid restricted to a few candidates, which makes it nearly as good on a short answer as on a long one.
 
@@ -55,7 +141,8 @@ class LanguageIdentifier:
     def __init__(self, languages: Sequence[str] = CANDIDATES) -> None:
         if len(set(languages)) < 2:
             raise ValueError("language identification needs at least two candidate languages")
-        self._identifier = _load_identifier(tuple(sorted(set(languages))))
+        self._languages = frozenset(languages)
+        self._identifier = _load_identifier(tuple(sorted(self._languages)))
 
     @classmethod
     def among(cls, languages: Iterable[str]) -> LanguageIdentifier:
@@ -63,15 +150,37 @@ class LanguageIdentifier:
         return cls((*CANDIDATES, *languages))
 
     def identify(self, text: str) -> str | None:
-        """The code of the text's language, or None when undecided (too few letters, or two languages as likely)."""
-        text = NOT_LANGUAGE.sub(" ", text)[:MAX_CHARACTERS]
+        """The code of the text's language, or None if undecided.
+
+        Undecided are texts with too few letters and texts between two languages, code, lists of names or titles, and
+        Han characters that may be Chinese or Japanese.
+        """
+        text = prose(text)[:MAX_CHARACTERS]
         letters = sum(character.isalpha() for character in text)
+        is_dense = _DENSE.search(text) is not None
         if letters < MIN_LETTERS and len(_DENSE.findall(text)) < MIN_DENSE_LETTERS:
             return None
         # Digits and punctuation tell nothing.
-        words = text if _DENSE.search(text) else " ".join(_WORD.findall(text))
-        code, probability = self._identifier.classify(words)
+        code = self._classify(text if is_dense else " ".join(_WORD.findall(text)))
+        if code in ("zh", "ja") and {"zh", "ja"} <= self._languages and not _KANA.search(text):
+            return code if code == "zh" and _is_chinese(text) else None
+        return None if code and not is_dense and self._is_names(text, code) else code
+
+    def _classify(self, text: str) -> str | None:
+        code, probability = self._identifier.classify(text)
         return str(code) if probability >= MIN_PROBABILITY else None
+
+    def _is_names(self, text: str, code: str) -> bool:
+        """Whether a text in Latin letters is mostly names and titles, and what is left says nothing of its own."""
+        words = _LATIN_WORD.findall(text)
+        if 2 * sum(map(len, words)) < len(text.replace(" ", "")):
+            return False  # names within a text of another script
+        capitalised = sum(word[0].isupper() and not word.isupper() for word in words)
+        if capitalised <= len(words) * (_MAX_CAPITALISED_GERMAN if code == "de" else _MAX_CAPITALISED):
+            return False
+        rest = list(dict.fromkeys(word for word in words if word[0].islower()))
+        too_short = len(rest) < MIN_WORDS_WITHOUT_NAMES or sum(map(len, rest)) < MIN_LETTERS
+        return too_short or self._classify(" ".join(rest)) != code
 
     def is_other(self, text: str, language: str) -> bool:
         """Whether a text is in another language than this one; where it is undecided, it is not."""
