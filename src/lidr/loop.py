@@ -29,6 +29,7 @@ from types import ModuleType
 
 from lidr.config import Config
 from lidr.errors import RunError
+from lidr.preflight import check_owed
 from lidr.results import write_results
 from lidr.run_dir import LOCK_OWNER, RunDir, is_sealed, stale_because
 from lidr.stages import evaluation, pairs, probe, prompts, report, responses, training, translations
@@ -59,6 +60,7 @@ def run(config: Config, run_dir: RunDir) -> None:
     that is the first one.
     """
     with run_dir.lock() as lock:
+        check_owed(config, run_dir)
         if not config.iterations:
             step("evaluation", config, run_dir, 0, lock)
             for model in write_results(config, run_dir)["models"]:

@@ -24,7 +24,9 @@ def _lab(settings: Any, bench: Bench) -> Benchmark:
 def _mgsm(settings: Any, bench: Bench) -> Benchmark:
     from lidr.benchmarks.mgsm import MgsmBenchmark
 
-    return MgsmBenchmark(**settings.model_dump())
+    benchmark = MgsmBenchmark(**settings.model_dump())
+    benchmark.read_questions()
+    return benchmark
 
 
 def _imported(module: str, name: str) -> Callable[[Any, Bench], Benchmark]:

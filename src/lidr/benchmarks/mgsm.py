@@ -59,6 +59,7 @@ class MgsmBenchmark:
         self.path, self.limit, self.instruction, self.num_fewshot = path, limit, instruction, num_fewshot
         self.languages = tuple(get_language(code).code for code in languages)
         self._identifier = LanguageIdentifier.among(self.languages)
+        self._read: dict[str, list[Question]] = {}
 
     def questions(self, language: str) -> list[Question]:
         """The questions of one language, with golds in plain digits. Raises DataError for rows that cannot be used."""
@@ -101,14 +102,19 @@ class MgsmBenchmark:
             turns += [("user", self._prompt(language, question)), ("assistant", answer)]
         return tuple(turns)
 
+    def read_questions(self) -> dict[str, list[Question]]:
+        """The questions of all languages, read once. Raises DataError as `questions`."""
+        if not self._read:
+            self._read = {language: self.questions(language) for language in self.languages}
+        return self._read
+
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`. All questions are read before the first is asked, so a bad row costs no answers.
 
         A question that the engine failed to answer (`Completion.error`) is left out and counted in `failed`: it is
         neither right nor wrong.
         """
-        questions = {language: self.questions(language) for language in self.languages}
-        for language, asked in questions.items():
+        for language, asked in self.read_questions().items():
             answers = [set_aside_thinking(completion) for completion in answer(language, asked)]
             pairs = list(zip(asked, answers, strict=True))
             rows = [self.score(*pair) for pair in pairs if pair[1].finish_reason != "error"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from lidr.benchmarks import BENCHMARKS
 from lidr.benchmarks.alpaca_files import read_model_outputs
-from lidr.benchmarks.base import Bench, Question
+from lidr.benchmarks.base import Bench, Benchmark, Question
 from lidr.config import HARNESS, JUDGED, Config
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import DataError
@@ -86,31 +86,48 @@ def output(config: Config, run: RunDir, iteration: int, benchmark: str) -> Outpu
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Answer what is owed of every benchmark, score it, and write rows per language and metrics.json."""
-    model = run_dir.checked_model(config, iteration)
     with ExitStack() as stack:
-        engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
-        judge = cache(lambda: stack.enter_context(_open_judge(config, run_dir)))
-        owed = []
-        for name, settings in benchmarks_of(config).items():
-            made_from = inputs(config, run_dir, iteration, name)
-            folder = run_dir.evaluation(iteration, name)
-            made = all(is_sealed(*pair) for pair in output(config, run_dir, iteration, name))
-            if made and not _replies_owed(folder / "metrics.json"):
-                continue
-            examinee = _Examinee(config, run_dir, iteration, name, model, made_from, engine)
-            initial = examinee if iteration == 0 else _initial(config, run_dir, name, stack)
-            bench = Bench(config, run_dir, iteration, model, folder, judge, initial.answer)
-            # All of them first: a file that is missing shows before anything is spent on the others.
-            owed.append((name, folder, made_from, BENCHMARKS[name](settings, bench), examinee))
-        for name, folder, made_from, benchmark, examinee in owed:
+        # All of them first: a file that is missing or damaged shows before anything is spent on the others.
+        for name, benchmark, examinee in _owed(config, run_dir, iteration, benchmarks_of(config), stack):
             if name in HARNESS:  # they come last, and load the model themselves
                 stack.close()
+            folder, made_from = run_dir.evaluation(iteration, name), examinee.made_from
             metrics = {}
             for result in benchmark.evaluate(examinee.answer):
                 rows = (row.to_json() for row in result.rows)
                 write_sealed(folder / f"{result.language}.jsonl", made_from, rows)
                 metrics[result.language] = result.metrics
             write_sealed(folder / "metrics.json", made_from, [json.dumps(metrics, indent=1)])
+
+
+def check(config: Config, run_dir: RunDir) -> None:
+    """Read the files of every benchmark that M_0 is still to be asked; nothing is asked.
+
+    Raises DataError or ConfigError for what cannot be read or used. The laboratory has no files.
+    """
+    with ExitStack() as stack:
+        _owed(config, run_dir, 0, [name for name in benchmarks_of(config) if name != "lab"], stack)
+
+
+def _owed(
+    config: Config, run_dir: RunDir, iteration: int, names: Iterable[str], stack: ExitStack
+) -> list[tuple[str, Benchmark, _Examinee]]:
+    """Those of the benchmarks that are not complete, with their files read, and who is to answer them."""
+    model = run_dir.checked_model(config, iteration)
+    engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
+    judge = cache(lambda: stack.enter_context(_open_judge(config, run_dir)))
+    owed = []
+    for name in names:
+        made_from = inputs(config, run_dir, iteration, name)
+        folder = run_dir.evaluation(iteration, name)
+        made = all(is_sealed(*pair) for pair in output(config, run_dir, iteration, name))
+        if made and not _replies_owed(folder / "metrics.json"):
+            continue
+        examinee = _Examinee(config, run_dir, iteration, name, model, made_from, engine)
+        initial = examinee if iteration == 0 else _initial(config, run_dir, name, stack)
+        bench = Bench(config, run_dir, iteration, model, folder, judge, initial.answer)
+        owed.append((name, BENCHMARKS[name](benchmarks_of(config)[name], bench), examinee))
+    return owed
 
 
 def read_metrics(run: RunDir, iteration: int, benchmark: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from lidr.config import Config, TrainingConfig
@@ -47,6 +48,13 @@ def command_line(task: str, training: TrainingConfig, gpus: int) -> list[str] | 
     if processes == 1:
         return None
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+
+
+def check_trackers(training: TrainingConfig) -> None:
+    """Raises ConfigError for a tracker whose package is not installed."""
+    for tracker in training.report_to:
+        if find_spec(tracker) is None:
+            raise ConfigError(f"training.report_to {tracker}: not installed; `pip install {tracker}`")
 
 
 def launch_command(launch: str) -> list[str]:

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from lidr.config import Config, TrainingConfig
-from lidr.errors import ConfigError, RunError
+from lidr.errors import RunError
 from lidr.progress import Progress
 from lidr.training.forward import PairForward, to_device
+from lidr.training.launch import check_trackers
 from lidr.training.loss import PairLosses, dpo_nll_loss, nll_lengths, nll_loss
 from lidr.training.packing import plan_rows
 from lidr.training.telemetry import Alarms, GroupMeans, nested
@@ -229,9 +229,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 def training_arguments(config: Config, folder: Path, num_pairs: int, device: torch.device) -> TrainingArguments:
     """The recipe's training section in Trainer's words. One item of its data loader is one optimiser step."""
     training = config.training
-    for tracker in training.report_to:
-        if find_spec(tracker) is None:
-            raise ConfigError(f"training.report_to {tracker}: not installed; `pip install {tracker}`")
+    check_trackers(training)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.parent / "tensorboard")  # checkpoints do not stay
     steps = math.ceil(num_pairs / training.batch_size) * training.epochs
     arguments = TrainingArguments(

@@ -1,0 +1,137 @@
+"""What a run would stumble over later, looked for before anything is spent: devices, packages, commands, files."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from lidr.config import HARNESS, Config, EngineConfig, OpenAIConfig, RayConfig, TransformersConfig, VllmConfig
+from lidr.engines.serving import check_command
+from lidr.errors import ConfigError
+from lidr.run_dir import RunDir
+from lidr.stages import evaluation
+from lidr.yaml_input import read_mapping
+
+
+def check_owed(config: Config, run_dir: RunDir) -> None:
+    """Raises what `check` raises, if the run owes anything."""
+    from lidr.status import run_status  # imports the loop, which calls this
+
+    if any(state != "done" for _, _, state, _ in run_status(config, run_dir)):
+        check(config, run_dir)
+
+
+def check(config: Config, run_dir: RunDir) -> None:
+    """Look at everything that the recipe needs and that is cheap to look at.
+
+    Raises ConfigError for a device, a package, a command or a module that is not there, DataError for a file of a
+    benchmark that cannot be read.
+    """
+    for field, engine in _engines(config):
+        _check_engine(field, engine)
+    if config.iterations:
+        _check_training(config)
+    if any(getattr(config.evaluation.benchmarks, name) for name in HARNESS):
+        _need_package("lm_eval", "evaluation.benchmarks: lm-evaluation-harness", "harness")
+    evaluation.check(config, run_dir)
+
+
+def _engines(config: Config) -> Iterator[tuple[str, EngineConfig]]:
+    yield "engine", config.engine
+    if config.evaluation.judge:
+        yield "evaluation.judge.engine", config.evaluation.judge.engine
+
+
+def _check_engine(field: str, engine: EngineConfig) -> None:
+    if isinstance(engine, RayConfig):
+        _need_package("ray", f"{field}.type ray", "ray")
+        if isinstance(engine.worker, VllmConfig):
+            _need_package("vllm", f"{field}.worker.type vllm", "vllm")
+    elif isinstance(engine, TransformersConfig):
+        _check_device(f"{field}.device", engine.device)
+        if engine.quantize:
+            _need_package("bitsandbytes", f"{field}.quantize", "qlora")
+    elif isinstance(engine, VllmConfig):
+        _need_package("vllm", f"{field}.type vllm", "vllm")
+    else:
+        _check_server(field, engine)
+
+
+def _check_server(field: str, engine: OpenAIConfig) -> None:
+    _need_package("openai", f"{field}.type openai", "openai")
+    if engine.launch is not None:
+        check_command(shlex.split(engine.launch), f"{field}.launch")
+    elif "//api.openai.com" in engine.base_url and not os.environ.get(engine.api_key_env, "").strip():
+        raise ConfigError(
+            f"{field}: {engine.base_url} needs a key: set the environment variable {engine.api_key_env}, or name "
+            "another one in api_key_env"
+        )
+
+
+def _need_package(module: str, what: str, extra: str) -> None:
+    if find_spec(module) is None:
+        raise ConfigError(f'{what} needs the package {module}, which is not installed; pip install "lidr[{extra}]"')
+
+
+def _check_device(field: str, name: str) -> None:
+    """Raises ConfigError for a device that this machine does not have."""
+    if name == "auto" or name.startswith("cpu"):
+        return
+    import torch
+
+    kind, _, number = name.partition(":")
+    if kind == "cuda":  # counted without opening it, which would take memory of it
+        count = torch.cuda.device_count()
+        has = f"this machine has {count} for torch" if count else "torch finds none on this machine"
+        if int(number or 0) >= count:
+            raise ConfigError(f"{field} {name}: no such GPU, {has}; use auto, or cpu")
+        return
+    try:
+        torch.empty(0, device=name)
+    except Exception as error:  # each kind of device has errors of its own
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{field} {name}: not on this machine ({reason}); use auto, or cpu") from None
+
+
+def _check_training(config: Config) -> None:
+    from lidr.training.launch import accelerate_configuration, check_trackers, launch_command
+
+    training = config.training
+    check_trackers(training)
+    if training.distributed != "ddp":
+        read_mapping(accelerate_configuration(training.distributed))
+    if training.launch:
+        launch_command(training.launch)
+    if training.lora and training.lora.quantize:
+        _need_package("bitsandbytes", "training.lora.quantize", "qlora")
+        _check_device("training.lora.quantize needs a GPU: device", "cuda")
+    if training.lora and training.lora.targets != "all-linear":
+        _check_targets(config, training.lora.targets)
+
+
+def _check_targets(config: Config, targets: list[str]) -> None:
+    """Raises ConfigError for names that no module of the model ends in."""
+    names = _modules(config)
+    missing = [name for name in targets if not any(f".{module}".endswith(f".{name}") for module in names)]
+    if missing:
+        last = sorted({module.rpartition(".")[2] for module in names if not module.rpartition(".")[2].isdigit()})
+        raise ConfigError(
+            f"training.lora.targets: the model has no module {', '.join(missing)}; it has {', '.join(last)[:500]}"
+        )
+
+
+def _modules(config: Config) -> list[str]:
+    """Names of the model's modules, without its weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from lidr.models import find_model
+
+    trust: dict[str, Any] = {"trust_remote_code": config.model.trust_remote_code}
+    shape = AutoConfig.from_pretrained(find_model(config.model, weights=False), **trust)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(shape, **trust)
+    return [name for name, _ in model.named_modules() if name]
