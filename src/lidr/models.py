@@ -210,20 +210,6 @@ def _naming(folder: Path, what: str, trust_remote_code: bool) -> Iterator[None]:
         ) from error
 
 
-def render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
-    """A conversation in the tokenizer's own chat template. Raises ConfigError where the template refuses it."""
-    from jinja2 import TemplateError
-
-    try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-    except TemplateError as error:
-        hint = (
-            "; set system_prompt to null for models that have no system turn" if messages[0]["role"] == "system" else ""
-        )
-        raise ConfigError(f"the model's chat template refuses this conversation: {error}{hint}") from None
-    return str(text)
-
-
 def end_of_turn_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The tokens that end the assistant's turn: the generation configuration's, and the tokenizer's end of sequence."""
     configured: list[Any] = []

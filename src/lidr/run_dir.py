@@ -24,12 +24,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from lidr.chat import DATE, template_identity
 from lidr.config import Config, changes, dump_config, is_remote, load_config
 from lidr.errors import ConfigError, DamagedError, RunError
 from lidr.records import Row, canonical_json, content_id
@@ -478,6 +480,7 @@ class RunDir:
         self.results = path / "results.json"
         self.model_cache = path / ".models.json"  # see `models.resolve_model`
         self.judge_replies = path / "judge_replies.sqlite"
+        self.first_day = path / ".first_day"  # see `show_date`
 
     def iteration(self, iteration: int) -> Path:
         return self.path / f"iteration_{iteration}"
@@ -543,7 +546,9 @@ class RunDir:
         else:
             folder = self.model_folder(iteration)
             weights = digest(folder)
-        identity = engine_identity(config.engine)
+        identity = engine_identity(config.engine) | template_identity(folder)
+        if not self.first_day.exists():  # an older run, whose prompts had the date of whichever day it was
+            identity.pop("date", None)
         return Model(f"M{iteration}", folder, content_id(weights, identity) if identity else weights)
 
     def checked_model(self, config: Config, iteration: int) -> Model:
@@ -599,6 +604,9 @@ class RunDir:
                 old = read_mapping(run.recipe)
                 for change in _told_changes(old, config.model_dump(mode="json")):
                     say(f"recipe changed since the last start: {change}")
+            else:
+                write_text(run.first_day, date.today().isoformat() + "\n")
+            run.show_date()
             run.write_recipe(config)
             write_text(path / "environment.json", json.dumps(environment(config), indent=1) + "\n")
         return run
@@ -609,10 +617,27 @@ class RunDir:
         run = cls(path)
         if not run.recipe.exists():
             raise RunError(f"{path} holds no run (no recipe.yaml); `lidr run RECIPE --run-dir {path}` starts one")
+        run.show_date()
         try:
             return run, load_config(run.recipe)
         except ConfigError as error:
             raise RunError(f"{error}\nRepair the recipe, or start again with `lidr run RECIPE --run-dir DIR`") from None
+
+    def show_date(self) -> None:
+        """Have chat templates see the day on which this run began, here and in child processes.
+
+        Otherwise a run that is continued on another day would have other prompts. Raises RunError for a damaged file.
+        """
+        if self.first_day.exists():
+            day = self.first_day.read_text(encoding="utf-8", errors="replace").strip()
+        else:
+            day = next((str(date.fromtimestamp(row["time"])) for row in self.read_log()), str(date.today()))
+        try:
+            os.environ[DATE] = str(date.fromisoformat(day))
+        except ValueError:
+            raise RunError(
+                f"{self.first_day}: damaged; write the day on which the run began there, as 2026-01-31"
+            ) from None
 
     @contextmanager
     def lock(self) -> Iterator[int]:
@@ -621,6 +646,7 @@ class RunDir:
         The lock is held until the last process that has the descriptor ends, so a stage that outlives a killed parent
         still keeps others out. What killed processes left is removed first. Raises RunError that names the holder.
         """
+        self.show_date()
         inherited, _, owned = os.environ.get(LOCK_OWNER, "").partition(":")
         if owned == str(self.path.resolve()):
             self.lock_descriptor = int(inherited)

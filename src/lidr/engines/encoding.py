@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from lidr.chat import chat_of
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.models import render_chat
 from lidr.records import content_id, writable
 
 
-def encode(tokenizer: Any, request: Request) -> list[int]:
+def encode(tokenizer: Any, request: Request, end_ids: Collection[int] = ()) -> list[int]:
     """Token ids of the conversation in the model's chat template, up to where the model goes on writing.
 
     They are those of `continue_final_message=True`, which renders the begun turn and cuts off what the template writes
     after it: a template begins a turn as its generation prompt does. But a template may trim the turn, and this way the
-    prefill's last newline stays.
+    prefill's last newline stays. Control tokens within the messages and the prefill are text.
     """
+    chat = chat_of(tokenizer, frozenset(end_ids))
     messages = [{"role": role, "content": writable(content)} for role, content in request.messages]
-    text = render_chat(tokenizer, messages, add_generation_prompt=True) + writable(request.prefill)
-    # The template writes the special tokens, so the tokenizer must not add a second beginning of text.
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    text = chat.render(messages, add_generation_prompt=True)
+    return chat.ids(text + chat.mark(writable(request.prefill), "assistant"))
 
 
 def row_seed(sampling: Sampling, request_id: str) -> int:

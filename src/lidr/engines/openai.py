@@ -15,9 +15,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
+from lidr.chat import server_fields
 from lidr.config import OpenAIConfig
 from lidr.credentials import mask, remember
 from lidr.engines.base import Completion, Request, Sampling
@@ -58,7 +60,7 @@ DAMAGED_RETRIES = 4  # of a request to which replies come, and are paid, that ho
 MAX_REPLY_BYTES = 2**26
 
 # Fields that a server may not know. Without the length limit: a prompt that is too long is refused with its name.
-_OPTIONAL_FIELDS = ("temperature", "top_p", "seed", "stop", "repetition_penalty")
+_OPTIONAL_FIELDS = ("temperature", "top_p", "seed", "stop", "repetition_penalty", "chat_template_kwargs")
 # Causes of a lost connection that no later attempt can mend, by their names in the HTTP library.
 _WRONG_URL = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
 
@@ -79,6 +81,7 @@ class OpenAIEngine:
         if config.launch is not None:
             self.server = Server(config.launch, model, config.launch_timeout_s, self.key)
             self.model, self.base_url = self.server.model, self.server.base_url
+        self.template = server_fields(Path(model)) if config.launch is not None else {}
         self.prefill: PrefillMode | None = None if config.prefill == "auto" else config.prefill
         self.told = False  # whether the first failure was said
         self.logprobs = True  # until the server refuses them
@@ -275,7 +278,7 @@ class OpenAIEngine:
         """All fields of a request but for the model's name and those that are left out."""
         length_field = "max_completion_tokens" if self.is_openai else "max_tokens"
         fields = turns(request, self.prefill) | decoding(sampling, length_field, self.logprobs, self.extended)
-        given = (fields | self.config.extra_body).items()
+        given = (fields | self.template | self.config.extra_body).items()
         return {name: value for name, value in given if value is not None and name not in left_out}
 
     def _lost(self, error: Exception) -> str:

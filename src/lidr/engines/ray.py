@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from lidr.chat import DATE, today
 from lidr.cli import TORCH_ENVIRONMENT
 from lidr.config import RayConfig, TransformersConfig
 from lidr.engines.base import Completion, Engine, Request, Sampling
@@ -45,12 +46,13 @@ OBJECT_STORE_BYTES = 2**27  # where Ray is started here; texts are small, and Ra
 class _Worker:
     """What an actor runs. Loading is a call of its own, so that its error is told apart from a process that died."""
 
-    def __init__(self, config: Any, model: str, trust_remote_code: bool) -> None:
-        self.config, self.model, self.trust_remote_code = config, model, trust_remote_code
+    def __init__(self, config: Any, model: str, trust_remote_code: bool, day: str) -> None:
+        self.config, self.model, self.trust_remote_code, self.day = config, model, trust_remote_code, day
 
     def load(self) -> None:
         from lidr.engines import ENGINES
 
+        os.environ[DATE] = self.day  # the run's, wherever and whenever this worker was started
         self.engine: Engine = ENGINES[self.config.type](self.config, self.model, self.trust_remote_code)
 
     def generate(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[list[Completion]]:
@@ -114,7 +116,7 @@ class RayEngine:
 
     def __init__(self, folder: Path, config: RayConfig, trust_remote_code: bool = False) -> None:
         self.config, self.failed_starts = config, 0
-        self.arguments = (config.worker, str(folder), trust_remote_code)
+        self.arguments = (config.worker, str(folder), trust_remote_code, today().isoformat())
         self.seats: list[_Seat] = []
         self.connected = _connect(config.address)
         try:

@@ -88,7 +88,7 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     def _row(self, request: Request, sampling: Sampling) -> Row:
-        tokens = encode(self.tokenizer, request)
+        tokens = encode(self.tokenizer, request, self.end_ids)
         room = sampling.max_new_tokens if self.context is None else self.context - len(tokens)
         return Row(
             request.request_id, tokens, min(sampling.max_new_tokens, room), row_seed(sampling, request.request_id)

@@ -109,7 +109,7 @@ class VllmEngine:
 
     def _add(self, request: Request, sampling: Sampling, pending: dict[str, str]) -> Completion | None:
         """Hand a request to vLLM, or say why it cannot be answered."""
-        tokens = encode(self.tokenizer, request)
+        tokens = encode(self.tokenizer, request, self.end_ids)
         room = self.context - len(tokens)
         if room <= 0:
             return no_room(request.request_id, len(tokens), self.context)

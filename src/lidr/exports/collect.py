@@ -126,7 +126,7 @@ def _length_check(config: Config, folder: Path) -> Any:
 
     def fits(row: dict[str, Any]) -> bool:
         messages = [*system, {"role": "user", "content": row["prompt"]}]
-        prompt, ids = tokenize_prompt(tokenizer, messages)
+        prompt, ids = tokenize_prompt(tokenizer, messages, end_ids)
         answers = (tokenize_answer(tokenizer, messages, prompt, row[side], end_ids) for side in ("chosen", "rejected"))
         return len(ids) + max(map(len, answers)) <= config.training.max_length
 

@@ -63,11 +63,13 @@ class Lengths:
         system = self.config.system_prompt
         if self.tokenizer is None:
             return _TEMPLATE_TOKENS + (len(system) / _ENGLISH[0] + _TEMPLATE_TOKENS if system else 0)
-        from lidr.models import render_chat
+        from lidr.chat import chat_of
 
         messages = [{"role": "system", "content": system}] if system else []
-        text = render_chat(self.tokenizer, [*messages, {"role": "user", "content": ""}], add_generation_prompt=True)
-        return float(len(self.tokenizer(text, add_special_tokens=False)["input_ids"]))
+        chat = chat_of(self.tokenizer)
+        return float(
+            len(chat.ids(chat.render([*messages, {"role": "user", "content": ""}], add_generation_prompt=True)))
+        )
 
     def answer(self, kind: str, language: str, limit: int, *measured: str) -> float:
         """Mean tokens of an answer of a kind of `ANSWERS`; measured ones of an earlier run come first."""

@@ -185,7 +185,7 @@ def _tokenize_pair(config: Config, tokenizer: Any, end_ids: set[int], pair: dict
 
     system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
     messages = [*system, {"role": "user", "content": pair["prompt"]}]
-    prompt, prompt_ids = tokenize_prompt(tokenizer, messages)
+    prompt, prompt_ids = tokenize_prompt(tokenizer, messages, end_ids)
     sides = {
         f"{side}_ids": tokenize_answer(tokenizer, messages, prompt, pair[side], end_ids)
         for side in ("chosen", "rejected")
