@@ -85,13 +85,18 @@ def test_recomputing_activations_changes_nothing(recompute_above: int, recompute
     model, pairs = build(*PACKED["Gemma 3, alternating windows"]), random_pairs()
     other = copy.deepcopy(model)
     forward = PairForward(model, packed=True, recompute_above=recompute_above)
+    forward.silence()
     batch = forward.collate(pairs, with_rejected=True)
     assert batch["input_ids"].numel() == 122
+    passes = []
+    for layer in model.base_model.layers:
+        layer.mlp.register_forward_hook(lambda *_: passes.append(1))
     loss_of(model(**batch), pairs).backward()
     loss_of(other(**PairForward(other, packed=True).collate(pairs, with_rejected=True)), pairs).backward()
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
         assert a.grad is not None and b.grad is not None and torch.equal(a.grad, b.grad)
-    assert sum(layer.gradient_checkpointing for layer in model.base_model.layers) == recomputed
+    assert sum(layer.on for layer in forward.layers) == recomputed
+    assert len(passes) == 3 + recomputed
 
 
 def test_without_rejected_answers_only_the_chosen_ones_are_computed() -> None:

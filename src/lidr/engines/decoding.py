@@ -20,6 +20,7 @@ from transformers import Cache, DynamicCache, TemperatureLogitsWarper, TopPLogit
 from transformers.cache_utils import CacheLayerMixin
 
 from lidr.engines.base import Sampling
+from lidr.rotary import changing_context
 
 PREFILL_TOKENS = 8192  # of prompts that are read in one pass, padding included: bounds the memory of the activations
 COLUMNS, CACHE_GROWTH = 256, 1.5  # the cache grows by so many columns, or to so many times; growing copies it once
@@ -371,9 +372,9 @@ def why_not_in_slots(model: Any) -> str | None:
     kinds -= {"full_attention", "sliding_attention"}
     if kinds or model._is_stateful:
         return f"layers of type {', '.join(sorted(kinds)) or 'recurrent'}"
-    if positions := _rope_types(model.config.get_text_config()) & {"dynamic", "longrope"}:
-        # Their frequencies follow the longest row, and keys in the cache have those of the rows before it.
-        return f"rotary positions of type {', '.join(positions)}"
+    if changing_context(model.config):
+        # Keys in the cache have the frequencies of the rows before it.
+        return "rotary positions that follow the longest row (dynamic or longrope)"
     try:
         error = _difference(model)
     except Exception as problem:  # an unknown architecture may do anything with a cache it was not made for
@@ -382,13 +383,6 @@ def why_not_in_slots(model: Any) -> str | None:
     if getattr(model, "is_quantized", False):
         tolerance = _TOLERANCE_QUANTISED
     return None if error < tolerance else f"log-probabilities differ by {error:.2g}"
-
-
-def _rope_types(config: Any) -> set[str]:
-    """Of all layers: `rope_parameters` holds one description, or one by layer type."""
-    parameters = getattr(config, "rope_parameters", None) or {}
-    found = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
-    return {str(entry.get("rope_type")) for entry in found}
 
 
 def _difference(model: Any) -> float:

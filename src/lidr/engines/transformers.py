@@ -26,6 +26,7 @@ from lidr.engines.decoding import Row, SlotDecoder, likeliest, why_not_in_slots
 from lidr.engines.encoding import encode, no_room, row_seed, up_to_stop
 from lidr.errors import EngineError
 from lidr.models import end_of_turn_ids, load_model, load_tokenizer
+from lidr.rotary import changing_context, restart, rotary_modules
 
 # Requests are sorted by length within windows of this many batches, so that memory stays flat in their number.
 WINDOW_BATCHES = 64
@@ -39,7 +40,8 @@ class TransformersEngine:
     """A model of transformers; `batch_size` requests are answered at a time, those of similar length together.
 
     Groups are cut from the full list of requests, so they are the same in an interrupted run and an uninterrupted one.
-    Models that cannot decode in slots (`decoding.why_not_in_slots`) go through `generate`.
+    Models that cannot decode in slots (`decoding.why_not_in_slots`) go through `generate`, row by row if they would
+    change one another.
     """
 
     def __init__(self, folder: Path, config: TransformersConfig, trust_remote_code: bool = False) -> None:
@@ -50,6 +52,8 @@ class TransformersEngine:
         self.end_ids = end_of_turn_ids(folder, self.tokenizer)
         self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self.in_slots = _in_slots(self.model)
+        # Rotary frequencies of some models follow the longest row of a batch beyond that many tokens.
+        self.changes_above, self.rotary = changing_context(self.model.config), rotary_modules(self.model)
 
     def generate(
         self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
@@ -105,7 +109,12 @@ class TransformersEngine:
 
     def _decode_in_batches(self, rows: list[Row], sampling: Sampling) -> Iterator[Row]:
         for start in range(0, len(rows), self.config.batch_size):
-            yield from self._generate(rows[start : start + self.config.batch_size], sampling)
+            batch = rows[start : start + self.config.batch_size]
+            longest = max(row.length for row in batch) + max(row.limit for row in batch)
+            alone = self.changes_above is not None and longest > self.changes_above
+            for together in [[row] for row in batch] if alone else [batch]:
+                restart(self.rotary)
+                yield from self._generate(together, sampling)
 
     @torch.inference_mode()
     def _generate(self, batch: list[Row], sampling: Sampling) -> list[Row]:

@@ -82,7 +82,8 @@ def pack(pairs: Sequence[dict[str, Any]], with_rejected: bool) -> dict[str, Any]
         start, prompt = len(ids), len(pair["prompt_ids"])
         ids += pair["prompt_ids"]
         positions += range(prompt)
-        for side, answer in enumerate([pair["chosen_ids"], pair["rejected_ids"]][: 1 + with_rejected]):
+        for side, name in enumerate(("chosen_ids", "rejected_ids")[: 1 + with_rejected]):
+            answer = pair[name]
             begin = len(ids)
             sequences.append((start, prompt, begin, len(answer)))
             before = [start + prompt - 1, *range(begin, begin + len(answer) - 1)]

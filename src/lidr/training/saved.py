@@ -19,7 +19,7 @@ import torch
 from lidr.config import Config, EngineConfig, RayConfig, TransformersConfig, VllmConfig
 from lidr.engines.transformers import load_weights, pick_device
 from lidr.run_dir import RunDir, partial_path, write_text
-from lidr.training.forward import PairForward
+from lidr.training.forward import PairForward, RowLayout, read_layout
 from lidr.training.reference import pair_logps
 from lidr.training.trainer import uses_bf16
 from lidr.training.weights import stored_dtype
@@ -88,13 +88,13 @@ def measure_saved(config: Config, run_dir: RunDir, iteration: int, pairs: Any) -
     folder = run_dir.training(iteration)
     measure = "margin" if config.training.objective == "dpo" else "chosen_logp"
     after = json.loads((folder / _TRAINED).read_text(encoding="utf-8"))[measure]
-    packed = json.loads((folder / "packing.json").read_text(encoding="utf-8"))["packed"]
+    layout = read_layout(folder / "packing.json")
     old, new = run_dir.model(config, iteration - 1).folder, partial_path(run_dir.model_folder(iteration))
     stored, engine = stored_dtype(new), loading(config.engine, stored_dtype(new))
     exact = engine.model_copy(update={"dtype": "float32", "quantize": None})
 
     def value(model: Path, how: TransformersConfig) -> float:
-        return _value(config, model, how, packed, pairs)
+        return _value(config, model, how, layout, pairs)
 
     before = value(old, exact)
     lossless = engine.quantize is None and engine.dtype in ("float32", _name(stored_dtype(old)))
@@ -123,14 +123,14 @@ def loading(engine: EngineConfig, stored: torch.dtype) -> TransformersConfig:
     return TransformersConfig.model_validate({"dtype": dtype})
 
 
-def _value(config: Config, folder: Path, how: TransformersConfig, packed: bool, pairs: Any) -> float:
+def _value(config: Config, folder: Path, how: TransformersConfig, layout: RowLayout, pairs: Any) -> float:
     """Mean margin, or mean log-probability of the chosen side, of the pairs under a model on disk."""
     device = pick_device(config.device)
     model: Any = load_weights(folder, how, device, config.model.trust_remote_code)
     if how.quantize is None:
         frozen_bf16 = config.training.lora and uses_bf16(config.training, device)
         model = model.to(torch.bfloat16 if frozen_bf16 else torch.float32)
-    forward = PairForward(model, packed=packed)
+    forward = PairForward(model, layout.packed, alone_above=layout.alone_above)
     rows = pairs.to_list()
     found = sorted(pair_logps(config, model, forward, rows))
     del model, forward

@@ -17,7 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from lidr.config import Config, TrainingConfig
 from lidr.errors import RunError
 from lidr.progress import Progress
-from lidr.training.forward import PairForward, to_device
+from lidr.training.forward import PairForward, to_device, tolerance
 from lidr.training.launch import check_trackers
 from lidr.training.loss import PairLosses, dpo_nll_loss, nll_lengths, nll_loss
 from lidr.training.packing import plan_rows
@@ -87,13 +87,15 @@ class PairTrainer(Trainer):
     """Trains on preference pairs; the loss is the mean over the pairs of an optimiser step, whatever the packing.
 
     The data sets' columns: `prompt_ids`, `chosen_ids`, `rejected_ids`, `language`, `kind` and, for DPO,
-    `reference_chosen_logps` and `reference_rejected_logps`.
+    `reference_chosen_logps` and `reference_rejected_logps`. With `at_reference` training starts from the reference, and
+    RunError is raised before the first update if the model does not give the reference's log-probabilities.
     """
 
-    def __init__(self, config: Config, forward: PairForward, **arguments: Any) -> None:
+    def __init__(self, config: Config, forward: PairForward, at_reference: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.remove_callback(PrinterCallback)
         self.objective, self.pair_forward, self.seed = config.training, forward, config.seed
+        self.at_reference = at_reference
         languages = sorted(set(self.train_dataset["language"]))
         self.means = GroupMeans(languages, self.args.device)
         self.tokens = 0  # that went through the model in training steps of this process
@@ -109,17 +111,36 @@ class PairTrainer(Trainer):
     def training_step(self, model: Any, inputs: list[Row], num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of every row of a step; gradients meet those of other processes after the last."""
         model.train()
+        self.pair_forward.silence()
         state, sharded = self.accelerator.gradient_state, self.is_deepspeed_enabled
         total = torch.zeros((), device=self.args.device)
         for number, row in enumerate(inputs, 1):
             last = number == len(inputs)
             state._set_sync_gradients(last)
             with nullcontext() if last or sharded else self.accelerator.no_sync(model):
-                loss = self.compute_loss(model, row)
+                loss, logps = self.compute_loss(model, row, return_outputs=True)
+                if self.at_reference and not self.state.global_step:
+                    self._check_start(logps.detach().cpu(), row)
                 self.accelerator.backward(loss, **({"scale_wrt_gas": False} if sharded else {}))
             total += loss.detach()
             self.tokens += row["input_ids"].numel()
         return total
+
+    def _check_start(self, logps: Tensor, row: Row) -> None:
+        """At the first step the policy is the reference; `logps` is (2 * pairs,), chosen first."""
+        sides = ("chosen", "rejected")
+        reference, lengths = (
+            torch.cat([row[name.format(side)] for side in sides]) for name in ("reference_{}_logps", "{}_lengths")
+        )
+        error = ((logps - reference).abs() / lengths).max().item()
+        exact = not self.args.bf16 and next(self.model.parameters()).dtype == torch.float32
+        if error > tolerance(exact):
+            raise RunError(
+                f"step 1: the model's log-probabilities are {error:.2g} nats per token away from the reference's, "
+                "which is the same model. If 4_pairs/reference_logps.jsonl was changed or damaged, delete it and run "
+                f"again; else {type(self.pair_forward.model).__name__} computes something at random, or depends on "
+                "more than its input, and cannot be trained with DPO (training.objective: sft can be used)"
+            )
 
     def compute_loss(
         self, model: Any, inputs: Row, return_outputs: bool = False, num_items_in_batch: Any = None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from lidr.config import Config, LoraSection
 from lidr.errors import ConfigError
@@ -31,7 +30,7 @@ _NOT_COPIED = (
 
 
 def load_base(config: Config, model: Model, device: torch.device) -> Any:
-    """M_t without dropout, in float32: updates of the size of the paper's learning rates vanish in bfloat16 weights.
+    """M_t in float32: updates of the size of the paper's learning rates vanish in bfloat16 weights.
 
     Under LoRA the weights are frozen, so they are kept in 16 bits where products run in 16 bits, or in 4 (QLoRA).
     """
@@ -43,9 +42,6 @@ def load_base(config: Config, model: Model, device: torch.device) -> Any:
     if lora and lora.quantize:
         settings |= {"quantization_config": _nf4(device), "device_map": {"": device}}
     loaded = load_model(model.folder, config.model.trust_remote_code, **settings)
-    for module in loaded.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
     return loaded if lora and lora.quantize else loaded.to(device)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import torch
 from datasets import Dataset, load_from_disk
 
 from lidr.config import Config
-from lidr.errors import ConfigError, DamagedError
+from lidr.errors import ConfigError
 from lidr.progress import Progress, track
-from lidr.run_dir import Model, RunDir, partial_path, read_json, write_text
+from lidr.run_dir import Model, RunDir, partial_path, write_text
 from lidr.training.cost import training_cost
-from lidr.training.forward import PairForward, why_not_packed
+from lidr.training.forward import PairForward, RowLayout, find_layout, read_layout
 from lidr.training.reference import add_columns, autocast, write_reference
 from lidr.training.saved import note_trained, sample
 from lidr.training.trainer import PairTrainer, Telemetry, last_checkpoint, training_arguments
@@ -34,7 +35,7 @@ def reference(config: Config, run_dir: RunDir, iteration: int) -> None:
     arguments = training_arguments(config, run_dir.training(iteration), len(dataset), _device(config))
     policy = reference_model(config, run_dir, iteration)
     model = load_base(config, policy, arguments.device).eval()
-    forward = _forward(config, run_dir, iteration, model, sharded=False, write=arguments.should_save)
+    forward = _forward(config, run_dir, iteration, model, dataset, sharded=False, write=arguments.should_save)
     if config.training.objective == "dpo":
         with _progress(f"iteration {iteration}  reference", len(dataset), arguments) as progress:
             file = run_dir.reference_logps(iteration)
@@ -54,12 +55,17 @@ def pairs_with_reference(config: Config, run_dir: RunDir, iteration: int) -> Any
 
 def train(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Train from the last complete checkpoint, or from M_t; leaves M_{t+1} in the model folder's partial path."""
+    from lidr.stages.training import reference_model
+
     start, folder = run_dir.model(config, iteration - 1), run_dir.training(iteration)
-    trained_on, held_out = split(pairs_with_reference(config, run_dir, iteration), config)
+    dataset = pairs_with_reference(config, run_dir, iteration)
+    trained_on, held_out = split(dataset, config)
     arguments = training_arguments(config, folder / "checkpoints", len(trained_on), _device(config))
     sharded = config.training.distributed != "ddp"
+    policy = reference_model(config, run_dir, iteration)
+    at_reference = config.training.objective == "dpo" and policy.fingerprint == start.fingerprint
     model = load_base(config, start, arguments.device)
-    forward = _forward(config, run_dir, iteration, model, sharded, write=arguments.should_save)
+    forward = _forward(config, run_dir, iteration, model, dataset, sharded, write=arguments.should_save)
     if config.training.lora:
         model = add_adapter(model, config.training.lora)
     total = len(trained_on) * config.training.epochs
@@ -70,6 +76,7 @@ def train(config: Config, run_dir: RunDir, iteration: int) -> None:
         trainer = PairTrainer(
             config,
             forward,
+            at_reference,
             model=model,
             args=arguments,
             train_dataset=trained_on,
@@ -123,26 +130,45 @@ def _save(config: Config, trainer: PairTrainer, start: Model, adapter: Path, out
     trainer.accelerator.wait_for_everyone()
 
 
-def _forward(config: Config, run_dir: RunDir, iteration: int, model: Any, sharded: bool, write: bool) -> PairForward:
+def _forward(
+    config: Config, run_dir: RunDir, iteration: int, model: Any, dataset: Any, sharded: bool, write: bool
+) -> PairForward:
     """Packed or padded; tried out on the model, which a sharded one cannot be: then as the reference pass found."""
     verdict = run_dir.training(iteration) / "packing.json"
     if sharded:
-        remedy = "delete it and start the run again"
-        found = read_json(verdict, remedy)
-        if "why_not" not in found:
-            raise DamagedError(f"{verdict}: damaged or missing; {remedy}")
-        reason = found["why_not"]
+        layout = read_layout(verdict)
     else:
-        precision = autocast(config.training, model.device)
-        reason = why_not_packed(model, precision)
+        layout = find_layout(model, _by_length(dataset), autocast(config.training, model.device))
         if write:
-            write_text(verdict, json.dumps({"packed": reason is None, "why_not": reason}) + "\n")
-    if reason and write:
-        name = type(model).__name__
-        print(f"{name} cannot be packed ({reason}); pairs are padded instead, which is slower", file=sys.stderr)
+            write_text(verdict, json.dumps(asdict(layout)) + "\n")
+    if write:
+        _tell(type(model).__name__, layout)
     training = config.training
     recompute_above = {True: 0, False: None, "auto": training.token_budget}[training.gradient_checkpointing]
-    return PairForward(model, packed=reason is None, recompute_above=recompute_above)
+    return PairForward(model, layout.packed, recompute_above, layout.alone_above)
+
+
+def _tell(name: str, layout: RowLayout) -> None:
+    if not layout.packed:
+        print(f"{name} cannot be packed ({layout.why_not}); pairs are padded instead, which is slower", file=sys.stderr)
+    if layout.alone_above is not None:
+        print(
+            f"{name}: answers of more than {layout.alone_above} tokens, the prompt included, are computed one by one, "
+            "because they would change the others in their row",
+            file=sys.stderr,
+        )
+
+
+def _by_length(dataset: Any) -> list[dict[str, Any]]:
+    """One answer of every length, as a pair without rejected side; from the shortest to the longest."""
+    found = {}
+    for pair in dataset:
+        for side in ("chosen_ids", "rejected_ids"):
+            found[len(pair["prompt_ids"]) + len(pair[side])] = {
+                "prompt_ids": pair["prompt_ids"],
+                "chosen_ids": pair[side],
+            }
+    return [found[length] for length in sorted(found)]
 
 
 def _dataset(run_dir: RunDir, iteration: int) -> Dataset:
