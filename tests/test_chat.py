@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import processors
 
 from lidr.chat import DATE, chat_of, plain, template_identity, today
 from lidr.config import load_config
@@ -95,6 +96,28 @@ def test_ordinary_texts_are_tokenised_as_ever_by_the_copy_too(name: str) -> None
         assert plain(rendered) == rendered and chat.ids(rendered) == expected
         named = chat._any.sub(lambda found: chat._names[found[0]], rendered)
         assert chat._copy.encode(named, add_special_tokens=False).ids == expected
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_the_tokenizer_for_other_programs_differs_in_control_tokens_in_texts_alone(name: str) -> None:
+    tokenizer = TOKENIZERS[name]()
+    if name == "first":  # adds a beginning of text, as Llama's
+        start = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)])
+        tokenizer.backend_tokenizer.post_processor = start
+    chat = chat_of(tokenizer)
+    theirs = chat.text_tokenizer()
+    assert theirs.eos_token_id == tokenizer.eos_token_id and theirs.bos_token_id == tokenizer.bos_token_id
+    for text in ORDINARY:
+        turns = [{"role": "user", "content": text}]
+        rendered = theirs.apply_chat_template(turns, add_generation_prompt=True)
+        expected = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        assert chat.shown(rendered) == expected
+        for adding in (True, False):
+            ids = tokenizer(expected, add_special_tokens=adding)["input_ids"]
+            assert theirs(rendered, add_special_tokens=adding)["input_ids"] == ids
+        assert theirs(text)["input_ids"] == tokenizer(text)["input_ids"]
+    for text in forged(tokenizer):
+        assert control_in(tokenizer, theirs(text)["input_ids"]) == control_in(tokenizer, tokenizer("x")["input_ids"])
 
 
 def test_markup_of_the_template_is_text_in_a_users_turn_and_a_token_in_the_models_own() -> None:

@@ -38,7 +38,7 @@ class Chat:
 
     def __init__(self, tokenizer: Any, end_ids: Collection[int] = ()) -> None:
         self.tokenizer = tokenizer
-        self.template: str = tokenizer.get_chat_template()
+        self.template: str = tokenizer.get_chat_template() if tokenizer.chat_template else ""
         added = tokenizer.added_tokens_decoder
         known = {token.content: number for number, token in added.items()}
         special = {token.content for number, token in added.items() if token.special or number in end_ids}
@@ -51,16 +51,15 @@ class Chat:
         self._ids = set(self.control.values()) - {tokenizer.unk_token_id}
         self._any, self._own = _pattern(self.control), _pattern(special & self.control.keys())
 
-    def render(self, messages: Messages, add_generation_prompt: bool) -> str:
+    def render(self, messages: Messages, add_generation_prompt: bool, **options: Any) -> str:
         """A conversation in the chat template. Raises ConfigError if the template refuses it."""
         from jinja2 import TemplateError
 
         marked = [{"role": turn["role"], "content": self.mark(turn["content"], turn["role"])} for turn in messages]
         self._set_clock()
         try:
-            text = self.tokenizer.apply_chat_template(
-                marked, tokenize=False, add_generation_prompt=add_generation_prompt, **{_THINKING: False}
-            )
+            options |= {"tokenize": False, "add_generation_prompt": add_generation_prompt, _THINKING: False}
+            text = self.tokenizer.apply_chat_template(marked, **options)
         except TemplateError as error:
             first = messages[0]["role"] == "system"
             hint = "; set system_prompt to null for models that have no system turn" if first else ""
@@ -81,8 +80,7 @@ class Chat:
             ids = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
             if [token for token in ids if token in self._ids] == self._written(text):
                 return ids
-        named = self._any.sub(lambda found: self._names[found[0]], text)
-        return list(self._copy.encode(plain(named), add_special_tokens=False).ids)
+        return list(self._copy.encode(self._named(text), add_special_tokens=False).ids)
 
     def in_place(self, text: str) -> list[int] | None:
         """The token ids of a text that goes on after another one; None if they depend on that one.
@@ -95,9 +93,38 @@ class Chat:
                 return both[len(before) :]
         return None
 
+    def text_tokenizer(self) -> Any:
+        """A tokenizer for other programs, which takes texts as texts however they are put together.
+
+        The control tokens that it writes itself have secret names; `shown` gives them back their own.
+        """
+        from transformers import PreTrainedTokenizerFast
+
+        own = self.tokenizer
+        if getattr(own, "backend_tokenizer", None) is None:
+            return own
+        special = {name: getattr(own, name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+        made = PreTrainedTokenizerFast(
+            tokenizer_object=self._copy,
+            model_max_length=own.model_max_length,
+            **{name: self._names.get(token, token) for name, token in special.items() if token is not None},
+        )
+        made.apply_chat_template = lambda messages, **options: self._named(self.render(messages, **options))
+        return made
+
+    def shown(self, text: str) -> str:
+        """A text of `text_tokenizer` as people read it."""
+        for token, name in self._names.items():
+            text = text.replace(name, token)
+        return text
+
     def has_control(self, text: str) -> bool:
         """Whether a rendered text holds control tokens."""
         return self._any.search(text) is not None
+
+    def _named(self, text: str) -> str:
+        """A rendered text without marks, its control tokens under their secret names."""
+        return plain(self._any.sub(lambda found: self._names[found[0]], text))
 
     def _written(self, text: str) -> list[int]:
         found = [self.control[token] for token in self._any.findall(text)]

@@ -29,6 +29,7 @@ from typing import Any
 
 from lidr.benchmarks.base import AnswerFunction, LanguageResult
 from lidr.benchmarks.statistics import rounded, wilson_interval
+from lidr.chat import Chat
 from lidr.errors import ConfigError, DataError
 from lidr.languages import LANGUAGES
 from lidr.models import load_model, quiet
@@ -246,14 +247,16 @@ class HarnessBenchmark:
         """The model as the harness wants it. Its memory is given back at the end."""
         import torch
         from lm_eval.models.huggingface import HFLM
+        from transformers import AutoTokenizer
 
         from lidr.engines.transformers import pick_device, pick_dtype
 
         device = pick_device(self.device)
         # Loaded here: the harness would take another device than the one asked for without saying so.
         model = load_model(self.model_folder, self.trust_remote_code, dtype=pick_dtype(self.dtype, device))
+        self.chat = Chat(AutoTokenizer.from_pretrained(self.model_folder, trust_remote_code=self.trust_remote_code))
         lm = HFLM(
-            model.to(device), tokenizer=str(self.model_folder), batch_size=self.batch_size,
+            model.to(device), tokenizer=self.chat.text_tokenizer(), batch_size=self.batch_size,
             trust_remote_code=self.trust_remote_code,
         )  # fmt: skip
         try:
@@ -310,7 +313,7 @@ class HarnessBenchmark:
             task=task,
             doc_id=sample["doc_id"],
             language=language,
-            prompt=prompt[-_SHOWN_CHARACTERS:],
+            prompt=self.chat.shown(prompt)[-_SHOWN_CHARACTERS:],
             choices=choices,
             log_likelihoods=tuple(round(likelihood, 4) for likelihood in likelihoods),
             prediction=choices[likelihoods.index(max(likelihoods))],
