@@ -183,7 +183,7 @@ def test_templates_see_the_day_on_which_the_run_began(tmp_path: Path) -> None:
 def test_an_older_run_takes_the_day_of_its_first_event(tmp_path: Path) -> None:
     run = start(tmp_path / "run")
     run.first_day.unlink()
-    run.metrics.write_text('{"event": "stage", "time": 1700000000.0}\n')
+    run.metrics.write_text('{"event": "recompute", "time": 1700000000.0, "iteration": 1, "stage": "pairs"}\n')
     RunDir.load(run.path)
     assert os.environ[DATE] == "2023-11-14"
     start(run.path)

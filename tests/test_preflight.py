@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 from lidr import loop
 from lidr.config import Config, load_config
 from lidr.errors import ConfigError, DataError
+from lidr.lab import MODEL_PATH
 from lidr.preflight import check, check_owed
 from lidr.run_dir import RunDir
+from tests.tiny_tokenizers import CHATML, byte_level
 
 JUDGE = "evaluation.judge={model: m, engine: {type: openai, base_url: 'http://127.0.0.1:9/v1'}}"
 
@@ -76,6 +79,16 @@ def test_a_damaged_file_of_a_benchmark_is_found_before_another_is_asked(tmp_path
     with pytest.raises(DataError, match=r"es\.jsonl:1"):
         loop.run(config, run_dir)
     assert not list(run_dir.path.rglob("*.jsonl"))
+
+
+def test_a_chat_template_that_cannot_be_trained_with_is_found(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(MODEL_PATH, model)
+    byte_level(CHATML.replace("<|im_end|>", "<|stop|>")).save_pretrained(model)
+    config = load_config("quickstart", [f"model.path={model}"])
+    run_dir = RunDir.start(config, tmp_path / "run", say=print)
+    with pytest.raises(ConfigError, match="does not end the assistant's turn"):
+        loop.run(config, run_dir)
 
 
 def test_what_is_right_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from lidr.lab.world import FACTS, answer, question
 from lidr.loop import STAGES
 from lidr.records import PreferencePair, content_id
 from lidr.reporting.findings import saved_sentences
-from lidr.run_dir import RunDir, hash_file, partial_path, read_rows, seal, write_sealed
+from lidr.run_dir import RunDir, hash_file, partial_path, seal, write_sealed
 from lidr.training.rounding import round_stochastically
 from lidr.training.saved import Saved
 
@@ -60,7 +60,7 @@ def train(run: RunDir, config: Config) -> dict[str, Any]:
     """Train iteration 1; returns the event `saved`."""
     with run.lock():
         STAGES["training"].run(config, run, 1)
-    (event,) = [row for row in read_rows(run.metrics) if row["event"] == "saved"]
+    (event,) = [row for row in run.read_log() if row["event"] == "saved"]
     return event
 
 
@@ -151,7 +151,7 @@ def test_an_engine_that_rounds_again_raises_an_alarm(tmp_path: Path) -> None:
     event = train(run, config)
     assert (event["stored"], event["loaded"]) == ("float32", "bfloat16")
     assert event["kept"] < 0.9
-    (alarm,) = [row for row in read_rows(run.metrics) if row["event"] == "alarm"]
+    (alarm,) = [row for row in run.read_log() if row["event"] == "alarm"]
     assert alarm["alarm"] == "saved_model" and "Set the engine's dtype to float32" in alarm["message"]
     ((topic, sentence),) = saved_sentences({"iterations": [{"iteration": 1, "saved": event}]})
     assert topic == "Saved model, iteration 1"

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from lidr.config import HARNESS, Config, EngineConfig, OpenAIConfig, RayConfig, TransformersConfig, VllmConfig
+from lidr.config import (
+    HARNESS,
+    Config,
+    EngineConfig,
+    OpenAIConfig,
+    RayConfig,
+    TransformersConfig,
+    VllmConfig,
+    is_remote,
+)
 from lidr.engines.serving import check_command
 from lidr.errors import ConfigError
 from lidr.run_dir import RunDir
@@ -27,8 +36,8 @@ def check_owed(config: Config, run_dir: RunDir) -> None:
 def check(config: Config, run_dir: RunDir) -> None:
     """Look at everything that the recipe needs and that is cheap to look at.
 
-    Raises ConfigError for a device, a package, a command or a module that is not there, DataError for a file of a
-    benchmark that cannot be read.
+    Raises ConfigError for a device, a package, a command or a module that is not there and for a chat template that
+    cannot be trained with, DataError for a file of a benchmark that cannot be read.
     """
     for field, engine in _engines(config):
         _check_engine(field, engine)
@@ -110,6 +119,16 @@ def _check_training(config: Config) -> None:
         _check_device("training.lora.quantize needs a GPU: device", "cuda")
     if training.lora and training.lora.targets != "all-linear":
         _check_targets(config, training.lora.targets)
+    if not is_remote(config.engine):
+        _check_template(config)
+
+
+def _check_template(config: Config) -> None:
+    from lidr.models import find_model
+    from lidr.training.tokens import check_template
+
+    folder = find_model(config.model, weights=False)
+    check_template(folder, config.system_prompt, config.model.trust_remote_code)
 
 
 def _check_targets(config: Config, targets: list[str]) -> None:

@@ -631,7 +631,8 @@ class RunDir:
         if self.first_day.exists():
             day = self.first_day.read_text(encoding="utf-8", errors="replace").strip()
         else:
-            day = next((str(date.fromtimestamp(row["time"])) for row in self.read_log()), str(date.today()))
+            times = (row["time"] for row in self.read_log() if isinstance(row.get("time"), float))
+            day = str(date.fromtimestamp(next(times, time.time())))
         try:
             os.environ[DATE] = str(date.fromisoformat(day))
         except ValueError:

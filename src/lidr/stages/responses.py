@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
-from lidr.config import Config, is_remote
+from lidr.config import Config
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.records import Prompt, Response, content_id
 from lidr.run_dir import Inputs, Model, Outputs, RowFile, RunDir, digest
 from lidr.stages.generation import FORMAT, chat, fill, sampling_of
 from lidr.stages.prompts import read_groups
-from lidr.training.tokens import check_template
 
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
@@ -34,13 +33,8 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
-    """Answer what is owed, language by language, and seal each language's file.
-
-    Raises ConfigError first if the model could not be trained on its answers.
-    """
+    """Answer what is owed, language by language, and seal each language's file."""
     model = run_dir.checked_model(config, iteration - 1)
-    if not is_remote(config.engine):
-        check_template(model.folder, config.system_prompt, config.model.trust_remote_code)
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
         for path, made_from in outputs(config, run_dir, iteration):
