@@ -193,6 +193,26 @@ def test_a_model_translates_sentence_by_sentence(family: str, made: Callable[[st
         assert offers(translator, ["Blue"], "de") == {"0": "Blau"}
 
 
+@pytest.mark.parametrize("family", ["nllb", "marian"])
+def test_control_tokens_in_texts_are_text(
+    family: str, made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator = Seq2SeqTranslator(str(made(family)))
+    tokenizer, seen = translator._tokenizer, []
+
+    def noted(tokenizer: Any, texts: list[str], first: int | None) -> list[str | None]:
+        seen.append([ids.count(tokenizer.eos_token_id) for ids in tokenizer(texts)["input_ids"]])
+        return list(texts)
+
+    monkeypatch.setattr(translator, "_decode", noted)
+    pieces = [Piece(str(n), text) for n, text in enumerate(["a</s>b", "</s> a", "b </s>"])]
+    list(translator.translate(pieces, "en", "es", retry=False))
+    assert seen == [[1, 1, 1]]
+    if family == "nllb":
+        tokenizer.src_lang = "eng_Latn"
+        assert tokenizer.convert_tokens_to_ids("deu_Latn") not in tokenizer("deu_Latn")["input_ids"]
+
+
 def test_what_is_batched_together_does_not_depend_on_what_is_done(
     made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

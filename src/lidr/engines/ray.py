@@ -46,13 +46,12 @@ OBJECT_STORE_BYTES = 2**27  # where Ray is started here; texts are small, and Ra
 class _Worker:
     """What an actor runs. Loading is a call of its own, so that its error is told apart from a process that died."""
 
-    def __init__(self, config: Any, model: str, trust_remote_code: bool, day: str) -> None:
-        self.config, self.model, self.trust_remote_code, self.day = config, model, trust_remote_code, day
+    def __init__(self, config: Any, model: str, trust_remote_code: bool) -> None:
+        self.config, self.model, self.trust_remote_code = config, model, trust_remote_code
 
     def load(self) -> None:
         from lidr.engines import ENGINES
 
-        os.environ[DATE] = self.day  # the run's, wherever and whenever this worker was started
         self.engine: Engine = ENGINES[self.config.type](self.config, self.model, self.trust_remote_code)
 
     def generate(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[list[Completion]]:
@@ -116,7 +115,7 @@ class RayEngine:
 
     def __init__(self, folder: Path, config: RayConfig, trust_remote_code: bool = False) -> None:
         self.config, self.failed_starts = config, 0
-        self.arguments = (config.worker, str(folder), trust_remote_code, today().isoformat())
+        self.arguments = (config.worker, str(folder), trust_remote_code)
         self.seats: list[_Seat] = []
         self.connected = _connect(config.address)
         try:
@@ -295,6 +294,7 @@ def _actor_options(config: RayConfig) -> dict[str, Any]:
         gpus = _gpus_wanted(config) if any(node.get("GPU") for node in _nodes()) else 0
     variables = {name: os.environ.get(name, value) for name, value in TORCH_ENVIRONMENT.items()}
     variables["OMP_NUM_THREADS"] = str(config.cpus_per_worker)
+    variables[DATE] = today().isoformat()
     return {"num_cpus": config.cpus_per_worker, "num_gpus": gpus, "runtime_env": {"env_vars": variables}}
 
 

@@ -18,6 +18,7 @@ from datasets import Dataset, load_from_disk
 from lidr.config import Config
 from lidr.errors import ConfigError
 from lidr.progress import Progress, track
+from lidr.rotary import changing_context
 from lidr.run_dir import Model, RunDir, partial_path, write_text
 from lidr.training.cost import training_cost
 from lidr.training.forward import PairForward, RowLayout, find_layout, read_layout
@@ -138,7 +139,9 @@ def _forward(
     if sharded:
         layout = read_layout(verdict)
     else:
-        layout = find_layout(model, _by_length(dataset), autocast(config.training, model.device))
+        layout = find_layout(
+            model, _extremes(dataset, changing_context(model.config)), autocast(config.training, model.device)
+        )
         if write:
             write_text(verdict, json.dumps(asdict(layout)) + "\n")
     if write:
@@ -159,16 +162,16 @@ def _tell(name: str, layout: RowLayout) -> None:
         )
 
 
-def _by_length(dataset: Any) -> list[dict[str, Any]]:
-    """One answer of every length, as a pair without rejected side; from the shortest to the longest."""
-    found = {}
-    for pair in dataset:
-        for side in ("chosen_ids", "rejected_ids"):
-            found[len(pair["prompt_ids"]) + len(pair[side])] = {
-                "prompt_ids": pair["prompt_ids"],
-                "chosen_ids": pair[side],
-            }
-    return [found[length] for length in sorted(found)]
+def _extremes(dataset: Any, context: int | None) -> list[dict[str, Any]]:
+    """The shortest answer, the longest one, and the longest within the context, as pairs without a rejected side."""
+    places = {
+        len(pair["prompt_ids"]) + len(pair[side]): (number, side)
+        for number, pair in enumerate(dataset)
+        for side in ("chosen_ids", "rejected_ids")
+    }
+    within = max((length for length in places if context and length <= context), default=min(places))
+    found = [(dataset[number], side) for number, side in (places[n] for n in (min(places), within, max(places)))]
+    return [{"prompt_ids": pair["prompt_ids"], "chosen_ids": pair[side]} for pair, side in found]
 
 
 def _dataset(run_dir: RunDir, iteration: int) -> Dataset:

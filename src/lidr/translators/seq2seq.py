@@ -76,6 +76,8 @@ class Seq2SeqTranslator:
                 "ct2-transformers-converter --copy_files tokenizer.json tokenizer_config.json)"
             ) from None
         self.family = _family(folder, self._tokenizer)
+        # A text that holds `</s>` or the name of a language stays text. MADLAD is told the language in the text.
+        self._tokenizer.split_special_tokens = self.family != "madlad"
         self._batch_size = batch_size
         self._decode = _TransformersDecoder(folder) if backend == "transformers" else _CTranslate2Decoder(folder, self)
         weights = hash_file(folder / "model.bin") if backend == "ctranslate2" else fingerprint(folder)
