@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lidr.config import JudgeConfig, ModelConfig, TransformersConfig, load_config
+from lidr.config import JudgeConfig, ModelConfig, TransformersConfig
 from lidr.engines import Request, Sampling, open_model
 from lidr.errors import ConfigError
 from lidr.judges import open_judge
 from lidr.lab import MODEL_PATH
-from lidr.loop import STAGES
 from lidr.planning.architecture import find_architecture
-from lidr.records import PreferencePair, content_id
-from lidr.run_dir import RunDir, write_sealed
+from lidr.run_dir import RunDir
+from tests.written_pairs import train, written_run
 
 CODE = {
     "configuration_own.py": "from transformers import LlamaConfig\n\n\nclass OwnConfig(LlamaConfig):\n"
@@ -46,31 +45,11 @@ def answer(folder: Path, trust_remote_code: bool) -> str:
         return next(iter(engine.generate([request], Sampling(max_new_tokens=8)))).text
 
 
-def paired(folder: Path, path: Path, *settings: str) -> tuple[RunDir, object]:
-    """A run of one iteration with eight written pairs."""
-    small = ["languages=[en, es]", "iterations=1", "training.batch_size=4", "training.epochs=1"]
-    config = load_config("quickstart", [f"model.path={folder}", *small, *settings])
-    run = RunDir.start(config, path, say=print)
-    for code in ("en", "es"):
-        kind = "dominant" if code == "en" else "non_dominant"
-        rows = [
-            PreferencePair(
-                content_id(code, n), f"p{n}", code, kind, f"Question {n}", f"Yes, {n}.", "No.", "en->es", code
-            )
-            for n in range(4)
-        ]
-        write_sealed(run.pairs(1, code), {}, [row.to_json() for row in rows])
-    summary = {"pairs": {"en": 4, "es": 4}, "dropped": {"en": {}, "es": {}}}
-    write_sealed(run.pair_summary(1), {}, [json.dumps(summary)])
-    write_sealed(run.dropped(1), {}, [])
-    return run, config
-
-
 @pytest.mark.parametrize("lora", ["", "training.lora={rank: 2, alpha: 4}"])
 def test_it_is_trained_saved_with_its_code_and_answers(folder: Path, tmp_path: Path, lora: str) -> None:
-    run, config = paired(folder, tmp_path / "run", "model.trust_remote_code=true", *([lora] if lora else []))
-    with run.lock():
-        STAGES["training"].run(config, run, 1)
+    settings = ["model.trust_remote_code=true", *([lora] if lora else [])]
+    train(*written_run(tmp_path / "run", *settings, model=folder))
+    run = RunDir(tmp_path / "run")
     trained = run.model_folder(1)
     assert all((trained / name).read_text() == code for name, code in CODE.items())
     saved = json.loads((trained / "config.json").read_text())

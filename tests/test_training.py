@@ -15,15 +15,20 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from lidr.config import load_config
 from lidr.errors import ConfigError, RunError
 from lidr.lab import MODEL_PATH
 from lidr.loop import STAGES
+from lidr.loop import run as lidr_run
+from lidr.models import load_model
 from lidr.run_dir import RunDir, partial_path, read_rows, write_sealed
 from lidr.training.launch import command_line
 from lidr.training.reference import add_columns, is_complete, key
+from lidr.training.trainer import training_arguments
+from tests.written_pairs import same, with_settings, written_run
+from tests.written_pairs import train as train_written
 
 SMALL = ["languages=[en, es, ru]", "prompts.limit=36", "iterations=1", "training.batch_size=8"]
 
@@ -277,3 +282,86 @@ def test_the_reference_pass_is_never_sharded() -> None:
 def test_a_launcher_that_is_not_there(setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         command_line("train", load_config("quickstart", [setting]).training, 2)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant_with_warmup"])
+@pytest.mark.parametrize(("pairs", "ratio"), [(2, 0.03), (2, 0.99), (4, 0.5), (10, 0.03)])
+def test_no_step_of_a_short_training_has_learning_rate_0(
+    tmp_path: Path, schedule: str, pairs: int, ratio: float
+) -> None:
+    settings = [f"training.schedule={schedule}", f"training.warmup_ratio={ratio}", "training.epochs=1"]
+    if schedule != "cosine":
+        arguments = training_arguments(with_settings(*settings), tmp_path, 2 * pairs, torch.device("cpu"))
+        assert arguments.warmup_steps == 0
+        return
+    written, config = written_run(tmp_path / "run", *settings, pairs=pairs)
+    trained = train_written(written, config)
+    rates = [row["learning_rate"] for row in logged(written.path)]
+    assert len(rates) == -(-2 * pairs // 4) and all(rate > 0 for rate in rates)
+    assert not same(trained, load_file(MODEL_PATH / "model.safetensors"))
+
+
+def test_a_longer_training_warms_up_as_the_recipe_says(tmp_path: Path) -> None:
+    for pairs, steps in ((24, 1), (400, 3), (404, 4)):
+        arguments = training_arguments(with_settings("training.epochs=1"), tmp_path, pairs, torch.device("cpu"))
+        assert arguments.warmup_steps == steps
+
+
+def test_the_seed_alone_decides_what_an_adapter_starts_from(tmp_path: Path) -> None:
+    found = []
+    for number, seed in enumerate((1, 1, 2)):
+        torch.manual_seed(number)  # what this process has drawn before does not matter
+        settings = ["training.lora={rank: 2, alpha: 4, dropout: 0.1}", f"seed={seed}"]
+        found.append(train_written(*written_run(tmp_path / f"run{number}", *settings)))
+    assert same(found[0], found[1]) and not same(found[0], found[2])
+    own = written_run(tmp_path / "own", "training.lora={rank: 2, alpha: 4, dropout: 0.1}", "seed=1")[0]
+    subprocess.run([sys.executable, "-m", "lidr", "train", str(own.path), "--iteration", "1"], check=True)
+    assert same(found[0], weights(own.path))
+
+
+def test_two_processes_start_from_the_adapter_of_one(tmp_path: Path) -> None:
+    lora = ["training.lora={rank: 2, alpha: 4}", "training.epochs=1"]
+    one = train_written(*written_run(tmp_path / "one", *lora))
+    two = train_written(*written_run(tmp_path / "two", *lora, "training.num_processes=2"))
+    assert difference(one, two) < 1e-4 < difference(one, load_file(MODEL_PATH / "model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "targets", ["[lm_head]", "[q_proj, embed_tokens]", "[model.embed_tokens]", "[embed_tokens, lm_head]"]
+)
+def test_an_adapter_on_shared_weights_is_refused_before_anything_is_answered(tmp_path: Path, targets: str) -> None:
+    settings = ["name=tied", f"training.lora={{targets: {targets}}}"]
+    run_dir, config = written_run(tmp_path / "run", *settings)
+    message = r"lm_head and model\.embed_tokens share their weights"
+    with pytest.raises(ConfigError, match=message):
+        train_written(run_dir, config)
+    assert not run_dir.metrics.exists()
+    fresh = RunDir.start(config, tmp_path / "fresh", say=print)
+    with pytest.raises(ConfigError, match=message):
+        lidr_run(config, fresh)
+    assert not fresh.iteration(1).exists()
+
+
+def test_one_unknown_target_among_known_ones_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the model has no module k_projection; it has .*q_proj"):
+        train_written(*written_run(tmp_path / "run", "training.lora={targets: [q_proj, k_projection]}"))
+
+
+@pytest.mark.parametrize("targets", ["all-linear", "[lm_head, embed_tokens]"])
+def test_the_merged_model_is_the_adapted_one(tmp_path: Path, targets: str) -> None:
+    from peft import PeftModel
+
+    model = Path(shutil.copytree(MODEL_PATH, tmp_path / "untied"))
+    tensors = load_file(model / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    shape = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(shape | {"tie_word_embeddings": False}))
+    settings = [f"training.lora={{rank: 4, alpha: 8, targets: {targets}}}", "training.learning_rate=1e-2"]
+    run_dir, config = written_run(tmp_path / "run", *settings, model=model)
+    train_written(run_dir, config)
+    base = load_model(model, dtype=torch.float32)
+    before = base(torch.arange(20)[None]).logits
+    adapted = PeftModel.from_pretrained(base, run_dir.training(1) / "adapter")(torch.arange(20)[None]).logits
+    merged = load_model(run_dir.model_folder(1), dtype=torch.float32)(torch.arange(20)[None]).logits
+    assert torch.allclose(adapted, merged, atol=0.02 * (adapted - before).abs().max().item())

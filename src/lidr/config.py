@@ -406,7 +406,8 @@ class TrainingConfig(_Section):
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
     """Learning-rate schedule after the warm-up."""
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.03
-    """Share of the steps over which the learning rate rises."""
+    """Share of the steps over which the learning rate rises from 0. A training of fewer than six steps begins at the
+    full rate, because the first step of a rise teaches nothing."""
     weight_decay: NonNegativeFloat = 0.0
     """AdamW's weight decay."""
     max_grad_norm: PositiveFloat = 1.0

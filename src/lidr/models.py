@@ -160,7 +160,7 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     from transformers import AutoTokenizer
 
     quiet()
-    with _naming(folder, "tokenizer", trust_remote_code):
+    with loading(folder, "tokenizer", trust_remote_code):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
         raise ConfigError(f"model.path {folder}: its tokenizer has no chat template; use an instruct model")
@@ -176,7 +176,7 @@ def load_model(folder: Path, trust_remote_code: bool = False, **settings: Any) -
     from transformers import AutoModelForCausalLM
 
     quiet()
-    with _naming(folder, "model", trust_remote_code):
+    with loading(folder, "model", trust_remote_code):
         model, found = AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=trust_remote_code, use_safetensors=True, output_loading_info=True, **settings
         )
@@ -190,7 +190,7 @@ def load_model(folder: Path, trust_remote_code: bool = False, **settings: Any) -
 
 
 @contextmanager
-def _naming(folder: Path, what: str, trust_remote_code: bool) -> Iterator[None]:
+def loading(folder: Path, what: str, trust_remote_code: bool) -> Iterator[None]:
     """Turn what transformers, or a model's own code, raises while loading into a ConfigError that names the folder."""
     try:
         yield

@@ -6,12 +6,12 @@ import os
 import shlex
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any
 
 from lidr.config import (
     HARNESS,
     Config,
     EngineConfig,
+    LoraSection,
     OpenAIConfig,
     RayConfig,
     TransformersConfig,
@@ -118,7 +118,7 @@ def _check_training(config: Config) -> None:
         _need_package("bitsandbytes", "training.lora.quantize", "qlora")
         _check_device("training.lora.quantize needs a GPU: device", "cuda")
     if training.lora and training.lora.targets != "all-linear":
-        _check_targets(config, training.lora.targets)
+        _check_targets(config, training.lora)
     if not is_remote(config.engine):
         _check_template(config)
 
@@ -131,26 +131,8 @@ def _check_template(config: Config) -> None:
     check_template(folder, config.system_prompt, config.model.trust_remote_code)
 
 
-def _check_targets(config: Config, targets: list[str]) -> None:
-    """Raises ConfigError for names that no module of the model ends in."""
-    names = _modules(config)
-    missing = [name for name in targets if not any(f".{module}".endswith(f".{name}") for module in names)]
-    if missing:
-        last = sorted({module.rpartition(".")[2] for module in names if not module.rpartition(".")[2].isdigit()})
-        raise ConfigError(
-            f"training.lora.targets: the model has no module {', '.join(missing)}; it has {', '.join(last)[:500]}"
-        )
-
-
-def _modules(config: Config) -> list[str]:
-    """Names of the model's modules, without its weights."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
+def _check_targets(config: Config, lora: LoraSection) -> None:
     from lidr.models import find_model
+    from lidr.training.weights import check_targets
 
-    trust: dict[str, Any] = {"trust_remote_code": config.model.trust_remote_code}
-    shape = AutoConfig.from_pretrained(find_model(config.model, weights=False), **trust)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(shape, **trust)
-    return [name for name, _ in model.named_modules() if name]
+    check_targets(find_model(config.model, weights=False), lora, config.model.trust_remote_code)

@@ -23,6 +23,7 @@ from lidr.run_dir import (
     Model,
     Outputs,
     RunDir,
+    check_sealed,
     digest,
     partial_path,
     read_document,
@@ -79,6 +80,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     _refuse_unsealed(run_dir.model_folder(iteration))
     folder, partial = run_dir.training(iteration), partial_path(run_dir.model_folder(iteration))
     _forget_other_training(folder, made_from)
+    _sweep(folder)
     start = run_dir.checked_model(config, iteration - 1)
     pairs = sum(read_summary(run_dir, iteration)["pairs"].values())
     with track(f"iteration {iteration}  tokenise", pairs) as tokenising:
@@ -129,6 +131,27 @@ def _refuse_unsealed(folder: Path) -> None:
         )
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what a killed training has left, and a note that is damaged."""
+    for leftover in folder.glob("tmp*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    packing = folder / "packing.json"
+    try:
+        read_json(packing, "it is made again")
+    except DamagedError:
+        packing.unlink()
+
+
+def _forget_damaged_reference(file: Path) -> None:
+    """Remove log-probabilities that are not as they were sealed: to compute them again costs one pass."""
+    try:
+        if file.exists():
+            check_sealed(file)
+    except RunError:
+        print(f"{file} is damaged; its log-probabilities are computed again", file=sys.stderr)
+        file.unlink()
+
+
 def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: Any) -> bool:
     """Whether the reference pass has to run: for log pi_ref, or to try out packing, which a sharded model cannot."""
     from lidr.training.reference import is_complete
@@ -137,6 +160,7 @@ def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: An
         return True
     policy = reference_model(config, run_dir, iteration)
     file = run_dir.reference_logps(iteration)
+    _forget_damaged_reference(file)
     return config.training.objective == "dpo" and not is_complete(dataset, policy.fingerprint, file)
 
 

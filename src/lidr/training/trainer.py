@@ -17,13 +17,16 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from lidr.config import Config, TrainingConfig
 from lidr.errors import RunError
 from lidr.progress import Progress
+from lidr.training.checkpoints import COMPLETE, last_checkpoint, layout, mark_complete
 from lidr.training.forward import PairForward, to_device, tolerance
 from lidr.training.launch import check_trackers
 from lidr.training.loss import PairLosses, dpo_nll_loss, nll_lengths, nll_loss
 from lidr.training.packing import plan_rows
 from lidr.training.telemetry import Alarms, GroupMeans, nested
 
-COMPLETE = "complete"  # marks a checkpoint whose last file has been written
+FEW_STEPS = 6  # below which a training has no warm-up
+
+__all__ = ["COMPLETE", "PairTrainer", "Telemetry", "last_checkpoint", "training_arguments", "uses_bf16"]
 
 Row = dict[str, Any]  # the tensors of one forward pass
 
@@ -94,6 +97,7 @@ class PairTrainer(Trainer):
     def __init__(self, config: Config, forward: PairForward, at_reference: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.remove_callback(PrinterCallback)
+        self.add_callback(_RecipesRhythm())
         self.objective, self.pair_forward, self.seed = config.training, forward, config.seed
         self.at_reference = at_reference
         languages = sorted(set(self.train_dataset["language"]))
@@ -208,11 +212,19 @@ class PairTrainer(Trainer):
         super()._save_checkpoint(*args, **kwargs)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
+            checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            mark_complete(checkpoint, layout(self.objective, self.args.world_size))
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: Trainer's estimate is made for padded batches."""
         return 0
+
+
+class _RecipesRhythm(TrainerCallback):
+    """Has a training that continues save and measure as often as the recipe says now, and not as it was said before."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.compute_steps(args, state.max_steps)
 
 
 class Telemetry(TrainerCallback):
@@ -241,12 +253,6 @@ class Telemetry(TrainerCallback):
         self.progress.advance(min(self.training.batch_size, self.progress.total - self.progress.rows))
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint whose writing was finished before a crash, if any."""
-    complete = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
 def training_arguments(config: Config, folder: Path, num_pairs: int, device: torch.device) -> TrainingArguments:
     """The recipe's training section in Trainer's words. One item of its data loader is one optimiser step."""
     training = config.training
@@ -257,7 +263,8 @@ def training_arguments(config: Config, folder: Path, num_pairs: int, device: tor
         output_dir=str(folder),
         learning_rate=training.learning_rate,
         lr_scheduler_type=training.schedule,
-        warmup_steps=math.ceil(training.warmup_ratio * steps),
+        # The first step of a warm-up has learning rate 0: of few steps that is too many, and of a single one all.
+        warmup_steps=math.ceil(training.warmup_ratio * steps) if steps >= FEW_STEPS else 0,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         max_steps=steps,

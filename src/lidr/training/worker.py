@@ -13,25 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset, load_from_disk
+from transformers import set_seed
 
 from lidr.config import Config
 from lidr.errors import ConfigError
 from lidr.progress import Progress, track
 from lidr.rotary import changing_context
 from lidr.run_dir import Model, RunDir, partial_path, write_text
+from lidr.training.checkpoints import forget_after, last_checkpoint, layout, step_of
 from lidr.training.cost import training_cost
 from lidr.training.forward import PairForward, RowLayout, find_layout, read_layout
 from lidr.training.reference import add_columns, autocast, write_reference
 from lidr.training.saved import note_trained, sample
-from lidr.training.trainer import PairTrainer, Telemetry, last_checkpoint, training_arguments
-from lidr.training.weights import add_adapter, load_base, merge_adapter, save_full
+from lidr.training.trainer import PairTrainer, Telemetry, training_arguments
+from lidr.training.weights import add_adapter, bit_sums, load_base, merge_adapter, save_full
 
 
 def reference(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Find out whether the model can be packed, and compute log pi_ref of all pairs that it is owed for."""
     from lidr.stages.training import reference_model
 
+    set_seed(config.seed)
     dataset = _dataset(run_dir, iteration)
     arguments = training_arguments(config, run_dir.training(iteration), len(dataset), _device(config))
     policy = reference_model(config, run_dir, iteration)
@@ -58,6 +62,7 @@ def train(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Train from the last complete checkpoint, or from M_t; leaves M_{t+1} in the model folder's partial path."""
     from lidr.stages.training import reference_model
 
+    set_seed(config.seed)
     start, folder = run_dir.model(config, iteration - 1), run_dir.training(iteration)
     dataset = pairs_with_reference(config, run_dir, iteration)
     trained_on, held_out = split(dataset, config)
@@ -67,8 +72,9 @@ def train(config: Config, run_dir: RunDir, iteration: int) -> None:
     at_reference = config.training.objective == "dpo" and policy.fingerprint == start.fingerprint
     model = load_base(config, start, arguments.device)
     forward = _forward(config, run_dir, iteration, model, dataset, sharded, write=arguments.should_save)
+    before = bit_sums(model.state_dict()) if arguments.should_save and not config.training.lora else {}
     if config.training.lora:
-        model = add_adapter(model, config.training.lora)
+        model = add_adapter(model, config.training.lora, config.seed)
     total = len(trained_on) * config.training.epochs
     with _progress(f"iteration {iteration}  train", total, arguments) as progress:
         telemetry = Telemetry(
@@ -85,14 +91,14 @@ def train(config: Config, run_dir: RunDir, iteration: int) -> None:
             callbacks=[telemetry],
         )
         began = time.monotonic()
-        _fit(trainer, progress)
+        _fit(trainer, run_dir, iteration, progress)
         cost = training_cost(config, trainer, time.monotonic() - began)
         if arguments.should_save and cost["tokens"]:  # none are left where only the last checkpoint was missing
             run_dir.log("cost", iteration=iteration, stage="training", **cost)
         trained = trainer.measure(sample(trained_on, config))
         if arguments.should_save:
             note_trained(folder, trained)
-    _save(config, trainer, start, folder / "adapter", partial_path(run_dir.model_folder(iteration)))
+    _save(config, trainer, start, before, folder / "adapter", partial_path(run_dir.model_folder(iteration)))
 
 
 def split(dataset: Any, config: Config) -> tuple[Any, Any]:
@@ -112,17 +118,32 @@ def split(dataset: Any, config: Config) -> tuple[Any, Any]:
     return dataset.select(places[False]), dataset.select(places[True])
 
 
-def _fit(trainer: PairTrainer, progress: Progress) -> None:
-    checkpoint = last_checkpoint(Path(trainer.args.output_dir))
+def _fit(trainer: PairTrainer, run_dir: RunDir, iteration: int, progress: Progress) -> None:
+    checkpoint = _good_checkpoint(trainer, run_dir, iteration, progress)
     if checkpoint:
-        done = int(checkpoint.name.rpartition("-")[2]) * trainer.objective.batch_size
-        progress.kept = progress.rows = min(done, progress.total)
+        progress.kept = progress.rows = min(step_of(checkpoint) * trainer.objective.batch_size, progress.total)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def _save(config: Config, trainer: PairTrainer, start: Model, adapter: Path, out: Path) -> None:
+def _good_checkpoint(trainer: PairTrainer, run_dir: RunDir, iteration: int, progress: Progress) -> Path | None:
+    """The checkpoint to continue from, the same for all processes; the first one looks, and says what is damaged."""
+    found: list[Path | None] = [None]
+    if trainer.args.should_save:
+        folder = Path(trainer.args.output_dir)
+        reasons: list[str] = []
+        found = [last_checkpoint(folder, layout(trainer.objective, trainer.args.world_size), reasons.append)]
+        forget_after(folder, found[0])
+        for reason in reasons:
+            instead = f"training continues from {found[0].name}" if found[0] else "training starts over"
+            progress.say(f"{reason}; {instead}")
+            run_dir.log("checkpoint", iteration=iteration, message=f"{reason}; {instead}")
+    broadcast_object_list(found)
+    return found[0]
+
+
+def _save(config: Config, trainer: PairTrainer, start: Model, before: dict[str, int], adapter: Path, out: Path) -> None:
     if config.training.lora is None:
-        save_full(trainer, start, out)
+        save_full(trainer, start, before, out)
     else:
         trainer.save_model(str(adapter))
         trainer.accelerator.wait_for_everyone()
