@@ -185,6 +185,24 @@ def test_damage_beside_the_checkpoints_is_mended(
     assert not list(run.training(1).glob("tmp*"))
 
 
+@pytest.mark.parametrize("damage", ['"chosen": "x"', '"chosen": NaN', '"chose": 1', "}{"])
+def test_damaged_rows_of_an_unfinished_reference_pass_are_computed_again(
+    killed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    path, settings, undisturbed = killed
+    run = RunDir(Path(shutil.copytree(path, tmp_path / "run")))
+    reference = run.reference_logps(1)
+    before = reference.read_text()
+    rows = [json.loads(line) for line in before.splitlines()]
+    lines = [json.dumps({name: row[name] for name in ("id", "chosen", "rejected")}) for row in rows[:5]]
+    lines[2] = lines[2].replace(f'"chosen": {rows[2]["chosen"]}', damage)
+    partial_path(reference).write_text("\n".join(lines) + '\n{"id": "to')
+    reference.unlink()
+    assert same(train(run, with_settings(*settings)), undisturbed)
+    assert reference.read_text() == before
+    assert "reference_logps.partial.jsonl is damaged" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("setting", ["training.learning_rate=1e-30", f"{LORA} training.learning_rate=1e-30"])
 def test_a_training_that_changes_no_weight_is_an_error(tmp_path: Path, setting: str) -> None:
     run, config = written_run(tmp_path / "run", *setting.replace("} ", "}\n").split("\n"))

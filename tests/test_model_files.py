@@ -17,7 +17,9 @@ from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
 from lidr.model_files import check_adapter
 from lidr.models import engine_identity, fingerprint, load_model, load_tokenizer, resolve_model
+from lidr.planning.architecture import find_architecture
 from lidr.run_dir import RunDir
+from tests.written_pairs import train, written_run
 
 
 @pytest.fixture
@@ -92,6 +94,20 @@ def test_beside_safetensors_other_weights_do_not_count(folder: Path) -> None:
     assert torch.equal(
         load_model(folder).state_dict()["lm_head.weight"], load_model(MODEL_PATH).state_dict()["lm_head.weight"]
     )
+
+
+def test_the_planner_refuses_what_a_run_would_refuse(folder: Path) -> None:
+    model = ModelConfig(path=str(folder))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"pytorch_model\.bin"):
+        find_architecture(model)
+    (folder / "pytorch_model.bin").unlink()
+    assert find_architecture(model)[0].layers == 3  # a folder with a shape alone can be planned for
+    find_architecture.cache_clear()
+    for text in ("null", '{"model_type": "llama", "hidden_size": 0}', '{"model_type": "llama", "vocab_size": "x"}'):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(ConfigError):
+            find_architecture(model)
 
 
 def test_a_folder_without_weights_is_refused(folder: Path) -> None:
@@ -250,3 +266,16 @@ def test_a_damaged_cache_of_fingerprints_is_written_anew(folder: Path, text: str
     cache.write_text(text.replace("KEY", f"{folder}@None"))
     assert resolve(folder) == fingerprint(folder)
     assert json.loads(cache.read_text())[f"{folder}@None"]["fingerprint"] == fingerprint(folder)
+
+
+def test_what_goes_with_a_trained_model(folder: Path, tmp_path: Path) -> None:
+    torch.save({"lm_head.weight": torch.zeros(1)}, folder / "pytorch_model.bin")
+    for name in ("pytorch_model.bin.index.json", "training_args.bin", "optimizer.pt", "LICENSE", "source.spm"):
+        (folder / name).write_text("{}")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("{{ messages }}")
+    run, config = written_run(tmp_path / "run", "training.epochs=1", model=folder)
+    train(run, config)
+    names = {file.relative_to(run.model_folder(1)).as_posix() for file in run.model_folder(1).rglob("*")}
+    assert {"LICENSE", "source.spm", "additional_chat_templates/tool_use.jinja", "model.safetensors"} <= names
+    assert not [name for name in names if ".bin" in name or name.endswith(".pt")]

@@ -72,5 +72,5 @@ def test_a_judge_and_the_planner_load_it_too(folder: Path, tmp_path: Path) -> No
                     opened.ask(["Hello"], "judge")
     found, _, _ = find_architecture(ModelConfig(path=str(folder), trust_remote_code=True))
     assert found.parameters == find_architecture(ModelConfig(path="lab"))[0].parameters
-    with pytest.raises(ConfigError, match=r"config\.json"):
+    with pytest.raises(ConfigError, match=r"set model\.trust_remote_code to true"):
         find_architecture(ModelConfig(path=str(folder)))

@@ -28,7 +28,7 @@ MODEL_FILES = (
     "config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*.model", "vocab.json", "vocab.txt",
     "merges.txt", "chat_template.jinja", "chat_template.json", "processor_config.json", "preprocessor_config.json",
-    "*.py",
+    "*.py", "*.tiktoken", "*.spm", "*.codes",
 )  # fmt: skip
 # What tells of the run; in both repositories below run/.
 DOCUMENTS = ("recipe.yaml", "results.json", "report.html", "report.md", "reproducibility.md", "reproducibility.json")

@@ -33,11 +33,12 @@ def model_files(folder: Path) -> list[Path]:
     return own + sorted(nested)
 
 
-def check_model_folder(folder: Path, name: str) -> None:
+def check_model_folder(folder: Path, name: str, weights: bool = True) -> None:
     """Read configuration, tokenizer and the headers of the weights of the model that a recipe calls `name`.
 
-    Raises ConfigError, with the file, the reason and the way out, for a file that is damaged or missing, and for a
-    folder whose weights transformers would take from anything but safetensors files.
+    Without `weights` a folder may have none at all, as for planning. Raises ConfigError, with the file, the reason and
+    the way out, for a file that is damaged or missing, and for a folder whose weights transformers would take from
+    anything but safetensors files.
     """
     config = read_json(folder / "config.json")
     if not isinstance(config.get("model_type", ""), str):
@@ -56,7 +57,8 @@ def check_model_folder(folder: Path, name: str) -> None:
             f"model.path {name}: {folder} holds a distributed checkpoint (*.distcp), which transformers would load "
             "instead of safetensors files; move it out of the folder"
         )
-    check_weights(folder, name)
+    if weights or any(file.suffix in (".safetensors", *OTHER_WEIGHTS) for file in folder.iterdir()):
+        check_weights(folder, name)
 
 
 def check_weights(folder: Path, name: str) -> None:

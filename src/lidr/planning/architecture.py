@@ -11,7 +11,8 @@ from typing import Any
 
 from lidr.config import LoraSection, ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError
-from lidr.models import find_model
+from lidr.model_files import check_model_folder
+from lidr.models import find_model, loading
 
 # Of the models that shipped recipes name, for planning without the Hub; from the config.json of each.
 _KNOWN: dict[str, dict[str, Any]] = {
@@ -78,7 +79,8 @@ def find_architecture(model: ModelConfig) -> tuple[Architecture, Path | None, st
     """The shape of a model, the folder of its small files, and a note on where the shape is from.
 
     Where the Hub does not give a model that the planner knows, the folder is None and the note says so; else the note
-    is empty. Raises ConfigError where nothing is known of the model, after a few seconds where the Hub is out of reach.
+    is empty. Raises ConfigError where nothing is known of the model, after a few seconds where the Hub is out of reach,
+    and where its files are damaged or its weights are not in safetensors files.
     """
     from transformers import AutoConfig
 
@@ -95,10 +97,9 @@ def find_architecture(model: ModelConfig) -> tuple[Architecture, Path | None, st
             ) from error
         shape = measure(model.path, AutoConfig.for_model(**known))
         return shape, None, f"{error}. Its shape is taken from the planner's own table"
-    try:
+    check_model_folder(folder, model.path, weights=False)
+    with loading(folder, "model", model.trust_remote_code):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"{folder / 'config.json'}: not to be read: {error}") from error
     return measure(model.path, config, model.trust_remote_code), folder, ""
 
 
@@ -115,7 +116,7 @@ def measure(name: str, config: Any, trust_remote_code: bool = False) -> Architec
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+    except Exception as error:  # a shape that fits together nowhere may raise anything
         raise ConfigError(f"model.path {name}: transformers cannot build it from its config.json: {error}") from error
     model.tie_weights()
     head = model.get_output_embeddings()

@@ -143,13 +143,20 @@ def _sweep(folder: Path) -> None:
 
 
 def _forget_damaged_reference(file: Path) -> None:
-    """Remove log-probabilities that are not as they were sealed: to compute them again costs one pass."""
+    """Remove log-probabilities that are not as they were written: to compute them again costs one pass."""
+    from lidr.training.reference import is_readable
+
+    partial, damaged = partial_path(file), []
+    if partial.exists() and not is_readable(partial):
+        damaged.append(partial)
     try:
         if file.exists():
             check_sealed(file)
     except RunError:
-        print(f"{file} is damaged; its log-probabilities are computed again", file=sys.stderr)
-        file.unlink()
+        damaged.append(file)
+    for path in damaged:
+        print(f"{path} is damaged; its log-probabilities are computed again", file=sys.stderr)
+        path.unlink()
 
 
 def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from array import array
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -44,6 +46,20 @@ def key(fingerprint: str, pair: dict[str, Any]) -> str:
 def is_complete(dataset: Any, fingerprint: str, path: Path) -> bool:
     """Whether every pair's reference log-probabilities are on disk, computed with this model."""
     return read_seal(path) is not None and all(row is not None for row in _rows_of(dataset, fingerprint, path))
+
+
+def is_readable(partial: Path) -> bool:
+    """Whether every row of an unfinished file has its two numbers; the last line may be torn by a crash."""
+    with partial.open("rb") as lines:
+        return all(_has_numbers(line) for line in lines if line.endswith(b"\n"))
+
+
+def _has_numbers(line: bytes) -> bool:
+    try:
+        row = json.loads(line)
+        return int(row["id"], 16) >= 0 and math.isfinite(row["chosen"]) and math.isfinite(row["rejected"])
+    except (ValueError, LookupError, TypeError, OverflowError):
+        return False
 
 
 def add_columns(dataset: Any, fingerprint: str, path: Path) -> Any:
