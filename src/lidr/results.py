@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from lidr.config import Config
 from lidr.errors import DamagedError, RunError
-from lidr.run_dir import Outputs, RunDir, is_sealed, read_json, read_seal, say_once, write_text
+from lidr.run_dir import Outputs, RunDir, is_sealed, read_json, read_seal, say_once, stale_because, write_text
 from lidr.stages import evaluation, pairs, probe, training
 from lidr.stages.evaluation import benchmarks_of, read_metrics
 from lidr.stages.pairs import read_summary
@@ -112,16 +112,21 @@ def _probe(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None
 def _is_current(outputs: Callable[..., Outputs], config: Config, run: RunDir, iteration: int, path: Path) -> bool:
     """Whether a stage's output is complete for the recipe as it is now; what an older recipe left does not count.
 
-    If `path`, which is a part of it, is there but a step before it is not complete, then that is said.
+    If `path`, which is a part of it, is there all the same, then that is said.
     """
     try:
-        return all(is_sealed(path, inputs) for path, inputs in outputs(config, run, iteration))
+        found = outputs(config, run, iteration)
+        if all(is_sealed(file, inputs) for file, inputs in found):
+            return True
+        reasons = sorted({reason for file, inputs in found for reason in stale_because(file, inputs)})
+        why = "; ".join(reasons) or "not all of its files are complete"
     except DamagedError:
         raise
     except RunError as error:  # a step before it is not complete
-        if path.exists():
-            say_once(f"{path} is left out of the results: {error}")
-        return False
+        why = str(error)
+    if path.exists():
+        say_once(f"{path} is left out of the results: {why}")
+    return False
 
 
 def _iteration(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None:

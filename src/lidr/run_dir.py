@@ -22,14 +22,14 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from lidr.chat import DATE, template_identity
 from lidr.config import Config, changes, dump_config, is_remote, load_config
@@ -53,8 +53,8 @@ def _seal_path(path: Path) -> Path:
 class Seal:
     """What is noted beside a complete file or folder.
 
-    `size` is that of a file in bytes; `files` are the names of a folder with their sizes and SHA-256. Seals of older
-    versions have neither.
+    `size` is that of a file in bytes; `files` are the names of a folder with their sizes and SHA-256; `check` is a hash
+    of the seal itself. Seals of older versions have none of these.
     """
 
     inputs: Inputs
@@ -62,6 +62,7 @@ class Seal:
     sha256: str
     size: int | None = None
     files: dict[str, tuple[int, str]] | None = None
+    check: str | None = None
 
 
 _SEALS = TypeAdapter(Seal)
@@ -81,13 +82,19 @@ def read_seal(path: Path) -> Seal | None:
         return None
     try:
         seal = _SEALS.validate_json(text)
-    except ValidationError:
+        if seal.check is not None and seal.check != _check(json.loads(text)):
+            raise ValueError("not the seal that was written")
+    except ValueError:  # pydantic's is one
         raise DamagedError(f"{note}: this seal is damaged; {way_out(path)}") from None
     if seal.size is not None:
         _check_size(path, path, seal.size)
     for name, (size, _) in (seal.files or {}).items():
         _check_size(path / name, path, size)
     return seal
+
+
+def _check(note: dict[str, Any]) -> str:
+    return content_id({name: value for name, value in note.items() if name != "check"})
 
 
 def way_out(path: Path) -> str:
@@ -148,7 +155,7 @@ def seal(
     noted = {"inputs": inputs, "rows": rows, "sha256": sha256, "size": size, "files": sizes}
     note = {name: value for name, value in noted.items() if value is not None}
     with replacing(_seal_path(path)) as aside:  # written before anything is removed, in case the disk is full
-        aside.write_text(canonical_json(note) + "\n", encoding="utf-8")
+        aside.write_text(canonical_json(note | {"check": _check(note)}) + "\n", encoding="utf-8")
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -223,10 +230,12 @@ def temporary(path: Path) -> Iterator[Path]:
     """
     aside = path.with_name(f".{path.name[:60]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        with naming(path):
-            yield aside
-    except BaseException:
-        aside.unlink(missing_ok=True)
+        yield aside
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename in (None, str(aside)):
+            error.filename = str(path)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise
 
 

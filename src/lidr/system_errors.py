@@ -6,10 +6,14 @@ import errno
 import os
 import re
 import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from lidr.errors import LidrError
 
-_KEPT = "everything finished is kept; the same command goes on"
+_KEPT = "everything finished is kept"
 _REMEDIES = {
     errno.ENOSPC: f"free some space there and run the same command again: {_KEPT}",
     errno.EDQUOT: f"free some of your quota and run the same command again: {_KEPT}",
@@ -30,6 +34,9 @@ _REMEDIES = {
 }
 
 
+_TEXTS = re.compile(r"\bos error (\d+)|\bcode: (\d+), kind|\[errno (\d+)\]", re.IGNORECASE)  # of safetensors, of Arrow
+
+
 def explain(error: BaseException) -> str | None:
     """One line for an error that is the user's to mend, with its path, its reason and the way out; None for any other.
 
@@ -40,22 +47,45 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, LidrError):
             return str(cause)
         if found := _system_error(cause):
-            path, number = found
-            if path and number in (errno.EEXIST, errno.ENOENT, errno.ENOTDIR) and os.path.islink(path):
-                return f"{path}: this link leads to nothing; correct it, or name another folder"
-            remedy = _REMEDIES.get(number, f"mend this and run the same command again: {_KEPT}")
-            return f"{path + ': ' if path else ''}{os.strerror(number).lower()}; {remedy}"
+            return _line(found)
         cause = cause.__cause__
     return None
 
 
-def _system_error(error: BaseException) -> tuple[str, int] | None:
-    """(path or "", error number) of an error of the operating system."""
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name what is being written in errors of libraries that do not say it."""
+    try:
+        yield
+    except Exception as error:
+        found = None if isinstance(error, LidrError) else _system_error(error)
+        if found is None or found.filename:
+            raise
+        raise OSError(found.errno, found.strerror, str(path)) from error
+
+
+def _line(error: OSError) -> str:
+    path = str(error.filename2 or error.filename or "")
+    number = error.errno or 0
+    if path and number in (errno.EEXIST, errno.ENOENT, errno.ENOTDIR) and os.path.islink(path):
+        return f"{path}: this link leads to nothing; correct it, or name another folder"
+    place = path or f"a file (a temporary one, if nothing else is named, is in {tempfile.gettempdir()})"
+    reason = (error.strerror or os.strerror(number)).lower()
+    return f"{place}: {reason}; {_REMEDIES.get(number, f'mend this and run the same command again: {_KEPT}')}"
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """What the operating system refused, if that is what an error says."""
     if isinstance(error, OSError) and error.errno is not None:
-        return str(error.filename2 or error.filename or ""), error.errno
+        return error
     if isinstance(error, sqlite3.OperationalError):
         number = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
-        return ("", number[code]) if (code := error.sqlite_errorcode & 0xFF) in number else None
-    if found := re.search(r"\bOs \{ code: (\d+)|\[?[Ee]rrno (\d+)\]?", str(error)):  # of safetensors, of Arrow
-        return "", int(found[1] or found[2])
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return OSError(number[code], os.strerror(number[code])) if code in number else None
+    text = str(error)
+    if found := _TEXTS.search(text):
+        code = int(next(filter(None, found.groups())))
+        return OSError(code, os.strerror(code))
+    if "inline_container.cc" in text or "PytorchStreamWriter failed" in text:  # PyTorch does not say why
+        return OSError(errno.ENOSPC, "it cannot be written to its end, so the disk or a limit of file sizes is full")
     return None
