@@ -69,9 +69,10 @@ def _line(error: OSError) -> str:
     number = error.errno or 0
     if path and number in (errno.EEXIST, errno.ENOENT, errno.ENOTDIR) and os.path.islink(path):
         return f"{path}: this link leads to nothing; correct it, or name another folder"
-    place = path or f"a file (a temporary one, if nothing else is named, is in {tempfile.gettempdir()})"
     reason = (error.strerror or os.strerror(number)).lower()
-    return f"{place}: {reason}; {_REMEDIES.get(number, f'mend this and run the same command again: {_KEPT}')}"
+    if number not in _REMEDIES:  # of the network, for example
+        return f"{path + ': ' if path else ''}{reason}; mend this and run the same command again: {_KEPT}"
+    return f"{path or f'a file, perhaps a temporary one in {tempfile.gettempdir()}'}: {reason}; {_REMEDIES[number]}"
 
 
 def _system_error(error: BaseException) -> OSError | None:
@@ -83,9 +84,10 @@ def _system_error(error: BaseException) -> OSError | None:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         return OSError(number[code], os.strerror(number[code])) if code in number else None
     text = str(error)
-    if found := _TEXTS.search(text):
-        code = int(next(filter(None, found.groups())))
+    if (found := _TEXTS.search(text)) and (code := int(next(filter(None, found.groups())))) in _REMEDIES:
         return OSError(code, os.strerror(code))
+    if text.startswith(loop := "Symlink loop from "):  # of pathlib
+        return OSError(errno.ELOOP, os.strerror(errno.ELOOP), text.removeprefix(loop).strip("'"))
     if "inline_container.cc" in text or "PytorchStreamWriter failed" in text:  # PyTorch does not say why
         return OSError(errno.ENOSPC, "it cannot be written to its end, so the disk or a limit of file sizes is full")
     return None

@@ -35,6 +35,7 @@ from lidr.run_dir import (
     write_text,
 )
 from lidr.stages.pairs import read_pairs, read_summary
+from lidr.system_errors import writing
 
 # A changed value of these does not change what is trained, up to rounding.
 _NOT_DEFINING = {
@@ -205,7 +206,7 @@ def _tokenize(
     progress.rows = 0
     folder = run_dir.training(iteration) / "tokens"
     shutil.rmtree(folder, ignore_errors=True)
-    with TemporaryDirectory(dir=run_dir.training(iteration)) as cache:
+    with writing(folder), TemporaryDirectory(dir=run_dir.training(iteration)) as cache:
         dataset = Dataset.from_generator(rows, features=features, cache_dir=cache, fingerprint="pairs")
         dataset.save_to_disk(folder)
     return load_from_disk(str(folder)), dict(too_long)

@@ -15,6 +15,7 @@ from lidr.config import Config, TrainingConfig
 from lidr.credentials import expand
 from lidr.errors import ConfigError, RunError
 from lidr.run_dir import RunDir
+from lidr.system_errors import writing
 
 
 def run_workers(task: str, config: Config, run_dir: RunDir, iteration: int) -> None:
@@ -23,7 +24,8 @@ def run_workers(task: str, config: Config, run_dir: RunDir, iteration: int) -> N
     if command is None:
         from lidr.training import worker
 
-        getattr(worker, task)(config, run_dir, iteration)
+        with writing(run_dir.iteration(iteration)):
+            getattr(worker, task)(config, run_dir, iteration)
         return
     command += ["-m", "lidr.training.worker", task, str(run_dir.path.resolve()), str(iteration)]
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", _threads(config))}

@@ -22,6 +22,7 @@ from lidr.errors import ConfigError
 from lidr.progress import Progress, track
 from lidr.rotary import changing_context
 from lidr.run_dir import Model, RunDir, partial_path, write_text
+from lidr.system_errors import explain, writing
 from lidr.training.checkpoints import forget_after, last_checkpoint, layout, step_of
 from lidr.training.cost import training_cost
 from lidr.training.forward import PairForward, RowLayout, find_layout, read_layout
@@ -217,10 +218,9 @@ def main() -> None:
     task, path, iteration = sys.argv[1:]
     run_dir, config = RunDir.load(Path(path))
     try:
-        {"reference": reference, "train": train}[task](config, run_dir, int(iteration))
+        with writing(run_dir.iteration(int(iteration))):
+            {"reference": reference, "train": train}[task](config, run_dir, int(iteration))
     except Exception as error:
-        from lidr.system_errors import explain
-
         message = explain(error)
         if message is None:
             raise
