@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lidr.cards import Published, write_cards
 from lidr.cli import app
 from lidr.config import Config
 from lidr.errors import DamagedError, LidrError, RunError
@@ -288,3 +289,53 @@ def test_a_damaged_recipe_or_environment_is_named(content: str, finished: tuple[
     run.recipe.write_text(content, encoding="latin-1")
     with pytest.raises(LidrError, match=r"recipe\.yaml: "):
         RunDir.start(config, run.path, say=print)
+
+
+def test_a_damaged_name_of_a_field_is_found_before_the_row_is_used(toy_run: ToyRun) -> None:
+    toy_run.run("prompts", "responses", "translations", "pairs")
+    config, run = toy_run.config, toy_run.run_dir
+    path = run.pairs(1, "es")
+    path.write_bytes(path.read_bytes().replace(b'"chosen":', b'"bhosen":', 1))
+    with pytest.raises(DamagedError, match=r"es\.jsonl: damaged: its content"):
+        list(read_pairs(run, select(config, run, None, []), system=False))
+
+
+@pytest.mark.parametrize("name", ["4_pairs/summary.json", "4_pairs/.summary.json.seal.json", ".5_model.seal.json"])
+@pytest.mark.parametrize("command", [["card"], ["export", "pairs", "-f", "trl", "--out", "out"]])
+def test_what_a_trained_model_was_made_from_must_be_there(
+    name: str, command: list[str], finished: tuple[Config, RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, run = finished
+    monkeypatch.chdir(tmp_path)
+    (run.iteration(1) / name).unlink()
+    result = CliRunner().invoke(app, [*command, str(run.path)])
+    assert isinstance(result.exception, RunError)
+    assert ("5_model" if "5_model" in name else "4_pairs/summary.json") in str(result.exception)
+
+
+def test_a_report_that_is_no_text_is_written_again(finished: tuple[Config, RunDir]) -> None:
+    config, run = finished
+    write_results(config, run)
+    report.run(config, run)
+    assert not report.is_outdated(run)
+    (run.path / "report.html").write_bytes(b"\xff\xfe\x00" * 1000)
+    assert report.is_outdated(run)
+
+
+def test_a_missing_summary_of_a_training_is_named_while_its_seal_is_there(finished: tuple[Config, RunDir]) -> None:
+    _, run = finished
+    path = run.training(1) / "summary.json"
+    write_sealed(path, {}, [json.dumps({"too_long": {}, "saved": {"kept": 1.0}})])
+    assert read_training_summary(run, 1).saved == {"kept": 1.0}
+    path.unlink()
+    with pytest.raises(DamagedError, match=r"summary\.json: damaged or missing; put it back, or delete it and its"):
+        read_training_summary(run, 1)
+
+
+def test_cards_say_that_results_are_missing(
+    finished: tuple[Config, RunDir], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, run = finished
+    run.results.unlink()
+    write_cards(config, run, None, Published(), run.path / "out")
+    assert "results.json is missing, so the cards have no figures; `lidr report" in capsys.readouterr().err

@@ -126,6 +126,11 @@ def stale_because(path: Path, inputs: Inputs) -> list[str]:
     return [re.sub(r": [0-9a-f]{16,64} -> [0-9a-f]{16,64}$", " changed", change) for change in found]
 
 
+def is_missing(path: Path) -> bool:
+    """Whether a file was complete once, as its seal says, and is there no more."""
+    return _seal_path(path).exists() and not path.exists()
+
+
 def sealed(path: Path) -> Seal:
     """The seal of a complete file. Raises RunError if the step that makes it has not been run, or it is damaged."""
     seal = read_seal(path)
@@ -251,19 +256,13 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a sealed JSONL file, one at a time; at the end the file is compared with its seal.
+    """The rows of a sealed JSONL file, one at a time, once the whole file has been compared with its seal.
 
     Raises RunError if the file is not complete, and DamagedError that names the file, and the line of a row that cannot
     be read.
     """
-    seal = sealed(path)
-    found = hashlib.sha256()
-    number = 0
-    for number, line in enumerate(_lines(path), 1):
-        found.update(line)
-        yield _row(path, number, line)
-    if found.hexdigest() != seal.sha256 or number != seal.rows:
-        raise _differs(path, seal)
+    check_sealed(path)
+    yield from read_unsealed_rows(path)
 
 
 def read_unsealed_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -295,11 +294,20 @@ def read_document(path: Path) -> Any:
     return json.loads(content)
 
 
+_compared: dict[Path, tuple[int, int, int, str]] = {}
+
+
 def check_sealed(path: Path) -> None:
-    """Read a sealed file to its end. Raises RunError if it is not complete, DamagedError if it is not as sealed."""
-    seal = sealed(path)
-    if hash_file(path) != seal.sha256:
-        raise _differs(path, seal)
+    """Compare a sealed file with its seal, once per process while its size, time and seal stay as they are.
+
+    Raises RunError if it is not complete, DamagedError if it is not as sealed.
+    """
+    seal, status = sealed(path), path.stat()
+    known = (status.st_ino, status.st_size, status.st_mtime_ns, seal.sha256)
+    if _compared.get(path) != known:
+        if hash_file(path) != seal.sha256:
+            raise _differs(path, seal)
+        _compared[path] = known
 
 
 def _differs(path: Path, seal: Seal) -> RunError:

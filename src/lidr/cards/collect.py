@@ -14,8 +14,8 @@ from lidr.reporting.contents import Sample, reservoir, sample
 from lidr.reporting.measures import Measure, read_measures
 from lidr.reporting.rows import with_rows
 from lidr.results import read_results
-from lidr.run_dir import RunDir, digest, read_json, read_seal
-from lidr.stages.pairs import read_pairs, read_summary
+from lidr.run_dir import RunDir, digest, read_json, read_seal, say_once
+from lidr.stages.pairs import read_pairs, read_summary, with_pairs
 from lidr.stages.training import read_training_summary
 
 _SAMPLES = 2  # pairs per language on a card; the report shows more
@@ -47,10 +47,9 @@ class RunFacts:
 
 def last_iteration(config: Config, run: RunDir) -> int:
     """The last iteration with a model, else the last with pairs. Raises RunError where there is neither."""
-    numbers = range(config.iterations, 0, -1)
-    for path in (run.model_folder, run.pair_summary):
-        if found := next((number for number in numbers if read_seal(path(number))), None):
-            return found
+    numbers = with_pairs(config, run)[::-1]
+    if numbers:
+        return next((number for number in numbers if read_seal(run.model_folder(number))), numbers[0])
     raise RunError(f"{run.path} has neither a trained model nor pairs yet; `lidr run {run.recipe}` makes them")
 
 
@@ -67,7 +66,7 @@ def checked_iteration(config: Config, run: RunDir, iteration: int | None) -> int
 
 def read_facts(config: Config, run: RunDir, iteration: int, measured: bool = True) -> RunFacts:
     """Read what the cards say. `measured` is off while the model is new, when results.json tells of an earlier one."""
-    numbers = [number for number in range(1, iteration + 1) if read_seal(run.pair_summary(number))]
+    numbers = [number for number in with_pairs(config, run) if number <= iteration]
     new = None if measured else iteration
     return RunFacts(
         config,
@@ -125,6 +124,8 @@ def _too_long(run: RunDir, iteration: int, is_new: bool) -> int:
 
 def _measures(config: Config, run: RunDir, iteration: int) -> list[Measure]:
     """The report's own figures of the model as it came and of this iteration's, where the latter was measured."""
+    if not run.results.exists():
+        say_once(f"{run.results} is missing, so the cards have no figures; `lidr report {run.path}` writes it")
     name = f"M{iteration}"
     models = [model for model in read_results(run).get("models", []) if model["name"] in ("M0", name)]
     measures = [

@@ -13,7 +13,7 @@ from lidr.exports.base import ExportedPair
 from lidr.records import PreferencePair
 from lidr.run_dir import RunDir, digest, read_seal
 from lidr.stages.pairs import read_pairs as read_iteration
-from lidr.stages.pairs import read_summary
+from lidr.stages.pairs import read_summary, with_pairs
 from lidr.stages.training import read_training_summary
 
 
@@ -41,8 +41,7 @@ def select(config: Config, run: RunDir, iteration: str | None, languages: list[s
 
 
 def _iterations(config: Config, run: RunDir, wanted: str | None) -> list[int]:
-    sealed = [number for number in range(1, config.iterations + 1) if read_seal(run.pair_summary(number))]
-    filled = [number for number in sealed if any(read_summary(run, number)["pairs"].values())]
+    filled = [number for number in with_pairs(config, run) if any(read_summary(run, number)["pairs"].values())]
     if not filled:
         raise RunError(f"{run.path} has no pairs yet; `lidr run {run.recipe} --run-dir {run.path}` makes them")
     if wanted is None:

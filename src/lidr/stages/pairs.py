@@ -25,6 +25,7 @@ from lidr.run_dir import (
     partial_path,
     read_document,
     read_rows,
+    read_seal,
     seal,
     sealed,
     write_sealed,
@@ -200,6 +201,19 @@ def read_summary(run_dir: RunDir, iteration: int) -> dict[str, Any]:
     """Counts of an iteration: `pairs` by language, `dropped` by language and reason."""
     summary: dict[str, Any] = read_document(run_dir.pair_summary(iteration))
     return summary
+
+
+def with_pairs(config: Config, run_dir: RunDir) -> list[int]:
+    """The iterations whose pairs are complete. Raises RunError if those that a model was trained on are not."""
+    found = []
+    for iteration in range(1, config.iterations + 1):
+        summary, model = run_dir.pair_summary(iteration), run_dir.model_folder(iteration)
+        if model.exists():
+            sealed(model)
+            sealed(summary)
+        if read_seal(summary):
+            found.append(iteration)
+    return found
 
 
 def read_pairs(run_dir: RunDir, iteration: int, language: str) -> Iterator[dict[str, Any]]:

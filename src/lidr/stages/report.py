@@ -61,7 +61,7 @@ def is_outdated(run_dir: RunDir) -> bool:
     page = run_dir.path / "report.html"
     if not all((run_dir.path / name).exists() for name in ("report.html", "report.md", *record.NAMES)):
         return True
-    with page.open(encoding="utf-8") as handle:
+    with page.open(encoding="utf-8", errors="replace") as handle:
         return _FINGERPRINT.format(_fingerprint(run_dir)) not in handle.read(2000)
 
 

@@ -25,6 +25,7 @@ from lidr.run_dir import (
     RunDir,
     check_sealed,
     digest,
+    is_missing,
     partial_path,
     read_document,
     read_json,
@@ -230,6 +231,9 @@ def _read_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[dic
         yield from read_pairs(run_dir, iteration, code)
 
 
+_FORGET = "put it back, or delete it and its seal (.summary.json.seal.json) to go on without what it measured"
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingSummary:
     """What a training left out, pairs by language, and how much of its gain was saved (None in older runs)."""
@@ -241,15 +245,17 @@ class TrainingSummary:
 def read_training_summary(run_dir: RunDir, iteration: int) -> TrainingSummary:
     """The summary of a finished training. Raises DamagedError if it does not fit the pairs and the model.
 
-    If it is missing but no pair was left out, nothing is lost but the measurement of what was saved.
+    Without it nothing is lost but the measurement of what was saved, if no pair was left out.
     """
     path, folder = run_dir.training(iteration) / "summary.json", run_dir.model_folder(iteration)
     left_out = sum(read_summary(run_dir, iteration)["pairs"].values()) - sealed(folder).rows
-    remedy = f"put it back, or delete {folder} and start the run again, which trains again" if left_out else "delete it"
+    remedy = f"put it back, or delete {folder} and start the run again, which trains again" if left_out else _FORGET
     try:
+        if is_missing(path):
+            raise DamagedError(f"{path}: missing")
         found = read_document(path) if read_seal(path) else read_json(path, remedy)  # older ones have no seal
     except DamagedError:
-        raise DamagedError(f"{path}: damaged; {remedy}") from None
+        raise DamagedError(f"{path}: damaged or missing; {remedy}") from None
     too_long, saved = found.get("too_long", {}), found.get("saved")
     if not isinstance(too_long, dict) or not all(type(count) is int for count in too_long.values()):
         raise DamagedError(f"{path}: damaged (too_long); {remedy}")
