@@ -92,7 +92,7 @@ def test_recipes_are_listed() -> None:
 def test_stages_one_by_one_and_status(tmp_path: Path) -> None:
     settings = ["iterations=1", "languages=[en, es]", "prompts.limit=6", "training.epochs=1",
                 "evaluation.benchmarks.lab.languages=[en, es]", "training.batch_size=4",
-]  # fmt: skip
+                "pairs.minimum=1"]  # fmt: skip
     from lidr.config import load_config
 
     RunDir.start(load_config("quickstart", settings), tmp_path / "run", say=print)

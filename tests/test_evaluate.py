@@ -341,7 +341,7 @@ def test_languages_add_to_those_that_were_measured(tmp_path: Path) -> None:
 
 def test_more_benchmarks_in_a_run_leave_its_models_alone(tmp_path: Path) -> None:
     small = ["iterations=1", "languages=[en, es]", "prompts.limit=6", "training.epochs=1", "training.batch_size=4"]
-    small += ["evaluation.benchmarks.lab.languages=[en]", "evaluation.max_new_tokens=8"]
+    small += ["pairs.minimum=1", "evaluation.benchmarks.lab.languages=[en]", "evaluation.max_new_tokens=8"]
     config = load_config("quickstart", small)
     run = RunDir.start(config, tmp_path / "run", say=print)
     loop.run(config, run)

@@ -19,21 +19,21 @@ import pytest
 
 from lidr import loop
 from lidr.config import Config, load_config
-from lidr.errors import RunError
-from lidr.run_dir import RunDir
+from lidr.replacing import open_run
+from lidr.stages.shortage import TooFewPairsError
 from lidr.strategies import STRATEGIES, imbalance
 from lidr.strategies.base import Answers, Candidate
 
 WEAK = ["es", "fr", "de", "ru"]
 # A run small enough to be killed and resumed several times.
-SMALL = ["languages=[en, es, ru]", "prompts.limit=36", "training.save_steps=4",
+SMALL = ["languages=[en, es, ru]", "prompts.limit=36", "training.save_steps=4", "pairs.minimum=1",
          "evaluation.benchmarks.lab.languages=[en, es, ru]"]  # fmt: skip
 
 
 def run(path: Path, *settings: str) -> dict[str, Any]:
-    """Run the quickstart recipe with settings, in this process; returns results.json."""
+    """Run the quickstart recipe with settings, in this process, whatever it replaces; returns results.json."""
     config = load_config("quickstart", list(settings))
-    loop.run(config, RunDir.start(config, path, say=print))
+    loop.run(config, open_run(config, path, print, replace=True))
     return json.loads((path / "results.json").read_text())  # type: ignore[no-any-return]
 
 
@@ -122,7 +122,7 @@ def test_a_changed_recipe_makes_anew_what_it_changes_and_no_more(
     unchanged = {path.relative_to(copy).parts[1] for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp}
     assert changed == {"5_training", "5_model", "6_evaluation"}
     assert unchanged >= {"2_responses", "3_translations", "4_pairs", "6_evaluation"}
-    assert "training: made anew because training.beta: 0.1 -> 0.2" in capsys.readouterr().err
+    assert "training: regenerated because training.beta: 0.1 -> 0.2" in capsys.readouterr().err
 
 
 def swapped(answers: Answers, config: Config) -> Iterator[Candidate]:
@@ -144,17 +144,21 @@ def equal(answers: Answers, config: Config) -> Iterator[Candidate]:
         yield replace(candidate, chosen=candidate.rejected)
 
 
-def test_a_run_ends_where_no_pair_is_left(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_ends_where_no_pair_is_left(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     alike = SimpleNamespace(translations=imbalance.translations, candidates=equal)
     monkeypatch.setitem(STRATEGIES, "imbalance", alike)
     results = run(copy, "iterations=2")  # the first iteration's pairs are there already
     assert [model["name"] for model in results["models"]] == ["M0", "M1"]
     assert results["iterations"][1]["dropped"] == {"identical": 600}
     assert "identical" in (copy / "report.md").read_text()
+    assert "Iteration 2 was not trained" in (copy / "report.md").read_text()
+    assert "the run ends with M1" in capsys.readouterr().err
 
     shutil.rmtree(copy / "iteration_1" / "4_pairs")
     (copy / "report.html").unlink()
-    with pytest.raises(RunError, match=r"iteration 1 made no pair to train on; .*report\.html counts the reasons"):
+    with pytest.raises(TooFewPairsError, match=r"iteration 1 was not trained: 0 pairs of 600 .*identical 600"):
         run(copy, "iterations=1")
     assert (copy / "report.html").exists()
 

@@ -145,7 +145,9 @@ def write_pairs(config: Config, run: RunDir, iteration: int, text: str = "texto"
         }
     ]
     write_sealed(run.dropped(iteration), {}, (json.dumps(row) for row in drops * 13))
-    write_sealed(run.pair_summary(iteration), {}, [json.dumps({"pairs": dict.fromkeys(config.languages, 40)})])
+    write_sealed(
+        run.pair_summary(iteration), {}, [json.dumps({"pairs": dict.fromkeys(config.languages, 40), "dropped": {}})]
+    )
 
 
 def make_run(path: Path, config: Config, results: dict[str, Any], text: str = "texto") -> RunDir:
@@ -470,6 +472,21 @@ def test_training_section_shows_groups_and_alarms(tmp_path: Path) -> None:
         assert "139.00" in text
     assert source.count("at the end of training") == 1
     assert "- **Trivial pairs** in iteration 1, at step 12. Lower \\<beta\\>." in source
+
+
+def test_a_single_step_is_told_in_words_and_not_plotted(tmp_path: Path) -> None:
+    config = make_config(evaluation={})
+    run = make_run(tmp_path / "run", config, make_results(models=0, iterations=2))
+    run.metrics.unlink()
+    log_groups(run, 1, range(1, 2))
+    page, source = read_report(config, run)
+    for text in (Page(page).text, source):
+        assert "The training took a single optimiser step" in text and "no curve to plot" in text
+    assert "Iteration 1: 1 step" in Page(page).text and "optimiser step</" not in page
+    assert '<figure class="plot wide"' not in page
+    log_groups(run, 1, range(2, 4))
+    page, source = read_report(config, run)
+    assert "single optimiser step" not in source and '<figure class="plot wide"' in page
 
 
 def test_values_that_are_not_finite_are_gaps() -> None:

@@ -259,6 +259,8 @@ def test_a_run_whose_next_iteration_made_no_pair_is_finished() -> None:
     results = make_results(models=2, iterations=2)
     results["iterations"][1]["pairs"] = {"en": 0, "es": 0}
     assert "Iteration 2 made no pair, so the run ended with M1." in introduction(make_config(), results)
+    results["iterations"][1]["pairs"] = {"en": 1, "es": 2}
+    assert "Iteration 2 made only 3 pairs, so the run ended with M1." in introduction(make_config(), results)
 
 
 def test_the_probe_is_part_of_the_results_while_it_is_current(tmp_path: Path) -> None:

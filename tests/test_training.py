@@ -30,7 +30,7 @@ from lidr.training.trainer import training_arguments
 from tests.written_pairs import same, with_settings, written_run
 from tests.written_pairs import train as train_written
 
-SMALL = ["languages=[en, es, ru]", "prompts.limit=36", "iterations=1", "training.batch_size=8"]
+SMALL = ["languages=[en, es, ru]", "prompts.limit=36", "iterations=1", "training.batch_size=8", "pairs.minimum=1"]
 
 
 @pytest.fixture(scope="module")

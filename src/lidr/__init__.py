@@ -12,6 +12,7 @@ _PUBLIC = {
     "Config": "lidr.config",
     "load_config": "lidr.config",
     "RunDir": "lidr.run_dir",
+    "open_run": "lidr.replacing",
     "run": "lidr.loop",
     "Prompt": "lidr.records",
     "Response": "lidr.records",

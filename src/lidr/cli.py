@@ -48,6 +48,9 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="A
 RunDirOption = Annotated[
     Path | None, typer.Option(metavar="PATH", parser=new_path, help="Where the run lives. Default: runs/RECIPE.")
 ]
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace", help="Allow finished work to be made again; says first what that is.")
+]
 IterationOption = Annotated[int | None, typer.Option("--iteration", "-i", help="Default: the first that is owed.")]
 
 
@@ -59,19 +62,21 @@ def run(
     run_dir: RunDirOption = None,
     probe: Annotated[bool, typer.Option("--probe", help="Probe first; leave out what it advises to drop.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
+    replace: ReplaceOption = False,
 ) -> None:
     """All steps and iterations, then the report.
 
-    The same command continues an interrupted run; everything that was finished is kept.
+    The same command continues an interrupted run; everything that was finished is kept. A recipe that would replace
+    finished work is refused without --replace.
     """
     from lidr import loop
     from lidr.config import load_config
-    from lidr.run_dir import RunDir
+    from lidr.replacing import open_run
 
     config = load_config(recipe, [*(set_ or []), *(["probe.obey=true"] if probe else [])])
     folder = run_dir or Path("runs") / config.name
     with _interruptible():
-        loop.run(config, RunDir.start(config, folder, say=_say))
+        loop.run(config, open_run(config, folder, _say, replace))
     _say(f"report: {folder / 'report.html'}")
 
 
@@ -117,14 +122,17 @@ def probe(
     run_dir: RunDirOption = None,
     iteration: Annotated[int, typer.Option("--iteration", "-i", help="Later ones: M_t against M_{t-1}.")] = 0,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
+    replace: ReplaceOption = False,
 ) -> None:
     """Before training: which language is dominant, and which ones can learn from it.
 
     Answers a held-out sample, translates the dominant language's answers, and asks how often they beat the direct ones.
-    `lidr run RECIPE --probe` goes on from here.
+    `lidr run RECIPE --probe` goes on from here. The sample is kept out of training, so a run that has answered other
+    prompts already needs a probe in a directory of its own.
     """
     from lidr import tables
     from lidr.config import load_config
+    from lidr.replacing import open_run
     from lidr.run_dir import LOCK_OWNER, RunDir
     from lidr.stages.probe import read_probe
 
@@ -137,8 +145,7 @@ def probe(
         config = load_config(source, ["probe={}", *(set_ or [])])
     folder = Path(recipe) if is_run else run_dir or Path("runs") / config.name
     if LOCK_OWNER not in os.environ:
-        _check_same_run(folder, config)
-        RunDir.start(config, folder, say=_say)
+        open_run(config, folder, _say, replace)
     run = RunDir(folder)
     if _checked(config, iteration, "probe") and not (config.probe and config.probe.stop):
         raise typer.BadParameter("later iterations are for --set probe.stop=true", param_hint="--iteration")
@@ -153,24 +160,24 @@ def probe(
 
 
 @app.command()
-def respond(run: RunArgument, iteration: IterationOption = None) -> None:
+def respond(run: RunArgument, iteration: IterationOption = None, replace: ReplaceOption = False) -> None:
     """Step 2: answer every prompt in every language.
 
     Reads and aligns the prompts first, step 1, where that is owed.
     """
-    _stages(run, iteration, "prompts", "responses")
+    _stages(run, iteration, replace, "prompts", "responses")
 
 
 @app.command()
-def translate(run: RunArgument, iteration: IterationOption = None) -> None:
+def translate(run: RunArgument, iteration: IterationOption = None, replace: ReplaceOption = False) -> None:
     """Step 3: translate the model's own answers."""
-    _stages(run, iteration, "translations")
+    _stages(run, iteration, replace, "translations")
 
 
 @app.command()
-def pair(run: RunArgument, iteration: IterationOption = None) -> None:
+def pair(run: RunArgument, iteration: IterationOption = None, replace: ReplaceOption = False) -> None:
     """Step 4: make pairs and print the drop reasons."""
-    config, run_dir, done = _stages(run, iteration, "pairs")
+    config, run_dir, done = _stages(run, iteration, replace, "pairs")
     from lidr.stages.pairs import read_summary
     from lidr.tables import print_drops
 
@@ -178,9 +185,9 @@ def pair(run: RunArgument, iteration: IterationOption = None) -> None:
 
 
 @app.command()
-def train(run: RunArgument, iteration: IterationOption = None) -> None:
+def train(run: RunArgument, iteration: IterationOption = None, replace: ReplaceOption = False) -> None:
     """Step 5: train the next model on the pairs."""
-    _stages(run, iteration, "training")
+    _stages(run, iteration, replace, "training")
 
 
 @app.command()
@@ -200,6 +207,7 @@ def evaluate(
     ] = None,
     iteration: Annotated[int | None, typer.Option("--iteration", "-i", help="Default: all models of the run.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
+    replace: ReplaceOption = False,
 ) -> None:  # fmt: skip
     """Step 6: measure the models of a run, or any model.
 
@@ -210,11 +218,11 @@ def evaluate(
     if (Path(model) / "recipe.yaml").exists():
         if base_url or out or recipe != "evaluation":
             raise typer.BadParameter(f"{model} is a run: --base-url, --out and --recipe are for models outside of runs")
-        _evaluate_run(Path(model), iteration, chosen, codes, set_ or [])
+        _evaluate_run(Path(model), iteration, chosen, codes, set_ or [], replace)
     elif iteration is not None:
         raise typer.BadParameter(f"{model} is no run", param_hint="--iteration")
     else:
-        _evaluate_model(model, recipe, chosen, codes, base_url, out, set_ or [])
+        _evaluate_model(model, recipe, chosen, codes, base_url, out, set_ or [], replace)
 
 
 @app.command()
@@ -304,7 +312,7 @@ def main() -> None:
             print(mask(format_exc()), file=sys.stderr)
             sys.exit(1)
         print(f"error: {mask(message)}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, LidrError) else 1)
+        sys.exit(error.exit_code if isinstance(error, LidrError) else 1)
 
 
 @contextmanager
@@ -317,24 +325,13 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _check_same_run(folder: Path, config: Config) -> None:
-    """A probe does not turn the run of one recipe into that of another."""
-    from lidr.config import changes
-    from lidr.yaml_input import read_mapping
-
-    if (folder / "recipe.yaml").exists():
-        before = read_mapping(folder / "recipe.yaml")
-        found = changes(before | {"probe": None}, config.model_dump(mode="json") | {"probe": None})
-        if found:
-            raise typer.BadParameter(f"{folder} holds a run of another recipe ({'; '.join(found)}); give --run-dir")
-
-
 def _evaluate_run(
-    path: Path, iteration: int | None, benchmarks: list[str], codes: list[str], settings: list[str]
+    path: Path, iteration: int | None, benchmarks: list[str], codes: list[str], settings: list[str], replace: bool
 ) -> None:
     from lidr import standalone, tables
     from lidr.config import load_config
     from lidr.errors import LidrError
+    from lidr.replacing import open_run
     from lidr.results import write_results
     from lidr.run_dir import LOCK_OWNER, RunDir, read_seal
     from lidr.stages import report as report_stage
@@ -346,7 +343,9 @@ def _evaluate_run(
     overrides = standalone.benchmark_overrides(config, benchmarks, codes, settings, standalone.measured(path))
     if overrides:
         config = load_config(run_dir.recipe, overrides)
-        RunDir.start(config, path, say=_say)
+        open_run(config, path, _say, replace, option="")
+    else:
+        _check_replaced(config, run_dir, replace)
     try:
         for number in numbers:
             _run_stages(config, run_dir, number, ("evaluation",))
@@ -365,17 +364,17 @@ def _evaluate_run(
 
 def _evaluate_model(
     model: str, recipe: str, benchmarks: list[str], codes: list[str], base_url: str | None, out: Path | None,
-    settings: list[str],
+    settings: list[str], replace: bool,
 ) -> None:  # fmt: skip
     from lidr import loop, standalone
     from lidr.config import trimmed
-    from lidr.run_dir import RunDir
+    from lidr.replacing import open_run
 
     model = trimmed(model)
     folder = out or Path("evaluations") / standalone.model_name(model)
     config = standalone.evaluation_config(model, folder, recipe, benchmarks, codes, base_url, settings)
     with _interruptible():
-        loop.run(config, RunDir.start(config, folder, say=_say))
+        loop.run(config, open_run(config, folder, _say, replace, option="--out"))
     _say(f"report: {folder / 'report.html'}")
 
 
@@ -383,12 +382,23 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _stages(run: Path, iteration: int | None, *stages: str) -> tuple[Config, RunDir, int]:
+def _check_replaced(config: Config, run_dir: RunDir, replace: bool) -> None:
+    """Refuse to replace finished work; a step of `lidr run` has been checked by it."""
+    from lidr.replacing import check
+    from lidr.run_dir import LOCK_OWNER
+
+    if LOCK_OWNER not in os.environ:
+        with run_dir.lock():
+            check(config, run_dir, _say, replace)
+
+
+def _stages(run: Path, iteration: int | None, replace: bool, *stages: str) -> tuple[Config, RunDir, int]:
     """Run stages of one iteration in this process; returns which iteration it was."""
     from lidr.run_dir import RunDir
     from lidr.status import first_owed
 
     run_dir, config = RunDir.load(run)
+    _check_replaced(config, run_dir, replace)
     if iteration is None:
         iteration = first_owed(config, run_dir, stages[-1])
     return config, run_dir, _run_stages(config, run_dir, _checked(config, iteration, stages[-1]), stages)

@@ -376,6 +376,12 @@ class PairsConfig(_Section):
     `all` of them (one pair each), a single language code, or `none` for no pairs in the dominant language."""
     gates: GatesConfig = GatesConfig()
     """What a pair must pass; every drop is counted under one reason."""
+    minimum: PositiveInt | None = None
+    """Fewest pairs that are trained on; with fewer, the run ends before training and says why. null is two steps'
+    worth, twice `training.batch_size`."""
+    max_fault_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Largest share of the candidates that one fault may take (answers cut off, translations that failed, the wrong
+    language, loops, errors) before the run ends before training and says which setting mends it. 1 never does."""
 
 
 class LoraSection(_Section):
@@ -790,6 +796,44 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [
         f"{name}: {mask_setting(name, before.get(name))} -> {mask_setting(name, after.get(name))}" for name in names
     ]
+
+
+_MISSING = object()
+
+
+def is_default(name: str, value: Any) -> bool:
+    """Whether a stage's input, such as `training.beta`, has the value of a field that no recipe has set.
+
+    Inputs are named by the section that they come from, see `inputs` in the stages.
+    """
+    section, *fields = name.split(".")
+    if not fields:
+        return section in Config.model_fields and Config.model_fields[section].default == value
+    for model in _input_sections().get(section, ()):
+        found: Any = model.model_construct()
+        for field in fields:
+            found = getattr(found, field, _MISSING)
+        if found == value:
+            return True
+    return False
+
+
+def _input_sections() -> dict[str, list[type[BaseModel]]]:
+    benchmarks = [
+        kind
+        for field in BenchmarksConfig.model_fields.values()
+        for kind in getattr(field.annotation, "__args__", ())
+        if kind is not type(None)
+    ]
+    return {
+        "prompts": [PromptsConfig],
+        "responses": [DecodingConfig],
+        "translations": [TranslationsConfig],
+        "pairs": [PairsConfig],
+        "training": [TrainingConfig],
+        "decoding": [EvaluationConfig],
+        "benchmark": benchmarks,
+    }
 
 
 def _find_recipe(recipe: str | Path) -> Path:

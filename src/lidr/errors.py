@@ -11,6 +11,8 @@ class LidrError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(mask(message))
 
+    exit_code = 2  # of the command line
+
 
 class ConfigError(LidrError):
     """A recipe or a model that cannot be used."""
@@ -26,6 +28,10 @@ class RunError(LidrError):
 
 class DamagedError(RunError):
     """A file of a run that is not as it was when it was finished, or cannot be read."""
+
+
+class ReplaceError(RunError):
+    """Going on would replace finished work that nobody has asked to replace."""
 
 
 class EngineError(LidrError):

@@ -9,15 +9,12 @@ to its direct answer (and, in d, its own answer to what comes back from the othe
 
 Where we depart from the paper, and why:
 
- 1. A translation without its closing tag is accepted; one that was cut off by the length limit, broke the format, came
-    back unchanged or is a mere sum-up is made anew paragraph by paragraph, and dropped only if that fails: dropping
-    throws the long answers away.
+ 1. Failed translations are first repeated paragraph by paragraph: dropping them would throw the long answers away.
  2. A failed translation costs the pair that needs it, not the prompt in both languages: the two are independent.
- 3. The dominant language's rejected answers come from one other language per prompt, in rotation
-    (`pairs.dominant_rejected`); the released code happens to use the last language only. Answers that no pair needs
-    are not translated back, which saves a good fifth of the generation with five languages.
- 4. Pairs pass gates (language, loops, truncation, near-identity ...) with every drop counted under one reason.
- 5. Prompts that ask for a translation are dropped by default (`translation_tasks: keep_source` is the paper's way).
+ 3. The dominant language's rejected answers come from one other language per prompt, in rotation; the released code
+    uses the last language only. Answers that no pair needs are not translated back (`pairs.dominant_rejected`).
+ 4. Pairs pass gates (language, loops, truncation ...), every drop counted under one reason. Prompts that ask for a
+    translation are dropped by default (`translation_tasks: keep_source` is the paper's way).
 """
 
 from __future__ import annotations
@@ -30,9 +27,11 @@ from types import ModuleType
 from lidr.config import Config
 from lidr.errors import RunError
 from lidr.preflight import check_owed
+from lidr.replacing import check_stage
 from lidr.results import write_results
 from lidr.run_dir import LOCK_OWNER, RunDir, is_sealed, stale_because
 from lidr.stages import evaluation, pairs, probe, prompts, report, responses, training, translations
+from lidr.stages.shortage import TooFewPairsError, check_pairs
 from lidr.tables import print_evaluation, print_iteration, print_progress
 
 STAGES: dict[str, ModuleType] = {
@@ -45,20 +44,16 @@ STAGES: dict[str, ModuleType] = {
     "probe": probe,
 }
 COMMANDS = {
-    "probe": "probe",
-    "responses": "respond",
-    "translations": "translate",
-    "training": "train",
-    "evaluation": "evaluate",
-}
+    "probe": "probe", "responses": "respond", "translations": "translate", "training": "train", "evaluation": "evaluate"
+}  # fmt: skip
 
 
 def run(config: Config, run_dir: RunDir) -> None:
     """All iterations, from wherever an earlier attempt stopped; at the end the report.
 
-    Where an iteration makes no pair there is nothing left to learn, and the run ends before it. Raises RunError where
-    that is the first one.
+    An iteration with too few pairs ends the run with the model before it. Raises TooFewPairsError if that is M_0.
     """
+    too_few: TooFewPairsError | None = None
     with run_dir.lock() as lock:
         check_owed(config, run_dir)
         if not config.iterations:
@@ -75,11 +70,12 @@ def run(config: Config, run_dir: RunDir) -> None:
             step("responses", config, run_dir, iteration, lock)
             step("translations", config, run_dir, iteration, lock)
             step("pairs", config, run_dir, iteration, lock)
-            if not pairs.count(run_dir, iteration):
+            try:
+                step("training", config, run_dir, iteration, lock)
+            except TooFewPairsError as error:
+                too_few = error
                 print_iteration(config, run_dir, write_results(config, run_dir), iteration)
-                print(f"iteration {iteration}  made no pair; the run ends with M{iteration - 1}", file=sys.stderr)
                 break
-            step("training", config, run_dir, iteration, lock)
             step("evaluation", config, run_dir, iteration, lock)
             step("probe", config, run_dir, iteration, lock)
             print_iteration(config, run_dir, write_results(config, run_dir), iteration)
@@ -87,25 +83,31 @@ def run(config: Config, run_dir: RunDir) -> None:
                 break
         if report.is_outdated(run_dir):
             report.run(config, run_dir)
-        if config.iterations and not pairs.count(run_dir, 1):
-            raise RunError(f"iteration 1 made no pair to train on; {run_dir.path / 'report.html'} counts the reasons")
+        if too_few and iteration == 1:
+            raise too_few
+        if too_few:
+            print(f"{too_few}\nthe run ends with M{iteration - 1}", file=sys.stderr)
 
 
 def step(stage: str, config: Config, run_dir: RunDir, iteration: int, lock: int) -> bool:
-    """Run one stage, a GPU stage in a process of its own; False where its output is complete for these inputs."""
+    """Run one stage, a GPU stage in a process of its own; False if its output is complete for these inputs."""
     outputs = STAGES[stage].outputs(config, run_dir, iteration)
     if all(is_sealed(path, inputs) for path, inputs in outputs):
         return False
+    check_stage(stage, config, run_dir, iteration, outputs)
+    if stage == "training":
+        check_pairs(config, run_dir, iteration)
     if stage in COMMANDS and in_process(config):
         command = [sys.executable, "-m", "lidr", COMMANDS[stage], str(run_dir.path), "--iteration", str(iteration)]
         environment = os.environ | {LOCK_OWNER: f"{lock}:{run_dir.path.resolve()}"}
         code = subprocess.run(command, env=environment, pass_fds=[lock]).returncode
         if code:
-            raise RunError(f"stage {stage} of iteration {iteration} ended with exit code {code}; its message is above")
+            kind = TooFewPairsError if code == TooFewPairsError.exit_code else RunError
+            raise kind(f"stage {stage} of iteration {iteration} ended with exit code {code}; its message is above")
         return True
     reasons = sorted({reason for path, inputs in outputs for reason in stale_because(path, inputs)})
     if reasons:
-        print(f"iteration {iteration}  {stage}: made anew because {'; '.join(reasons)}", file=sys.stderr)
+        print(f"iteration {iteration}  {stage}: regenerated because {'; '.join(reasons)}", file=sys.stderr)
         run_dir.log("recompute", iteration=iteration, stage=stage, reasons=reasons)
     STAGES[stage].run(config, run_dir, iteration)
     return True

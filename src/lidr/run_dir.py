@@ -1,9 +1,10 @@
 """Where everything of a run lives, and how nothing of it is lost: append rows, ask what is owed, seal.
 
 A file under its final name is complete. While it is made it is called `<name>.partial.jsonl`. Beside every sealed file
-stands `.<name>.seal.json` with the inputs it was made from: as long as these are the same, the file is reused; when a
-recipe changes, the rows that are still wanted are kept and the rest is made anew. The seal also holds the file's size
-and hash. The size is compared at every look, the hash whenever the bytes are read anyway.
+stands `.<name>.seal.json` with the inputs it was made from: as long as these are the same, the file is reused. A
+recipe that would replace finished work is refused unless the user asks for it (see `lidr.replacing`); then the rows
+that are still wanted are kept, and the rest is made again. The seal also holds the file's size and hash. The size is
+compared at every look, the hash whenever the bytes are read anyway.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -32,7 +33,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from lidr.chat import DATE, template_identity
-from lidr.config import Config, changes, dump_config, is_remote, load_config
+from lidr.config import Config, changes, dump_config, flatten, is_default, is_remote, load_config
 from lidr.errors import ConfigError, DamagedError, RunError
 from lidr.records import Row, canonical_json, content_id
 from lidr.yaml_input import read_mapping
@@ -42,6 +43,9 @@ Outputs = list[tuple[Path, Inputs]]  # what a stage makes, each with the inputs 
 LOCK_OWNER = "LIDR_LOCK_OWNER"  # tells a stage's child process which run's lock it was given, and as which descriptor
 
 
+_HASHES = re.compile(r": (?:[0-9a-f]{16,64} -> .*|.* -> (?:[0-9a-f]{16,64}|still to be made))$")
+
+
 # --- sealed files -----------------------------------------------------------------------------------------------------
 
 
@@ -49,12 +53,18 @@ def _seal_path(path: Path) -> Path:
     return path.parent / f".{path.name}.seal.json"
 
 
+def sealed_path(seal_path: Path) -> Path:
+    """The file or folder that a seal is of."""
+    return seal_path.with_name(seal_path.name.removeprefix(".").removesuffix(".seal.json"))
+
+
 @dataclass(frozen=True, slots=True)
 class Seal:
     """What is noted beside a complete file or folder.
 
     `size` is that of a file in bytes; `files` are the names of a folder with their sizes and SHA-256; `check` is a hash
-    of the seal itself. Seals of older versions have none of these.
+    of the seal itself. Seals of older versions have none of these. `released` says that the user has asked for the file
+    to be replaced.
     """
 
     inputs: Inputs
@@ -63,6 +73,7 @@ class Seal:
     size: int | None = None
     files: dict[str, tuple[int, str]] | None = None
     check: str | None = None
+    released: bool = False
 
 
 _SEALS = TypeAdapter(Seal)
@@ -111,19 +122,52 @@ def _check_size(path: Path, sealed: Path, size: int) -> None:
 
 
 def is_sealed(path: Path, inputs: Inputs) -> bool:
-    """Whether `path` is complete and was made from just these inputs. Raises DamagedError as `read_seal` does.
+    """Whether `path` is complete and was made from just these inputs, see `input_changes`.
 
-    An input that is absent is one that is null: newer versions of the package have fields that older seals lack.
+    Raises DamagedError as `read_seal` does.
     """
     seal = read_seal(path)
-    return seal is not None and not changes(seal.inputs, json.loads(canonical_json(inputs)))
+    return seal is not None and not input_changes(seal.inputs, inputs)
+
+
+def input_changes(old: Inputs, new: Inputs) -> list[str]:
+    """What differs between the inputs of a seal and those of today.
+
+    An input that the seal does not name counts as null or as its field's default: newer versions of the package have
+    fields that older seals lack.
+    """
+    known, now = flatten(old), flatten(json.loads(canonical_json(new)))
+    added = {name: None for name, value in now.items() if name not in known and is_default(name, value)}
+    return changes(old, now | added)
 
 
 def stale_because(path: Path, inputs: Inputs) -> list[str]:
     """Which inputs differ from those a complete `path` was made from; empty where nothing was made yet."""
     seal = read_seal(path)
-    found = changes(seal.inputs, inputs) if seal else []
-    return [re.sub(r": [0-9a-f]{16,64} -> [0-9a-f]{16,64}$", " changed", change) for change in found]
+    return short_changes(seal.inputs, inputs) if seal else []
+
+
+def short_changes(old: Inputs, new: Inputs, ignored: Collection[str] = ()) -> list[str]:
+    """`input_changes` without those in `ignored`, and without hashes, which say nothing to people."""
+    told = (change for change in input_changes(old, new) if change.partition(": ")[0] not in ignored)
+    return [_HASHES.sub(" changed", change) for change in told]
+
+
+def release(path: Path, released: bool = True) -> None:
+    """Note in a seal that the user has asked for `path` to be replaced, so that a later start may do it, too."""
+    found = read_seal(path)
+    if found is None or found.released == released:
+        return
+    note = json.loads(_seal_path(path).read_bytes())
+    kept = {name: value for name, value in note.items() if name not in ("released", "check")}
+    kept |= {"released": True} if released else {}
+    write_text(_seal_path(path), canonical_json(kept | {"check": _check(kept)}) + "\n")
+
+
+def is_released(path: Path) -> bool:
+    """Whether the user has asked for `path` to be replaced."""
+    seal = read_seal(path)
+    return seal is not None and seal.released
 
 
 def is_missing(path: Path) -> bool:
@@ -462,6 +506,13 @@ class RowFile:
             self._reader.close()
 
 
+def row_ids(path: Path) -> Iterator[str]:
+    """The ids of the rows of a sealed or partial file, without one torn by a crash; none if there is no file."""
+    if path.exists():
+        with path.open("rb") as lines:
+            yield from (row_id for line in lines if isinstance(row_id := _row_id(line), str))
+
+
 def _row_id(line: bytes) -> object:
     """The id of a row, or None for a line that was torn by a crash."""
     try:
@@ -606,8 +657,13 @@ class RunDir:
         return read_json(self.path / "environment.json", "delete it; the next `lidr run` writes it again")
 
     @classmethod
-    def start(cls, config: Config, path: Path, say: Callable[[str], None]) -> Self:
-        """Create the directory, or take up the one that is there; says what changed in the recipe since."""
+    def start(
+        cls, config: Config, path: Path, say: Callable[[str], None], check: Callable[[Self], None] | None = None
+    ) -> Self:
+        """Create the directory, or take up the one that is there; says what changed in the recipe since.
+
+        `check` may refuse by an error before anything is written, see `lidr.replacing.open_run`.
+        """
         if path.parts and path.parts[0].endswith(":"):  # `s3://...` as a Path
             raise RunError(f"{path}: a run lives on a local disk; name a folder there, and copy it when it is done")
         run = cls(path)
@@ -617,9 +673,9 @@ class RunDir:
         path.mkdir(parents=True, exist_ok=True)
         with run.lock():  # the recipe of a run that somebody else is working on stays as it is
             if run.recipe.exists():
-                # As it was written, not as a Config: an older version of the package may have had other fields.
-                old = read_mapping(run.recipe)
-                for change in _told_changes(old, config.model_dump(mode="json")):
+                if check:
+                    check(run)
+                for change in run.recipe_changes(config):
                     say(f"recipe changed since the last start: {change}")
             else:
                 write_text(run.first_day, date.today().isoformat() + "\n")
@@ -627,6 +683,14 @@ class RunDir:
             run.write_recipe(config)
             write_text(path / "environment.json", json.dumps(environment(config), indent=1) + "\n")
         return run
+
+    def recipe_changes(self, config: Config) -> list[str]:
+        """What differs between the run's recipe and `config`; fields that an older version lacked have defaults."""
+        try:
+            old = load_config(self.recipe).model_dump(mode="json")
+        except ConfigError:  # an older version of the package may have had other fields
+            old = read_mapping(self.recipe)
+        return _told_changes(old, config.model_dump(mode="json"))
 
     @classmethod
     def load(cls, path: Path) -> tuple[Self, Config]:

@@ -179,7 +179,7 @@ class Proof:
     def start(self, recipe: str, name: str | None = None, changes: Iterable[str] = ()) -> tuple[Any, Any]:
         """The run directory of a recipe, with this machine's paths in it; `name` is the recipe's where there is one."""
         from lidr.config import load_config
-        from lidr.run_dir import RunDir
+        from lidr.replacing import open_run
 
         given = [
             f"model.path={self.options.model}",
@@ -190,7 +190,7 @@ class Proof:
             *changes,
         ]
         config = load_config(recipe, given)
-        run = RunDir.start(config, self.out / (name or recipe), say=_say)
+        run = open_run(config, self.out / (name or recipe), _say)
         run.model(config, 0)  # hashes the weights once; the workers find the fingerprint
         self.runs[name or recipe] = (run, config)
         return run, config

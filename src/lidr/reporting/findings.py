@@ -16,6 +16,7 @@ from lidr.reporting.kinds import ACCURACY, KINDS, OFF_TARGET
 from lidr.reporting.log import Alarm, TimeTable
 from lidr.reporting.measures import Change, Measure, MeasureRow, with_interval
 from lidr.reporting.words import finite, interval, join_names, language_name, number, percent, signed
+from lidr.stages.shortage import fewest
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,20 +141,21 @@ def _training(config: Config, results: dict[str, Any]) -> list[str]:
     ]
     trained = [model for model in results.get("models", []) if model["name"] != "M0"]
     if len(trained) < config.iterations:
-        sentences.append(
-            _end(results, len(trained)) or f"This run is not finished: {len(trained)} of {iterations} trained so far."
-        )
+        unfinished = f"This run is not finished: {len(trained)} of {iterations} trained so far."
+        sentences.append(_end(config, results, len(trained)) or unfinished)
     return sentences
 
 
-def _end(results: dict[str, Any], trained: int) -> str:
-    """Why a run ended before its last iteration; empty where it did not."""
+def _end(config: Config, results: dict[str, Any], trained: int) -> str:
+    """Why a run ended before its last iteration; empty if it did not."""
     last = f"M{trained}"
     if any(found["model"] == last and found.get("stop") for found in results.get("probe", [])):
         return f"The stop rule ended the run after {last}."
     entries = [entry for entry in results.get("iterations", []) if entry.get("iteration") == trained + 1]
-    if entries and not sum(entries[0].get("pairs", {}).values()):
-        return f"Iteration {trained + 1} made no pair, so the run ended with {last}."
+    pairs = sum(entries[0].get("pairs", {}).values()) if entries else None
+    if pairs is not None and pairs < fewest(config):
+        counted = f"only {pairs} pair{'s' * (pairs > 1)}" if pairs else "no pair"
+        return f"Iteration {trained + 1} made {counted}, so the run ended with {last}."
     return ""
 
 
@@ -187,6 +189,14 @@ def alarm_warnings(alarms: Iterable[Alarm]) -> list[tuple[str, str]]:
         (f"Training alarm, iteration {alarm.iteration}", f"{alarm.title}, at step {alarm.step}. {alarm.message}")
         for alarm in alarms
     ]
+
+
+def single_step(values: dict[str, Any]) -> str:
+    """What a training of one optimiser step logged, in words: a single point is no curve."""
+    names = {"loss": "loss", "nll": "NLL", "dpo": "DPO", "reward_accuracy": "reward accuracy", "margin": "margin"}
+    known = [(title, value) for name, title in names.items() if (value := finite(values.get(name))) is not None]
+    told = join_names([f"{title} {number(value)}" for title, value in known]) or "nothing was logged"
+    return f"The training took a single optimiser step, before which its pairs had: {told}. There is no curve to plot."
 
 
 def costs(tables: list[PairTable], times: TimeTable, training: dict[int, dict[str, Any]]) -> list[tuple[str, str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -12,7 +14,7 @@ from typing import Any
 from lidr.benchmarks import BENCHMARKS
 from lidr.benchmarks.alpaca_files import read_model_outputs
 from lidr.benchmarks.base import Bench, Benchmark, Question
-from lidr.config import HARNESS, JUDGED, Config
+from lidr.config import HARNESS, JUDGED, Config, flatten
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import DataError
 from lidr.judges import judge_identity, open_judge
@@ -27,7 +29,9 @@ from lidr.run_dir import (
     is_sealed,
     read_document,
     read_rows,
+    short_changes,
     write_sealed,
+    write_text,
 )
 from lidr.stages.generation import FORMAT, chat, fill, sampling_of
 from lidr.stages.responses import response_fields
@@ -82,6 +86,48 @@ def output(config: Config, run: RunDir, iteration: int, benchmark: str) -> Outpu
     path = run.evaluation(iteration, benchmark) / "metrics.json"
     languages = read_metrics(run, iteration, benchmark) if is_sealed(path, made_from) else ()
     return [(path, made_from), *((path.with_name(f"{language}.jsonl"), made_from) for language in languages)]
+
+
+def inputs_note(run: RunDir, iteration: int, benchmark: str) -> Path:
+    """The file that says which inputs the answers of a begun evaluation are of."""
+    return run.evaluation(iteration, benchmark) / "answers" / "inputs.json"
+
+
+def answers_lost(old: Inputs, new: Inputs, finished: bool) -> list[str]:
+    """Why an evaluation of the inputs `old` would be replaced for `new`; empty if its answers all stay.
+
+    Other scoring, more languages and a higher limit only score kept answers again. A `finished` evaluation has verdicts
+    as well, which are of one judge and one opponent.
+    """
+    before, after = flatten(old), flatten(new)
+    harmless = {"training_prompts"} | (set() if finished else {"judge", "opponent"})
+    if _answer_format(old) == _answer_format(new):
+        harmless.add("format")
+    if set(_asked(old)) <= set(_asked(new)):
+        harmless |= {"languages", "benchmark.languages"}
+    limit = after.get("benchmark.limit")
+    if limit is None or limit >= (before.get("benchmark.limit") or math.inf):
+        harmless.add("benchmark.limit")
+    return short_changes(old, new, harmless)
+
+
+def answers_kept(old: Inputs, new: Inputs, file: Path) -> int:
+    """How many rows of a file of answers stay at most if `old` becomes `new`; the first ones of its language do."""
+    scoring = {"training_prompts", "judge", "opponent", "languages", "benchmark.languages", "benchmark.limit"}
+    defined_otherwise = _answer_format(old) != _answer_format(new) or short_changes(old, new, {*scoring, "format"})
+    if defined_otherwise or file.name.partition(".")[0] not in _asked(new):
+        return 0
+    return new["benchmark"].get("limit") or sys.maxsize
+
+
+def _answer_format(inputs: Inputs) -> Any:
+    answers, _scoring = inputs["format"]
+    return answers
+
+
+def _asked(inputs: Inputs) -> list[str]:
+    """The languages of a benchmark: its own, else the recipe's."""
+    return inputs["benchmark"].get("languages") or inputs.get("languages") or []
 
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
@@ -190,6 +236,8 @@ class _Examinee:
         file = RowFile(folder / f"{name}.jsonl", self.made_from)
         requests = [self._request(question) for question in questions]
         if not file.sealed:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(inputs_note(self.run_dir, self.iteration, self.benchmark), canonical_json(self.made_from))
             title = f"{self.model.name}  {self.benchmark} {name}"
             sampling = sampling_of(self.config, self.config.evaluation)
             done = fill(file, lambda: requests, self.engine, sampling, response_fields, title)

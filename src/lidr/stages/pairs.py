@@ -45,7 +45,7 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
         "prompts": digest(run.prompts(iteration)),
         "responses": {code: digest(run.responses(iteration, code)) for code in config.languages},
         "translations": {f"{s}-{t}": digest(run.translations(iteration, s, t)) for s, t in directions(config)},
-        "pairs": config.pairs.model_dump(),
+        "pairs": config.pairs.model_dump(exclude={"minimum", "max_fault_share"}),
         "dominant": config.dominant,
     }
 
@@ -70,7 +70,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
         files = {
             key: stack.enter_context(partial_path(path).open("w", encoding="utf-8")) for key, path in paths.items()
         }
-        progress = stack.enter_context(track(f"iteration {iteration}  pair", prompts))
+        progress = stack.enter_context(track(f"{run_dir.title(iteration)}  pair", prompts))
         for outcome in make_pairs(config, run_dir, iteration):
             if isinstance(outcome, PreferencePair):
                 kept[outcome.language] += 1
@@ -235,8 +235,3 @@ def _read_counted(run_dir: RunDir, iteration: int, key: str, path: Path) -> Iter
             f"`lidr pair {run_dir.path} --iteration {iteration}` makes the two again"
         )
     return read_rows(path)
-
-
-def count(run_dir: RunDir, iteration: int) -> int:
-    """How many pairs an iteration made, in all languages."""
-    return sum(read_summary(run_dir, iteration)["pairs"].values())

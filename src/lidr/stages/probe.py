@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,8 +28,8 @@ from lidr.errors import ConfigError, RunError
 from lidr.judges import Answered, Comparison, Judge, Reply, compare, judge_identity, open_judge, score_answers
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
-from lidr.records import Prompt, content_id
-from lidr.run_dir import Inputs, Outputs, RunDir, digest, is_sealed, read_document, write_sealed
+from lidr.records import Prompt, canonical_json, content_id
+from lidr.run_dir import Inputs, Outputs, RunDir, digest, is_sealed, read_document, write_sealed, write_text
 from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
 from lidr.strategies.base import Answers, Side, direct, translated
@@ -70,6 +71,11 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
     return [(run.probe(iteration), inputs(config, run, iteration))]
 
 
+def inputs_note(run: RunDir, iteration: int) -> Path:
+    """The file that says which inputs a begun probe is of."""
+    return run.probe(iteration).with_suffix("") / "inputs.json"
+
+
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Probe M_0, or measure M_t against M_{t-1}, and seal what was found."""
     sample = prompts.hold_out(config, run_dir)
@@ -90,6 +96,9 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
             f"M{iteration} was not trained with this probe's sample kept apart, so nothing can be said about it; "
             "`lidr run` with the probe in the recipe trains it anew"
         )
+    note = inputs_note(run_dir, iteration)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_text(note, canonical_json(inputs(config, run_dir, iteration)))
     with ExitStack() as stack:
         settings = config.evaluation.judge if "judge" in by else None
         judge = None

@@ -27,6 +27,7 @@ from lidr.reporting.findings import (
     outcome_finding,
     paragraphs,
     saved_sentences,
+    single_step,
 )
 from lidr.reporting.judged import judge_grid, judge_total, judge_warnings, position_plot, read_judge
 from lidr.reporting.log import Log, digest_log, time_table
@@ -42,8 +43,9 @@ from lidr.reproducibility import record
 from lidr.results import read_results
 from lidr.run_dir import RunDir, read_seal, write_text
 from lidr.stages.pairs import read_dropped, read_pairs, read_summary
+from lidr.stages.shortage import shortage
 
-_VERSION = 4  # a report of an older layout is written anew
+_VERSION = 5  # a report of an older layout is written anew
 _FINGERPRINT = '<meta name="lidr-inputs" content="{}">'
 PAPER = "https://arxiv.org/abs/2410.08964"
 
@@ -109,7 +111,7 @@ def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
         "advice": probe_advice(results, config),
         **_measured(config, run_dir, results),
         "alarm_warnings": alarm_warnings(alarms),
-        "cut_off_warnings": cut_off_warnings(results),
+        "cut_off_warnings": [*_untrained(config, run_dir, results), *cut_off_warnings(results)],
         "costs": costs(tables, times, log.costs) + saved_sentences(results),
         "probes": probe_views(results, config),
         "probe_sentences": probe_sentences(results, config),
@@ -123,6 +125,15 @@ def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
         "sampled_iteration": sampled,
         "paper": PAPER,
     }
+
+
+def _untrained(config: Config, run_dir: RunDir, results: dict[str, Any]) -> list[tuple[str, str]]:
+    """(topic, sentence) of the iterations whose pairs were not enough to train on."""
+    trained = {model["name"] for model in results.get("models", [])}
+    iterations = [entry["iteration"] for entry in results.get("iterations", [])]
+    owed = [i for i in iterations if f"M{i}" not in trained and run_dir.pair_summary(i).exists()]
+    reasons = {i: shortage(config, run_dir, i, {}) for i in owed}
+    return [(f"Iteration {i} was not trained", f"{reason}.") for i, reason in reasons.items() if reason]
 
 
 def _measured(config: Config, run_dir: RunDir, results: dict[str, Any]) -> dict[str, Any]:
@@ -154,9 +165,11 @@ def _measured(config: Config, run_dir: RunDir, results: dict[str, Any]) -> dict[
 def _trained(config: Config, log: Log) -> dict[str, Any]:
     """What the trainings logged."""
     curves = {iteration: curve for iteration, curve in sorted(log.curves.items()) if curve}
+    drawn = {iteration: curve for iteration, curve in curves.items() if len(curve) > 1}  # one point is no curve
     return {
-        "curves": {i: curve_plots(i, curve, log.held_out.get(i, {})) for i, curve in curves.items()},
-        "language_plots": {i: language_plot(i, curve, config.languages) for i, curve in curves.items()},
+        "curves": {i: curve_plots(i, curve, log.held_out.get(i, {})) for i, curve in drawn.items()},
+        "language_plots": {i: language_plot(i, curve, config.languages) for i, curve in drawn.items()},
+        "single_steps": {i: single_step(curve[max(curve)]) for i, curve in curves.items() if i not in drawn},
         "group_tables": {i: group_table(i, curve, config.languages) for i, curve in curves.items()},
         "final_steps": [(iteration, len(curve), curve[max(curve)]) for iteration, curve in curves.items()],
     }

@@ -73,6 +73,13 @@ def askable_prompts(config: Config, run_dir: RunDir, iteration: int, language: s
             yield group[language]
 
 
+def asked_ids(config: Config, run: RunDir, iteration: int, language: str) -> Iterator[str]:
+    """The ids of the answers that an iteration needs in one language, in their order."""
+    model = run.model(config, iteration - 1)
+    for request, _ in make_requests(config, model, askable_prompts(config, run, iteration, language)):
+        yield request.request_id
+
+
 def make_requests(config: Config, model: Model, prompts: Iterable[Prompt]) -> Iterator[tuple[Request, Prompt]]:
     """One request per prompt, with an id made of all that defines its answer."""
     settings = {"responses": config.responses.model_dump(), "system": config.system_prompt, "seed": config.seed}

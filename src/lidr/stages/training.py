@@ -25,6 +25,7 @@ from lidr.run_dir import (
     RunDir,
     check_sealed,
     digest,
+    input_changes,
     is_missing,
     partial_path,
     read_document,
@@ -36,6 +37,7 @@ from lidr.run_dir import (
     write_text,
 )
 from lidr.stages.pairs import read_pairs, read_summary
+from lidr.stages.shortage import check_pairs
 from lidr.system_errors import writing
 
 # A changed value of these does not change what is trained, up to rounding.
@@ -87,6 +89,8 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     pairs = sum(read_summary(run_dir, iteration)["pairs"].values())
     with track(f"iteration {iteration}  tokenise", pairs) as tokenising:
         dataset, too_long = _tokenize(config, run_dir, iteration, start, tokenising)
+    if too_long:  # these were not known when the loop looked at the pairs
+        check_pairs(config, run_dir, iteration, too_long)
     from lidr.training.launch import run_workers
 
     began = time.monotonic()
@@ -198,11 +202,7 @@ def _tokenize(
                 yield row
 
     if next(rows(), None) is None:
-        raise RunError(
-            f"iteration {iteration}: no pair left to train on "
-            f"({sum(too_long.values())} are longer than training.max_length); "
-            f"`lidr pair {run_dir.path} --iteration {iteration}` prints the reasons"
-        )
+        check_pairs(config, run_dir, iteration, too_long)
     too_long.clear()
     progress.rows = 0
     folder = run_dir.training(iteration) / "tokens"
@@ -264,13 +264,22 @@ def read_training_summary(run_dir: RunDir, iteration: int) -> TrainingSummary:
     return TrainingSummary(too_long, saved)
 
 
+def inputs_note(run: RunDir, iteration: int) -> Path:
+    """The file that says which inputs the checkpoints of a training are of."""
+    return run.training(iteration) / "inputs.json"
+
+
+def has_checkpoint(run: RunDir, iteration: int) -> bool:
+    """Whether a training was begun that can be continued."""
+    return any((run.training(iteration) / "checkpoints").glob("checkpoint-*"))
+
+
 def _forget_other_training(folder: Path, made_from: Inputs) -> None:
     """Checkpoints of a training with other inputs must not be continued."""
     note = folder / "inputs.json"
     remedy = f"delete {folder} to train from the start, or put the file back"
-    if (folder / "checkpoints").exists() and note.exists():
-        read_json(note, remedy)
-    if not note.exists() or note.read_bytes() != canonical_json(made_from).encode():
+    begun = read_json(note, remedy) if note.exists() and (folder / "checkpoints").exists() else None
+    if begun is None or input_changes(begun, made_from):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(note, canonical_json(made_from))

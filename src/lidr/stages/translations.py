@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from lidr.config import Config
@@ -40,6 +41,7 @@ def inputs(config: Config, run: RunDir, iteration: int, source: str, target: str
         "template": content_id(request_template(config), PREFILL, STOP),
         "system_prompt": config.system_prompt,
         "translations": config.translations.model_dump(),
+        "dominant": config.dominant,
         "dominant_rejected": config.pairs.dominant_rejected,
         "gates": {"truncated": gates.truncated, "translation_tasks": gates.translation_tasks},
         "rescued": [_SHORTEST, *_MENDABLE],
@@ -68,6 +70,17 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
                 _Direction(config, run_dir, iteration, source, target, model).translate(file, engine)
 
 
+def paragraphs_path(path: Path) -> Path:
+    """Where the paragraphs of answers to be rescued are kept while a direction is translated."""
+    return path.with_name(f"{path.stem}.paragraphs.jsonl")
+
+
+def asked_ids(config: Config, run: RunDir, iteration: int, source: str, target: str) -> Iterator[str]:
+    """The ids of the translations that an iteration needs in one direction, in their order."""
+    direction = _Direction(config, run, iteration, source, target, run.model(config, iteration - 1))
+    return (request.request_id for request in direction._requests())
+
+
 class _Direction:
     """One direction: whole answers first, then those that did not come back whole, paragraph by paragraph."""
 
@@ -81,7 +94,7 @@ class _Direction:
         parse = lambda completion: parse_translation(completion, self.config.translations.recover)  # noqa: E731
         done = fill(file, self._requests, engine, self.sampling, parse, self.title)
         self._log(done)
-        paragraphs = RowFile(file.path.with_name(f"{file.path.stem}.paragraphs.jsonl"), {})
+        paragraphs = RowFile(paragraphs_path(file.path), {})
         if any(True for _ in self._pieces(file)):
             title = f"{self.title} (paragraphs)"
             self._log(fill(paragraphs, lambda: self._pieces(file), engine, self.sampling, parse, title))

@@ -1,0 +1,161 @@
+"""Before training: are there enough pairs to learn from, or has one fault of the settings eaten them?"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+from lidr.config import Config
+from lidr.errors import RunError
+from lidr.run_dir import RunDir, read_rows
+from lidr.stages.answers import directions
+from lidr.stages.pairs import read_summary
+
+# Answers grow in their upper half about as a log-normal with this standard deviation: of 805 answers of each of two
+# models in three languages the 95 % quantile is 1.5 to 3.1 times the median, which is 0.25 to 0.7.
+_SPREAD = 0.6
+_FINISHED = 0.95  # share of the answers that a proposed limit lets finish
+_AT_MOST = 16  # times the limit that was too short; more would be a guess
+# No candidates at all: the prompt is not there in this language, or is left out by the recipe's wish.
+_NO_CANDIDATES = ("prompt_missing", "translation_task")
+
+
+class TooFewPairsError(RunError):
+    """There is too little to learn from; `lidr run` ends with the model before it."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What a setting can mend, by the reasons that it drops candidates under.
+
+    That answers are alike, or differ in length, is no fault: it is how a run saturates, and what gates are for.
+    """
+
+    name: str
+    reasons: tuple[str, ...]
+
+
+_FAULTS = (
+    _Fault("answers cut off", ("truncated",)),
+    _Fault("failed answers", ("response_error", "response_empty")),
+    _Fault(
+        "failed translations",
+        (
+            "translation_cut_off", "translation_unparsed", "translation_shortened", "translation_empty",
+            "translation_error",
+        ),
+    ),
+    _Fault("thinking", ("thinking",)),
+    _Fault("the wrong language", ("chosen_wrong_language", "rejected_wrong_language")),
+    _Fault("loops", ("loop", "repeated_lines")),
+    _Fault("pairs that are too long", ("too_long",)),
+)  # fmt: skip
+
+
+def check_pairs(config: Config, run: RunDir, iteration: int, too_long: Mapping[str, int] | None = None) -> None:
+    """Raise TooFewPairsError if an iteration's pairs are too few to train on; `too_long` by language do not count."""
+    if reason := shortage(config, run, iteration, too_long or {}):
+        raise TooFewPairsError(f"iteration {iteration} was not trained: {reason}")
+
+
+def shortage(config: Config, run: RunDir, iteration: int, too_long: Mapping[str, int]) -> str | None:
+    """Why an iteration's pairs are not trained on, with the setting that mends it and the one that goes on; or None."""
+    summary = read_summary(run, iteration)
+    dropped: Counter[str] = Counter(too_long=sum(too_long.values()))
+    for reasons in summary["dropped"].values():
+        dropped.update(reasons)
+    pairs = sum(summary["pairs"].values()) - dropped["too_long"]
+    candidates = pairs + sum(count for reason, count in dropped.items() if reason not in _NO_CANDIDATES)
+    for fault in _FAULTS:
+        counts = Counter({reason: dropped[reason] for reason in fault.reasons if dropped[reason]})
+        if counts.total() > config.pairs.max_fault_share * candidates:
+            return (
+                f"{counts.total():,} of {candidates:,} candidates were dropped for {fault.name}: "
+                f"{_remedy(config, run, iteration, counts)}. To train on the {pairs:,} pairs that are left, give "
+                f"--set pairs.max_fault_share=1{_also(config, pairs)}"
+            )
+    minimum = fewest(config)
+    if pairs >= minimum:
+        return None
+    main = ", ".join(f"{reason} {count:,}" for reason, count in dropped.most_common(3) if count) or "none was dropped"
+    return (
+        f"{pairs:,} pairs of {candidates:,} candidates are left, fewer than pairs.minimum ({minimum:,}; dropped most: "
+        f"{main}). Give more prompts, or lower training.batch_size"
+        + (f"; --set pairs.minimum={pairs} trains on these" if pairs else "")
+    )
+
+
+def fewest(config: Config) -> int:
+    """The fewest pairs that are trained on: two steps' worth, unless the recipe has a number."""
+    return config.pairs.minimum or 2 * config.training.batch_size
+
+
+def _also(config: Config, pairs: int) -> str:
+    return f" --set pairs.minimum={max(1, pairs)}" if pairs < fewest(config) else ""
+
+
+def _remedy(config: Config, run: RunDir, iteration: int, counts: Counter[str]) -> str:
+    """What happened most, and the setting that mends it."""
+    reason = counts.most_common(1)[0][0]
+    if reason == "truncated":
+        rows = _responses(config, run, iteration)
+        cut_off = [row["text"] is not None and row["finish_reason"] != "stop" for row in rows]
+        return _longer("answers", "responses.max_new_tokens", config.responses.max_new_tokens, cut_off)
+    if reason == "translation_cut_off":
+        cut_off = [row["failure"] == reason for row in _translations(config, run, iteration)]
+        return _longer("translations", "translations.max_new_tokens", config.translations.max_new_tokens, cut_off)
+    if reason == "response_error":
+        rows = (row for row in _responses(config, run, iteration) if row["error"] not in (None, "empty"))
+        said = str(next(rows, {"error": "unknown"})["error"])
+        return f"the engine gave errors, such as {said[:120]!r}; mend it, delete 2_responses and run again"
+    if reason in ("loop", "repeated_lines"):
+        penalty = config.responses.repetition_penalty
+        return f"raise responses.repetition_penalty from {penalty:g} to about {penalty + 0.1:.2g}"
+    if reason == "too_long":
+        return f"raise training.max_length from {config.training.max_length:,}, or shorten the answers"
+    if reason == "thinking":
+        return "answers hold a thinking block; switch thinking off to train, for example by a system_prompt"
+    if reason == "rejected_wrong_language":
+        return "the rejected side is not in the prompt's language; pairs.gates.wrong_language=chosen keeps such pairs"
+    if reason == "chosen_wrong_language":
+        by_language = read_summary(run, iteration)["dropped"]
+        worst = max(by_language, key=lambda code: by_language[code].get(reason, 0))
+        return (
+            f"the chosen side is not in the prompt's language, most often in {worst}; leave that language out of "
+            "languages, or take a model that can write it (lidr probe measures this)"
+        )
+    if reason == "response_empty":
+        return "the model gives empty answers; look at system_prompt, and whether it is an instruct model"
+    hint = "" if config.translations.text_first else "set translations.text_first=true, or "
+    return f"most often {reason}; {hint}take a model that translates better"
+
+
+def _longer(what: str, field: str, limit: int, cut_off: list[bool]) -> str:
+    count, total = sum(cut_off), len(cut_off)
+    proposed = enough_tokens(limit, count, total)
+    return f"{count:,} of {total:,} {what} were cut off at {limit:,} tokens; raise {field} to about {proposed}"
+
+
+def enough_tokens(limit: int, cut_off: int, total: int) -> int:
+    """A limit that about 95 % of the answers keep to, if `cut_off` of `total` were longer than `limit`."""
+    finished = max(total - cut_off, 0.5) / max(total, 1)
+    normal = NormalDist()
+    factor = math.exp(_SPREAD * (normal.inv_cdf(_FINISHED) - normal.inv_cdf(min(finished, _FINISHED))))
+    proposed = limit * min(factor, _AT_MOST)
+    return max(64, 64 * round(proposed / 64))
+
+
+def _responses(config: Config, run: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
+    for code in config.languages:
+        yield from read_rows(run.responses(iteration, code))
+
+
+def _translations(config: Config, run: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
+    for source, target in directions(config):
+        yield from read_rows(run.translations(iteration, source, target))
