@@ -61,7 +61,8 @@ def test_what_libraries_make_of_a_system_error_is_understood(tmp_path: Path) -> 
     for number in (errno.ENOSPC, errno.EROFS):
         full = sqlite3.OperationalError("database or disk is full")
         full.sqlite_errorcode = sqlite3.SQLITE_FULL if number == errno.ENOSPC else sqlite3.SQLITE_READONLY
-        assert os.strerror(number).lower() in (explain(full) or "")
+        words = "free some space" if number == errno.ENOSPC else "another file system"
+        assert "database or disk is full" in (explain(full) or "") and words in (explain(full) or "")
     assert explain(ValueError("a fault of ours")) is explain(RuntimeError("[Errno 5000] what?")) is None
 
 
@@ -255,3 +256,20 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
         process.wait()
         assert err == "", arguments
     assert read_seal(run.path) is None
+
+
+def test_a_full_disk_never_advises_to_remove_what_was_paid_for(tmp_path: Path) -> None:
+    from lidr.prompt_sets.translation import Memory
+    from lidr.translators.base import Offer
+
+    memory = Memory(tmp_path / "memory.sqlite")
+    for number in range(3):
+        memory.keep(Offer(f"{number}", "text", ""))
+    with file_size_limit(20_000), pytest.raises(OSError, match=r"memory\.sqlite") as caught:
+        memory.keep(Offer("long", "x" * 200_000, ""))
+    assert "remove" not in (explain(caught.value) or "remove")
+    assert len(memory) == 3
+    memory.close()
+    (tmp_path / "memory.sqlite").write_bytes(b"no data base" * 500)
+    with pytest.raises(RunError, match=r"memory\.sqlite cannot be used .*: restore it, or remove it"):
+        Memory(tmp_path / "memory.sqlite")

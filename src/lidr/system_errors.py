@@ -34,6 +34,12 @@ _REMEDIES = {
 }
 
 
+_SQLITE = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+}
 _TEXTS = re.compile(r"\bos error (\d+)|\bcode: (\d+), kind|\[errno (\d+)\]", re.IGNORECASE)  # of safetensors, of Arrow
 
 
@@ -80,9 +86,8 @@ def _system_error(error: BaseException) -> OSError | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error
     if isinstance(error, sqlite3.OperationalError):
-        number = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        return OSError(number[code], os.strerror(number[code])) if code in number else None
+        number = _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        return None if number is None else OSError(number, str(error))
     text = str(error)
     if (found := _TEXTS.search(text)) and (code := int(next(filter(None, found.groups())))) in _REMEDIES:
         return OSError(code, os.strerror(code))

@@ -19,6 +19,7 @@ from lidr.engines.protocol import LogProbability, Tokens
 from lidr.errors import ConfigError, EngineError, RunError
 from lidr.progress import track
 from lidr.records import Row, content_id
+from lidr.system_errors import writing
 
 # Bump where a change to the code changes the requests or what a reply means.
 FORMAT = 1
@@ -61,7 +62,8 @@ class Judge:
         self.store = store
         self.told = False  # whether replies that cannot be read were mentioned
         store.parent.mkdir(parents=True, exist_ok=True)
-        self._table = sqlite3.connect(store)
+        with writing(store):
+            self._table = sqlite3.connect(store)
         self._execute("CREATE TABLE IF NOT EXISTS reply (id TEXT PRIMARY KEY, judge TEXT, row TEXT) WITHOUT ROWID")
 
     def close(self) -> None:
@@ -116,12 +118,13 @@ class Judge:
         return reply
 
     def _keep(self, key: str, reply: Reply) -> None:
-        with self._table:
+        with writing(self.store), self._table:
             self._execute("INSERT OR REPLACE INTO reply VALUES (?, ?, ?)", (key, self.config.model, reply.to_json()))
 
     def _execute(self, command: str, values: tuple[str, ...] = ()) -> sqlite3.Cursor:
         try:
-            return self._table.execute(command, values)
+            with writing(self.store):
+                return self._table.execute(command, values)
         except sqlite3.DatabaseError as error:
             raise RunError(
                 f"{self.store} cannot be used ({error}). It keeps the judge's replies: restore it, or remove it and "

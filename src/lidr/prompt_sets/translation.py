@@ -12,17 +12,18 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lidr.errors import ConfigError, EngineError
+from lidr.errors import ConfigError, EngineError, RunError
 from lidr.language_id import LanguageIdentifier
 from lidr.progress import track
 from lidr.prompt_sets.protect import Part, check, cut, join, protected
 from lidr.records import Prompt, content_id
 from lidr.run_dir import RunDir, read_unsealed_rows, replacing, write_text
+from lidr.system_errors import writing
 from lidr.translators.base import Offer, Piece, Translator
 
 _FORMAT = 1
@@ -48,10 +49,24 @@ class Memory:
     """Everything that a translator returned for this folder: piece's key -> text, or the failure in its place."""
 
     def __init__(self, path: Path) -> None:
-        self._table = sqlite3.connect(path)
-        self._table.execute("PRAGMA journal_mode = WAL")  # a commit per piece without waiting for the disk each time
-        self._table.execute("PRAGMA synchronous = NORMAL")
-        self._table.execute("CREATE TABLE IF NOT EXISTS piece (key PRIMARY KEY, text, failure)")
+        self.path = path
+        with self._naming():
+            self._table = sqlite3.connect(path)
+            # A commit per piece without waiting for the disk each time.
+            self._table.execute("PRAGMA journal_mode = WAL")
+            self._table.execute("PRAGMA synchronous = NORMAL")
+            self._table.execute("CREATE TABLE IF NOT EXISTS piece (key PRIMARY KEY, text, failure)")
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            with writing(self.path):
+                yield
+        except sqlite3.DatabaseError as error:
+            raise RunError(
+                f"{self.path} cannot be used ({error}). It keeps what was translated: restore it, or remove it and run "
+                "again, which asks for all of it again"
+            ) from None
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self.get(key) is not None
@@ -63,11 +78,12 @@ class Memory:
         return (key for (key,) in self._table.execute("SELECT key FROM piece"))
 
     def get(self, key: str) -> tuple[str | None, str] | None:
-        found = self._table.execute("SELECT text, failure FROM piece WHERE key = ?", (key,)).fetchone()
+        with self._naming():
+            found = self._table.execute("SELECT text, failure FROM piece WHERE key = ?", (key,)).fetchone()
         return None if found is None else (found[0], found[1])
 
     def keep(self, offer: Offer) -> None:
-        with self._table:
+        with self._naming(), self._table:
             self._table.execute("INSERT OR REPLACE INTO piece VALUES (?, ?, ?)", (offer.key, offer.text, offer.failure))
 
     def close(self) -> None:
