@@ -28,7 +28,7 @@ GREEDY = Sampling(max_new_tokens=40, repetition_penalty=1.1)
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[TransformersEngine]:
-    engine = TransformersEngine(MODEL_PATH, TransformersConfig(device="cpu", batch_size=8))
+    engine = TransformersEngine(MODEL_PATH, TransformersConfig(device="cpu", dtype="float32", batch_size=8))
     yield engine
     engine.close()
 

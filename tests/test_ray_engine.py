@@ -97,7 +97,7 @@ def toy(toys: RayEngine) -> RayEngine:
 
 
 def config(batch_size: int, **settings: Any) -> RayConfig:
-    worker = TransformersConfig(device="cpu", batch_size=batch_size)
+    worker = TransformersConfig(device="cpu", dtype="float32", batch_size=batch_size)
     return RayConfig.model_validate({"type": "ray", "worker": worker, "workers": 2} | settings)
 
 
@@ -135,7 +135,7 @@ def lab(cluster: Cluster) -> Iterator[RayEngine]:
 
 
 def test_workers_answer_as_one_engine_does_and_give_all_back(lab: RayEngine) -> None:
-    alone = TransformersEngine(MODEL_PATH, TransformersConfig(device="cpu", batch_size=4))
+    alone = TransformersEngine(MODEL_PATH, TransformersConfig(device="cpu", dtype="float32", batch_size=4))
     greedy = by_id(alone.generate(REQUESTS, GREEDY))
     completions = list(lab.generate(REQUESTS, GREEDY))
     assert len(completions) == len(REQUESTS) and by_id(iter(completions)) == greedy
