@@ -6,10 +6,11 @@ import json
 import shutil
 from typing import Any
 
-from lidr.config import Config
+from lidr.config import Config, load_config
 from lidr.lab import MODEL_PATH
 from lidr.models import fingerprint
-from lidr.run_dir import RunDir, digest, partial_path, seal, write_text
+from lidr.run_dir import RunDir, partial_path, seal, write_text
+from lidr.stages import training
 from lidr.stages.pairs import read_summary
 from tests.conftest import ToyRun
 
@@ -48,7 +49,8 @@ def add_model(run: RunDir, iteration: int = 1, pairs: str | None = None, too_lon
     shutil.copytree(MODEL_PATH, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     for name in ("optimizer.pt", "trainer_state.json", "training_args.bin", ".env", "notes.md"):
         (folder / name).write_text("not for others", encoding="utf-8")
-    made_from = {"pairs": pairs or digest(run.pair_summary(iteration))}
+    made_from = training.inputs(load_config(run.recipe), run, iteration)
+    made_from |= {"pairs": pairs or made_from["pairs"]}
     count = sum(read_summary(run, iteration)["pairs"].values()) - too_long
     seal(folder, run.model_folder(iteration), made_from, count, fingerprint(folder))
 

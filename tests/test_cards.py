@@ -16,7 +16,7 @@ from lidr.cards import Published, data_card, data_files, model_card, read_facts,
 from lidr.cards.base import base_model, hub_id, license_fields
 from lidr.cli import app
 from lidr.config import Config
-from lidr.errors import ConfigError, RunError
+from lidr.errors import ConfigError, DamagedError, RunError
 from lidr.run_dir import RunDir, write_sealed, write_text
 from lidr.stages.pairs import read_summary
 from tests.conftest import ToyRun
@@ -251,3 +251,26 @@ def test_pairs_that_were_too_long_are_counted(finished: tuple[Config, RunDir]) -
     facts = read_facts(config, run, 1)
     assert "3 of the pairs were longer than training allowed" in data_card(facts, Published())
     assert f"{facts.total - 3} preference pairs that were short enough to train on" in model_card(facts, Published())
+
+
+def test_what_was_made_with_another_recipe_is_not_published(toy_run: ToyRun, tmp_path: Path) -> None:
+    _, run = finish(toy_run)
+    recipe = run.recipe.read_text(encoding="utf-8")
+    run.recipe.write_text(recipe.replace("beta: 0.1", "beta: 0.3"), encoding="utf-8")
+    for command in (["card"], ["export", "pairs", "--format", "trl", "--out", str(tmp_path / "out")], ["review"]):
+        result = CliRunner().invoke(app, [*command[:2], str(run.path), *command[2:]] if command[0] == "export" else
+                                    [*command, str(run.path)])  # fmt: skip
+        assert isinstance(result.exception, RunError), command
+        assert "training.beta: 0.1 -> 0.3" in str(result.exception) and "--replace" in str(result.exception)
+    run.recipe.write_text(recipe, encoding="utf-8")
+    assert CliRunner().invoke(app, ["card", str(run.path)]).exit_code == 0
+
+
+def test_a_card_is_of_the_weights_that_were_trained(toy_run: ToyRun) -> None:
+    _, run = finish(toy_run)
+    weights = run.model_folder(1) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    result = CliRunner().invoke(app, ["card", str(run.path)])
+    assert isinstance(result.exception, DamagedError) and "5_model: damaged" in str(result.exception)

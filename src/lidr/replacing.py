@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lidr.config import Config
-from lidr.errors import DamagedError, ReplaceError, RunError
+from lidr.errors import ConfigError, DamagedError, DataError, ReplaceError, RunError
 from lidr.run_dir import (
     Inputs,
     Outputs,
@@ -112,6 +112,27 @@ def find_replaced(config: Config, run: RunDir) -> list[Replaced]:
             except RunError:  # a step before it has not been run, so this one has nothing yet
                 continue
     return found
+
+
+def check_current(config: Config, run: RunDir, iteration: int) -> None:
+    """Raise RunError if an iteration's pairs or model are not those of the recipe as it is now, for what tells of them.
+
+    The rules of a newer version do not count, and neither does what cannot be looked up, such as a base model that is
+    no longer on this machine.
+    """
+    for stage in (pairs, training):
+        try:
+            outputs = stage.outputs(config, run, iteration)
+        except (ConfigError, DataError, RunError) as error:
+            if isinstance(error, DamagedError):
+                raise
+            continue
+        reasons = {reason for path, made_from in outputs for reason in stale_because(path, made_from)}
+        if told := sorted(reason for reason in reasons if not reason.startswith("format:")):
+            raise RunError(
+                f"{outputs[0][0]} was not made from the run as it is now ({'; '.join(told[:3])}). Undo the change, or "
+                f"give `lidr run {run.recipe} --run-dir {run.path} --replace`, which makes it again"
+            )
 
 
 def describe(found: Sequence[Replaced]) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 from lidr.cards.base import hub_id
 from lidr.config import Config
 from lidr.errors import RunError
-from lidr.models import read_model_cache
+from lidr.models import check_trained, read_model_cache
+from lidr.replacing import check_current
 from lidr.reporting.contents import Sample, reservoir, sample
 from lidr.reporting.measures import Measure, read_measures
 from lidr.reporting.rows import with_rows
@@ -54,9 +55,19 @@ def last_iteration(config: Config, run: RunDir) -> int:
 
 
 def checked_iteration(config: Config, run: RunDir, iteration: int | None) -> int:
-    """The iteration that was asked for, or the last. Raises RunError where it has made nothing."""
-    if iteration is None:
-        return last_iteration(config, run)
+    """The iteration that was asked for, or the last.
+
+    Raises RunError if it has made nothing, or if what it made is of another recipe; DamagedError if its model's weights
+    are not those that were trained.
+    """
+    number = last_iteration(config, run) if iteration is None else _existing(config, run, iteration)
+    check_current(config, run, number)
+    if read_seal(run.model_folder(number)):
+        check_trained(run.model_folder(number), run.model_cache)
+    return number
+
+
+def _existing(config: Config, run: RunDir, iteration: int) -> int:
     if not 1 <= iteration <= config.iterations:
         raise RunError(f"--iteration {iteration}: this run has iterations 1 to {config.iterations}")
     if not read_seal(run.pair_summary(iteration)):

@@ -11,6 +11,7 @@ from lidr.config import Config
 from lidr.errors import RunError
 from lidr.exports.base import ExportedPair
 from lidr.records import PreferencePair
+from lidr.replacing import check_current
 from lidr.run_dir import RunDir, digest, read_seal
 from lidr.stages.pairs import read_pairs as read_iteration
 from lidr.stages.pairs import read_summary, with_pairs
@@ -27,8 +28,13 @@ class Selection:
 
 
 def select(config: Config, run: RunDir, iteration: str | None, languages: list[str]) -> Selection:
-    """Check what was asked for against what the run has. Raises RunError that names what there is."""
+    """Check what was asked for against what the run has.
+
+    Raises RunError that names what there is, and for pairs of another recipe.
+    """
     iterations = _iterations(config, run, iteration)
+    for number in iterations:
+        check_current(config, run, number)
     known = list(dict.fromkeys(code for number in iterations for code in read_summary(run, number)["pairs"]))
     if unknown := [code for code in languages if code not in known]:
         raise RunError(f"--languages {','.join(unknown)}: the pairs of this run are in {', '.join(known)}")

@@ -18,6 +18,7 @@ from typing import Any
 from lidr.config import Config
 from lidr.errors import DataError, RunError
 from lidr.records import content_id
+from lidr.replacing import check_current
 from lidr.review.read import Judged, VerdictFile, check_once, check_sheet, join, parse_verdicts
 from lidr.review.sheet import Sheet, render_page, sample_pairs
 from lidr.review.summary import summarise
@@ -55,6 +56,7 @@ def write_sheets(
     is_page = out is not None and out.suffix.lower() in (".html", ".htm")
     if is_page and len(languages) > 1:
         raise RunError(f"{out} would be one page of one language; add --languages CODE, or give --out a folder's name")
+    check_current(config, run, iteration)
     pages: dict[Path, str] = {}
     for language in languages:
         sheet = open_sheet(config, run, iteration, language, seed)
