@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from lidr import loop
 from lidr.cli import app
 from lidr.config import load_config
-from lidr.errors import ConfigError, DataError, EngineError, LidrError, RunError
+from lidr.errors import ConfigError, DataError, EngineError, LidrError, ReplaceError, RunError
 from lidr.run_dir import RunDir
 from lidr.standalone import evaluation_config, model_name
 from lidr.status import run_status
@@ -93,7 +93,12 @@ def test_a_model_is_measured_and_more_can_be_added(tmp_path: Path, capsys: pytes
     lidr("lab", "--benchmarks", "language_confusion", *more)
     (found,) = results_of(folder).values()
     assert list(found) == ["mgsm", "language_confusion"] and list(found["language_confusion"]) == ["en", "es"]
+    lidr("lab", "--benchmarks", "mgsm", *mgsm(tmp_path / "mgsm", ("en", "es")), *SHORT)  # the same files, written again
     assert {path: path.stat().st_mtime_ns for path in answers.iterdir()} == stamps
+    file = tmp_path / "mgsm" / "es.jsonl"
+    file.write_text(file.read_text(encoding="utf-8").replace("?", "??"), encoding="utf-8")
+    with pytest.raises(ReplaceError, match="files changed"):
+        lidr("lab", "--benchmarks", "mgsm", *settings)
 
 
 # --- a served model ---------------------------------------------------------------------------------------------------

@@ -171,5 +171,6 @@ def test_no_gain_is_no_share() -> None:
     assert lost.kept == pytest.approx(0.0025)
     assert "raise training.learning_rate" in (lost.alarm() or "")
     assert Saved(32, "margin", -0.01, 0.2, "bfloat16", "bfloat16").kept is None
+    assert Saved(32, "margin", 1e-6, -3e-6, "float32", "float32").kept is None
     assert Saved(32, "margin", 0.08, 0.0721, "bfloat16", "bfloat16").alarm() is None
     assert "engine.quantize" in (Saved(32, "margin", 0.08, 0.01, "bfloat16", "int8 (quantised)").alarm() or "")

@@ -235,7 +235,7 @@ def saved_sentence(saved: dict[str, Any]) -> str:
     formats = f"stored as {saved['stored']} and loaded as {saved['loaded']}"
     trained, kept = f"{saved['trained']:+.3g}".replace("-", "−"), f"{saved['saved']:+.3g}".replace("-", "−")
     if saved["kept"] is None:
-        return f"Training gained nothing on {saved['pairs']} of its pairs ({gain} {trained})."
+        return f"Training gained nothing that can be measured on {saved['pairs']} of its pairs ({gain} {trained})."
     return (
         f"On {saved['pairs']} of its pairs training gained {trained} ({gain}). The saved model, {formats}, has {kept} "
         f"({percent(saved['kept'])})."

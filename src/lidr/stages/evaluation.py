@@ -26,6 +26,7 @@ from lidr.run_dir import (
     RowFile,
     RunDir,
     digest,
+    hash_file,
     is_sealed,
     read_document,
     read_rows,
@@ -103,6 +104,8 @@ def answers_lost(old: Inputs, new: Inputs, finished: bool) -> list[str]:
     harmless = {"training_prompts"} | (set() if finished else {"judge", "opponent"})
     if _answer_format(old) == _answer_format(new):
         harmless.add("format")
+    if old["format"] != new["format"]:
+        harmless.add("files")  # which older versions told by their times
     if set(_asked(old)) <= set(_asked(new)):
         harmless |= {"languages", "benchmark.languages"}
     limit = after.get("benchmark.limit")
@@ -203,14 +206,22 @@ def _open_judge(config: Config, run_dir: RunDir) -> Any:
 
 
 def _stamps(path: str, run: RunDir) -> dict[str, list[Any]]:
-    """Those of a benchmark's files; the run may lie in their folder, and what it writes is no input."""
+    """Size and hash of a benchmark's files, so that a file that was merely copied again counts as the same.
+
+    The run may lie in their folder, and what it writes is no input. Of a URL, what its protocol says.
+    """
     own = run.path.resolve()
     found = stamps(path, "evaluation.benchmarks")
-    return (
-        found
-        if is_url(path)
-        else {file: stamp for file, stamp in found.items() if not Path(file).resolve().is_relative_to(own)}
-    )
+    if is_url(path):
+        return found
+    files = {file: stamp for file, stamp in found.items() if not Path(file).resolve().is_relative_to(own)}
+    return {file: [stamp[0], _hash(file, *stamp)] for file, stamp in files.items()}
+
+
+@cache
+def _hash(file: str, size: int, time_ns: int) -> str:
+    """SHA-256 of a file, computed once in a process as long as its size and time of change are the same."""
+    return hash_file(Path(file))
 
 
 def _decoding(config: Config) -> dict[str, Any]:

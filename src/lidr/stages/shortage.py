@@ -75,10 +75,11 @@ def shortage(config: Config, run: RunDir, iteration: int, too_long: Mapping[str,
     for fault in _FAULTS:
         counts = Counter({reason: dropped[reason] for reason in fault.reasons if dropped[reason]})
         if counts.total() > config.pairs.max_fault_share * candidates:
+            go_on = f"--set pairs.max_fault_share=1{_also(config, pairs)}"
             return (
                 f"{counts.total():,} of {candidates:,} candidates were dropped for {fault.name}: "
-                f"{_remedy(config, run, iteration, counts)}. To train on the {pairs:,} pairs that are left, give "
-                f"--set pairs.max_fault_share=1{_also(config, pairs)}"
+                f"{_remedy(config, run, iteration, counts)}"
+                + (f". To train on the {pairs:,} pairs that are left, give {go_on}" if pairs else "; no pair is left")
             )
     minimum = fewest(config)
     if pairs >= minimum:

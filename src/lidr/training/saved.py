@@ -26,6 +26,7 @@ from lidr.training.weights import stored_dtype
 
 PAIRS = 32  # of the sample
 ENOUGH = 0.9  # of the gain has to be left
+TOO_LITTLE = 1e-4  # a gain that the rounding of the log-probabilities themselves may cause
 _TRAINED = "trained.json"
 
 
@@ -46,8 +47,8 @@ class Saved:
 
     @property
     def kept(self) -> float | None:
-        """The share of the gain that is left; None if training gained nothing."""
-        return self.saved / self.trained if self.trained > 0 else None
+        """The share of the gain that is left; None if training gained nothing that can be measured."""
+        return self.saved / self.trained if self.trained > TOO_LITTLE else None
 
     def as_dict(self) -> dict[str, Any]:
         """For metrics.jsonl, with rounded figures."""
