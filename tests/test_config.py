@@ -160,3 +160,14 @@ def test_every_knob_is_documented_and_read_somewhere() -> None:
                     check(option, f"{prefix}{name}.")
 
     check(Config, "")
+
+
+def test_rows_without_ids_cannot_be_skipped() -> None:
+    with pytest.raises(ConfigError, match=r"on_missing skip needs fields\.id"):
+        load_config("quickstart", ["prompts.path=p", "prompts.fields.id=null", "prompts.on_missing=skip"])
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000/v1?x=1", "http://localhost:8000/v1#x", "localhost:8000/v1"])
+def test_a_server_is_named_by_a_plain_url(url: str) -> None:
+    with pytest.raises(ConfigError, match="a URL is needed"):
+        load_config("evaluation", [f"engine={{type: openai, base_url: '{url}'}}"])

@@ -170,6 +170,15 @@ class PromptsConfig(_Section):
     task: Literal["general", "arithmetic"] = "general"
     """`arithmetic` wraps every prompt in a request for step-by-step reasoning in the prompt's language."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> PromptsConfig:
+        if self.fields.id is None and self.on_missing == "skip":
+            raise ValueError(
+                "on_missing skip needs fields.id: rows without ids are joined by their place, so a missing row would "
+                "shift all later ones"
+            )
+        return self
+
 
 def _device(name: str) -> str:
     if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu|npu|hpu|mtia|xla)(:\d{1,3})?", name):
@@ -251,7 +260,7 @@ class OpenAIConfig(_Section):
         try:
             parts = urlsplit(url)
             is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-            is_url &= url.isprintable() and " " not in url
+            is_url &= url.isprintable() and " " not in url and not parts.query and not parts.fragment
         except ValueError:  # a port that is no number
             is_url = False
         if not is_url:
