@@ -145,7 +145,7 @@ def wrong_type(value: Any, place: str, name: str, wanted: str) -> DataError:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a finite number, also one of numpy; true and false are none."""
+    """Whether a value is a finite number, also one of numpy; true and false do not count."""
     if isinstance(value, bool):
         return False
     return isinstance(value, Real | Decimal) and math.isfinite(value)

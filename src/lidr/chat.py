@@ -67,7 +67,7 @@ class Chat:
         return str(text)
 
     def mark(self, text: str, role: str) -> str:
-        """A turn's text with a mark in every control token that it holds, so that it is none any more."""
+        """A turn's text with a mark in every control token that it holds, so that the tokenizer reads it as text."""
         pattern = self._own if role == "assistant" else self._any
         if not pattern.search(text):
             return text

@@ -1,7 +1,7 @@
 """Passwords, keys and signatures in settings, URLs, commands and messages: recognised, so that none is written down.
 
 Recipes that hold one are refused (`find_credential`), and every message is masked (`mask`). Both look for the same:
-the shapes of known keys, what stands before the `@` of a URL, parameters of URLs, headers, and values under a name such
+the shapes of known keys, the part before the `@` of a URL, parameters of URLs, headers, and values under a name such
 as `api_key`.
 """
 
@@ -100,7 +100,7 @@ _FORMATS = re.compile(
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):/{1,3}")  # a path that was a URL has one slash
 _ADDRESS = re.compile(r"[^\s\"'<>]+")
 _AUTHORITY = re.compile(r"[^\s/?#\"'<>]{0,500}@")
-# A password may hold what ends an authority. A colon before a port, or a second one of fsspec's, is none of its.
+# A password may hold what ends an authority. A colon before a port, or a second one of fsspec's, is not part of it.
 _LOOSE = re.compile(r"[^\s/?#@:\"'<>]{0,200}:(?!\d{1,5}(?:[/?#,;)\"'\s]|$)|:)[^\s\"'<>]{0,300}@")
 _NO_SCHEME = re.compile(
     r"(?<![\w/:@.+-])(?!mailto:)[\w.+-]{1,80}:([^\s/@:\"'<>]{1,200})@(?=[\w-]+(?:\.[\w-]+)*(?::\d+)?(?:[/\s]|$))"
@@ -239,7 +239,7 @@ def expand(word: str) -> str:
 
 
 def holds_credential(text: str, *, is_command: bool = False) -> bool:
-    """Whether a text holds a credential. In a command a reference to the environment, `$NAME` or `${NAME}`, is none."""
+    """Whether a text holds a credential. References to the environment (`$NAME`, `${NAME}`) in a command do not count."""
     return any(not (is_command and _is_reference(text[slice(*span)])) for span in _spans(text))
 
 
