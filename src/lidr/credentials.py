@@ -239,7 +239,7 @@ def expand(word: str) -> str:
 
 
 def holds_credential(text: str, *, is_command: bool = False) -> bool:
-    """Whether a text holds a credential. References to the environment (`$NAME`, `${NAME}`) in a command do not count."""
+    """Whether a text holds a credential. References to the environment (`$NAME`, `${NAME}`) in a command are fine."""
     return any(not (is_command and _is_reference(text[slice(*span)])) for span in _spans(text))
 
 
