@@ -112,7 +112,7 @@ def _probe(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None
 def _is_current(outputs: Callable[..., Outputs], config: Config, run: RunDir, iteration: int, path: Path) -> bool:
     """Whether a stage's output is complete for the recipe as it is now; what an older recipe left does not count.
 
-    If `path`, which is a part of it, is there all the same, then that is said.
+    What an older version of lidr made by its own rules counts. Either is said, if `path`, a part of the output, exists.
     """
     try:
         found = outputs(config, run, iteration)
@@ -120,6 +120,10 @@ def _is_current(outputs: Callable[..., Outputs], config: Config, run: RunDir, it
             return True
         reasons = sorted({reason for file, inputs in found for reason in stale_because(file, inputs)})
         why = "; ".join(reasons) or "not all of its files are complete"
+        complete = all(read_seal(file) for file, _ in found)
+        if complete and reasons and all(reason.startswith("format:") for reason in reasons):
+            say_once(f"{path} was made by an older version of lidr ({why}); `lidr run` makes it again")
+            return True
     except DamagedError:
         raise
     except RunError as error:  # a step before it is not complete
