@@ -13,6 +13,12 @@ from lidr.config import Config, dump_config, load_config, shipped_recipes
 from lidr.errors import ConfigError
 
 
+def test_some_prompts_are_left_to_train_on() -> None:
+    load_config("quickstart", ["prompts.limit=40", "training.held_out=39"])
+    with pytest.raises(ConfigError, match=r"training\.held_out 40: no prompt of 40 \(prompts\.limit\) is left"):
+        load_config("quickstart", ["prompts.limit=40", "training.held_out=40"])
+
+
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_every_shipped_recipe_loads_and_survives_a_round_trip(name: str, tmp_path: Path) -> None:
     config = load_config(name)
@@ -53,6 +59,8 @@ def test_overrides_change_one_field() -> None:
         ("training.micro_batch_size=3", "training.micro_batch_size: no such field"),
         ("training.lora={rank: 0}", "training.lora.rank"),
         ("training.report_to=[comet]", "training.report_to"),
+        ("responses.temperature=1e-320", "responses.temperature: logits divided by so small a number overflow"),
+        ("evaluation.temperature=0.0001", "evaluation.temperature"),
         ("dominant=ja", "dominant 'ja' is not among languages"),
         ("languages=[en]", "at least two languages"),
         ("languages=[en, xx]", "unknown language 'xx'"),

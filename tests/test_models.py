@@ -16,7 +16,7 @@ from lidr.config import ModelConfig, TransformersConfig
 from lidr.engines import Request, Sampling, open_model
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
-from lidr.models import fingerprint, import_gguf, load_tokenizer, resolve_model
+from lidr.models import end_of_turn_ids, fingerprint, import_gguf, load_tokenizer, resolve_model
 from lidr.run_dir import hash_file
 
 
@@ -35,6 +35,14 @@ def test_a_changed_folder_is_noticed_in_spite_of_the_cache(tmp_path: Path) -> No
     assert resolve_model(ModelConfig(path=str(copy)), cache) == first
     (copy / "generation_config.json").write_text('{"eos_token_id": 7}')
     assert resolve_model(ModelConfig(path=str(copy)), cache)[1] != first[1]
+
+
+@pytest.mark.parametrize("value", ['"<|end|>"', "[[5]]", "true", "1.5", "{}"])
+def test_an_end_token_that_is_no_number_is_named(value: str, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(MODEL_PATH, tmp_path / "copy"))
+    (copy / "generation_config.json").write_text(f'{{"eos_token_id": {value}}}')
+    with pytest.raises(ConfigError, match=r"generation_config\.json: eos_token_id is .*, not a number"):
+        end_of_turn_ids(copy, load_tokenizer(copy))
 
 
 def test_a_model_may_be_behind_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -467,7 +468,10 @@ def test_texts_of_parquet_are_decoded(column: pa.Array, in_hub_folder: bool, tmp
     ("column", "message"),
     [
         (pa.array([b"x", b"\xff"]), r"p\.parquet row 2: 'instruction' holds bytes that are not UTF-8"),
-        (pa.array([b"x", b"\xff"]).view(pa.string()), r"p\.parquet row 2: a text is not UTF-8"),
+        (
+            pa.array([b"x", b"\xff"]).view(pa.string()),
+            r"p\.parquet row 2: 'instruction' cannot be read: a text is not UTF-8",
+        ),
         (pa.array([1, 2]), r"p\.parquet row 1: 'instruction' holds a number \(1\) and not a text"),
         (pa.array([True, False]), "row 1: 'instruction' holds true or false"),
         (pa.array([0, 1], pa.date32()), "row 1: 'instruction' holds a value of type date"),
@@ -478,6 +482,37 @@ def test_other_columns_of_parquet_are_refused(column: pa.Array, message: str, tm
     pyarrow.parquet.write_table(pa.table({"id": [1, 2], "instruction": column}), tmp_path / "p.parquet")
     with pytest.raises(DataError, match=message):
         read_table(tmp_path / "p.parquet")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [pa.array([0, 2**62], pa.timestamp("us")), pa.array([0, 2**31 - 1], pa.date32()),
+     pa.array([0, 2**62], pa.duration("s"))],
+    ids=lambda column: str(column.type),
+)  # fmt: skip
+def test_a_cell_that_python_cannot_hold_is_named(column: pa.Array, tmp_path: Path) -> None:
+    table = pa.table({"id": [1, 2], "instruction": ["a", "b"], "made": column})
+    pyarrow.parquet.write_table(table, tmp_path / "p.parquet")
+    with pytest.raises(DataError, match=r"p\.parquet row 2: 'made' cannot be read"):
+        read_table(tmp_path / "p.parquet")
+
+
+def test_a_time_zone_that_is_none_is_named(tmp_path: Path) -> None:
+    made = pa.array([0], pa.timestamp("us", tz="Foo/Bar"))
+    pyarrow.parquet.write_table(pa.table({"id": [1], "instruction": ["a"], "made": made}), tmp_path / "p.parquet")
+    with pytest.raises(DataError, match=r"row 1: 'made' cannot be read"):
+        read_table(tmp_path / "p.parquet")
+
+
+@pytest.mark.parametrize("in_hub_folder", [False, True])
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.float16()], ids=str)
+def test_answers_in_short_floats_keep_their_decimals(kind: pa.DataType, in_hub_folder: bool, tmp_path: Path) -> None:
+    answers = pa.array(numpy.array([0.1, 2.5, 12]).astype(kind.to_pandas_dtype()), kind)
+    table = pa.table({"id": [1, 2, 3], "instruction": ["a", "b", "c"], "gold": answers})
+    (tmp_path / "data").mkdir()
+    pyarrow.parquet.write_table(table, tmp_path / "data" / "train.parquet")
+    path = tmp_path if in_hub_folder else tmp_path / "data" / "train.parquet"
+    assert [answer for _, _, answer in read_table(path, answer="gold")] == ["0.1", "2.5", "12"]
 
 
 def test_a_picture_in_another_column_is_no_concern(tmp_path: Path) -> None:

@@ -194,7 +194,19 @@ def test_replace_says_what_and_later_starts_go_on(trained: ToyRun) -> None:
         for stage in ("responses", "translations", "pairs"):
             assert step(stage, other, trained.run_dir, 1, lock)
     open_run(other, trained.run_dir.path, print)
-    assert not is_released(trained.run_dir.responses(1, "en"))
+    assert not is_released(trained.run_dir.responses(1, "en"), other)
+
+
+def test_a_permission_is_for_one_recipe(trained: ToyRun) -> None:
+    path = trained.run_dir.path
+    open_run(changed(trained, training={"beta": 0.2}), path, print, replace=True)
+    other = changed(trained, training={"beta": 0.3})
+    with pytest.raises(ReplaceError, match=r"training\.beta: 0\.1 -> 0\.3"):
+        open_run(other, path, print)
+    with trained.run_dir.lock() as lock, pytest.raises(ReplaceError):
+        step("training", other, trained.run_dir, 1, lock)
+    open_run(other, path, print, replace=True)
+    open_run(other, path, print)
 
 
 def test_a_permission_ends_when_the_recipe_is_what_it_was(trained: ToyRun) -> None:

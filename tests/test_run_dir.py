@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,33 @@ def test_rows_are_sealed_in_the_order_asked_for(tmp_path: Path) -> None:
     assert is_sealed(file.path, {"model": "m"})
     assert not is_sealed(file.path, {"model": "other"})
     assert not file.partial.exists()
+
+
+@pytest.mark.parametrize("field", ["text", "new"])
+@pytest.mark.parametrize("value", [None, 5, "other"])
+def test_a_row_that_is_not_what_was_written_is_owed_again(field: str, value: Any, tmp_path: Path) -> None:
+    file = RowFile(tmp_path / "es.jsonl", {})
+    file.open(IDS)
+    for row_id in IDS[:2]:
+        file.append(row_id, {"text": "a", "score": 0.1, "note": None})
+    first, second = file.partial.read_text().splitlines()
+    row = json.loads(first) | {field: value}
+    file.partial.write_text(json.dumps(row) + "\n" + second + "\n")
+    again = RowFile(tmp_path / "es.jsonl", {})
+    again.open(IDS)
+    assert list(again) == sorted(IDS[1:2])
+    assert again.row(IDS[1]) == {"text": "a", "score": 0.1, "note": None}
+
+
+def test_a_row_that_lost_a_field_is_owed_again(tmp_path: Path) -> None:
+    file = RowFile(tmp_path / "es.jsonl", {})
+    file.open(IDS)
+    file.append(IDS[0], {"text": "a", "score": 0.1})
+    row = json.loads(file.partial.read_text())
+    del row["score"]
+    file.partial.write_text(json.dumps(row) + "\n")
+    file.open(IDS)
+    assert IDS[0] not in file
 
 
 def test_a_torn_line_and_rows_no_longer_owed_are_dropped(tmp_path: Path) -> None:

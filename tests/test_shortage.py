@@ -61,6 +61,17 @@ def test_pairs_that_are_too_long_to_train_on_do_not_count(toy_run: ToyRun) -> No
         check_pairs(config, toy_run.run_dir, 1, {"es": 6, "fr": 6, "de": 1})
 
 
+def test_held_out_pairs_do_not_count(toy_run: ToyRun) -> None:
+    config = paired(toy_run, pairs={"minimum": 20}, training={"held_out": 1})
+    check_pairs(config, toy_run.run_dir, 1)  # 20 pairs
+    more = make_config(toy_run.prompts, pairs={"minimum": 20}, training={"held_out": 2})
+    with pytest.raises(TooFewPairsError, match=r"16 pairs of 24 .*held out 8.*lower .*training\.held_out.*minimum=16"):
+        check_pairs(more, toy_run.run_dir, 1)
+    every = make_config(toy_run.prompts, pairs={"minimum": 1}, training={"held_out": 9})
+    with pytest.raises(TooFewPairsError, match=r"0 pairs of 24 .*held out 24"):
+        check_pairs(every, toy_run.run_dir, 1)
+
+
 def cut_off(request: Request, text: str) -> Completion | None:
     number = text.split()[-3]
     return Completion(request.request_id, text, "length", 5, 64) if is_answer(request) and number != "5" else None

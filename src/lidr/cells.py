@@ -68,6 +68,28 @@ def parse_json(text: str, place: str, in_lines: bool = False) -> Any:
         raise DataError(f"{place}: a number is too long ({error}); write it as text") from None
 
 
+def table_rows(table: Any) -> list[dict[str, Any]]:
+    """The rows of an Arrow table or of a piece of one.
+
+    A 32- or 16-bit float becomes the shortest decimal that is stored as it, 0.1 and not 0.10000000149.
+    """
+    import pyarrow
+
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for field in table.schema:
+        if field.type in (pyarrow.float32(), pyarrow.float16()):
+            narrow = field.type.to_pandas_dtype()  # numpy's type
+            for row in rows:
+                row[field.name] = None if row[field.name] is None else float(str(narrow(row[field.name])))
+    return rows
+
+
+def dataset_rows(dataset: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a Hugging Face data set, streamed or not, whatever format it was saved to give."""
+    for table in dataset.with_format("arrow").iter(batch_size=1000):
+        yield from table_rows(table)
+
+
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 

@@ -331,10 +331,16 @@ def is_remote(engine: EngineConfig) -> TypeGuard[OpenAIConfig]:
     return isinstance(engine, OpenAIConfig) and engine.launch is None
 
 
+def _temperature(value: float) -> float:
+    if 0 < value < 0.001:
+        raise ValueError("logits divided by so small a number overflow; use 0 for greedy decoding, or 0.001 and more")
+    return value
+
+
 class DecodingConfig(_Section):
     max_new_tokens: PositiveInt = 2400
     """Longest answer, in tokens; a longer one is cut off and marked as such."""
-    temperature: NonNegativeFloat = 0.0
+    temperature: Annotated[NonNegativeFloat, AfterValidator(_temperature)] = 0.0
     """0 is greedy decoding."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling; only with a temperature above 0."""
@@ -726,6 +732,11 @@ class Config(_Section):
         policy = self.pairs.dominant_rejected
         if policy not in ("one", "all", "none", *self.non_dominant):
             raise ValueError(f"pairs.dominant_rejected {policy!r}: use one, all, none or one of {self.non_dominant}")
+        if self.prompts.limit and self.training.held_out >= self.prompts.limit:
+            raise ValueError(
+                f"training.held_out {self.training.held_out}: no prompt of {self.prompts.limit} (prompts.limit) is left "
+                "to train on; hold out fewer"
+            )
         if len(self.languages) < 2:
             raise ValueError("at least two languages are needed, the dominant one and one to be improved")
         engine = self.engine.worker if isinstance(self.engine, RayConfig) else self.engine

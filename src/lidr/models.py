@@ -217,7 +217,9 @@ def end_of_turn_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> set[int
         if (folder / name).exists() and not configured:
             value = read_json(folder / name).get("eos_token_id")
             configured = value if isinstance(value, list) else [value]
-    ids = {int(token) for token in [*configured, tokenizer.eos_token_id] if token is not None}
+            if not all(token is None or type(token) is int for token in configured):
+                raise ConfigError(f"{folder / name}: eos_token_id is {value!r}, not a number or a list of numbers")
+    ids = {token for token in [*configured, tokenizer.eos_token_id] if token is not None}
     if not ids:
         raise ConfigError(f"model.path {folder}: neither its configuration nor its tokenizer names an end token")
     return ids

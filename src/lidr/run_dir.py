@@ -63,8 +63,8 @@ class Seal:
     """What is noted beside a complete file or folder.
 
     `size` is that of a file in bytes; `files` are the names of a folder with their sizes and SHA-256; `check` is a hash
-    of the seal itself. Seals of older versions have none of these. `released` says that the user has asked for the file
-    to be replaced.
+    of the seal itself. Seals of older versions have none of these. `released_for` identifies the recipe for which the
+    user has asked for the file to be replaced.
     """
 
     inputs: Inputs
@@ -73,7 +73,7 @@ class Seal:
     size: int | None = None
     files: dict[str, tuple[int, str]] | None = None
     check: str | None = None
-    released: bool = False
+    released_for: str | None = None
 
 
 _SEALS = TypeAdapter(Seal)
@@ -153,21 +153,29 @@ def short_changes(old: Inputs, new: Inputs, ignored: Collection[str] = ()) -> li
     return [_HASHES.sub(" changed", change) for change in told]
 
 
-def release(path: Path, released: bool = True) -> None:
-    """Note in a seal that the user has asked for `path` to be replaced, so that a later start may do it, too."""
+def release(path: Path, config: Config | None) -> None:
+    """Note in a seal that the user has asked for `path` to be replaced, so that a later start may do it, too.
+
+    That holds for this recipe alone; None takes it back.
+    """
     found = read_seal(path)
-    if found is None or found.released == released:
+    recipe = _recipe_id(config) if config else None
+    if found is None or found.released_for == recipe:
         return
     note = json.loads(_seal_path(path).read_bytes())
-    kept = {name: value for name, value in note.items() if name not in ("released", "check")}
-    kept |= {"released": True} if released else {}
+    kept = {name: value for name, value in note.items() if name not in ("released_for", "check")}
+    kept |= {"released_for": recipe} if recipe else {}
     write_text(_seal_path(path), canonical_json(kept | {"check": _check(kept)}) + "\n")
 
 
-def is_released(path: Path) -> bool:
-    """Whether the user has asked for `path` to be replaced."""
+def is_released(path: Path, config: Config) -> bool:
+    """Whether the user has asked for `path` to be replaced by what this recipe makes."""
     seal = read_seal(path)
-    return seal is not None and seal.released
+    return seal is not None and seal.released_for == _recipe_id(config)
+
+
+def _recipe_id(config: Config) -> str:
+    return content_id(config.model_dump(mode="json"))
 
 
 def is_missing(path: Path) -> bool:
@@ -383,7 +391,7 @@ def _reason(error: Exception) -> str:
 
 
 # The fields by which sealed rows are joined. They are known from the request, so a partial file does not hold them.
-_IDENTITY = ("id", "prompt_id", "language", "source_language", "target_language", "question_id")
+_NO_FIELDS = ("id", "prompt_id", "language", "source_language", "target_language", "question_id", "check")
 
 
 class RowFile:
@@ -464,7 +472,8 @@ class RowFile:
         if place is None:
             raise ValueError(f"{self.path}: row {row_id!r} is not owed")
         offset = self._handle.seek(0, os.SEEK_END)
-        rest = memoryview(json.dumps({"id": row_id, **fields}, ensure_ascii=False).encode() + b"\n")
+        row = {"id": row_id, **fields}
+        rest = memoryview(json.dumps(row | {"check": _check(row)}, ensure_ascii=False).encode() + b"\n")
         try:
             with naming(self.partial):
                 while rest:
@@ -481,7 +490,7 @@ class RowFile:
             raise KeyError(row_id)
         self._reader.seek(self._offsets[place])
         row: dict[str, Any] = json.loads(self._reader.readline())
-        return {name: value for name, value in row.items() if name not in _IDENTITY}
+        return {name: value for name, value in row.items() if name not in _NO_FIELDS}
 
     def seal(self, rows: Iterable[Row]) -> None:
         """Seal the file with these rows, made of the kept fields in the order in which they were asked for."""
@@ -514,10 +523,12 @@ def row_ids(path: Path) -> Iterator[str]:
 
 
 def _row_id(line: bytes) -> object:
-    """The id of a row, or None for a line that was torn by a crash."""
+    """The id of a row, or None for a line that was torn by a crash or is not what was written."""
     try:
-        return json.loads(line)["id"] if line.endswith(b"\n") else None
-    except (ValueError, KeyError, TypeError):
+        row = json.loads(line)
+        kept = row.get("check")  # rows of a sealed file have none
+        return row["id"] if line.endswith(b"\n") and kept in (None, _check(row)) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.benchmarks.base import Question
-from lidr.cells import answer_cell, is_blank, read_json_rows, read_lines, text_cell
+from lidr.cells import answer_cell, dataset_rows, is_blank, read_json_rows, read_lines, text_cell
 from lidr.config import may_be_hub_id
 from lidr.errors import DataError
 from lidr.languages import LANGUAGES
@@ -85,7 +85,7 @@ def _read_dataset(path: str, language: str, split: str, way_out: str) -> Iterato
     try:
         # A folder is streamed: its cached copy would be known by its name and card, not by its files.
         rows = datasets.load_dataset(path, language, split=split, streaming=Path(path).exists())
-        yield from ((f"{path}/{language} row {number}", row) for number, row in enumerate(rows, 1))
+        yield from ((f"{path}/{language} row {number}", row) for number, row in enumerate(dataset_rows(rows), 1))
     except Exception as error:  # what its readers of formats, archives and networks raise, has no base in common
         said = " ".join(str(error).split())[:400]
         raise DataError(f"{path}: cannot load language {language!r}, split {split!r}: {said}; {way_out}") from error

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lidr.cells import answer_cell, id_cell, is_blank, read_json_rows, read_lines, text_cell
+from lidr.cells import answer_cell, dataset_rows, id_cell, is_blank, read_json_rows, read_lines, table_rows, text_cell
 from lidr.config import PromptFields, may_be_hub_id
 from lidr.errors import DataError
 from lidr.languages import LANGUAGES
@@ -322,17 +322,23 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path}: not a readable Parquet file: {said}; make it anew") from None
 
 
+# What pyarrow raises for bytes that are no text, for dates beyond the year 9999, and for time zones that are none.
+_BAD_CELL = (ValueError, OverflowError, LookupError)
+
+
 def _batch_rows(batch: Any, path: Path, before: int) -> list[dict[str, Any]]:
     """The rows of a piece of a table, `before` being the number of rows before it. Raises DataError."""
     try:
-        return batch.to_pylist()  # type: ignore[no-any-return]
-    except UnicodeDecodeError:  # which of them?
+        return table_rows(batch)
+    except _BAD_CELL:  # which of them?
         for number in range(batch.num_rows):
-            try:
-                batch.slice(number, 1).to_pylist()
-            except UnicodeDecodeError as error:
+            for name in batch.schema.names:
                 place = f"{path} row {before + number + 1}"
-                raise DataError(f"{place}: a text is not UTF-8 ({error.reason}); store it in that encoding") from None
+                try:
+                    batch.slice(number, 1).select([name]).to_pylist()
+                except _BAD_CELL as error:
+                    said = "a text is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:200]
+                    raise DataError(f"{place}: {name!r} cannot be read: {said}; correct it, or drop it") from None
         raise
 
 
@@ -360,7 +366,7 @@ def read_dataset(
             saved = datasets.load_from_disk(path)
             names: list[str] = []
             table = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
-            load = lambda name: table.with_format(None)  # noqa: E731 - it may have been saved to give tensors
+            load = lambda name: table  # noqa: E731
         else:
             names = [] if configuration else datasets.get_dataset_config_names(path)
             # datasets keeps what it has read of a folder under the folder's name and card, not under its content: a
@@ -369,9 +375,9 @@ def read_dataset(
             load = lambda name: datasets.load_dataset(path, name, split=split, streaming=is_folder)  # noqa: E731
         if set(languages) <= set(names):
             for code in languages:
-                yield from ((code, f"{path}/{code} row {n}", row) for n, row in enumerate(load(code), 1))
+                yield from ((code, f"{path}/{code} row {n}", row) for n, row in enumerate(dataset_rows(load(code)), 1))
         else:
-            yield from ((None, f"{path} row {n}", row) for n, row in enumerate(load(configuration), 1))
+            yield from ((None, f"{path} row {n}", row) for n, row in enumerate(dataset_rows(load(configuration)), 1))
     except Exception as error:  # what its readers of formats, archives and networks raise, has no base in common
         said = " ".join(str(error).split())[:400]
         raise DataError(

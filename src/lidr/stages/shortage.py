@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -13,7 +13,7 @@ from lidr.config import Config
 from lidr.errors import RunError
 from lidr.run_dir import RunDir, read_rows
 from lidr.stages.answers import directions
-from lidr.stages.pairs import read_summary
+from lidr.stages.pairs import draw_held_out, read_summary
 
 # Answers grow in their upper half about as a log-normal with this standard deviation: of 805 answers of each of two
 # models in three languages the 95 % quantile is 1.5 to 3.1 times the median, which is 0.25 to 0.7.
@@ -58,13 +58,29 @@ _FAULTS = (
 )  # fmt: skip
 
 
-def check_pairs(config: Config, run: RunDir, iteration: int, too_long: Mapping[str, int] | None = None) -> None:
-    """Raise TooFewPairsError if an iteration's pairs are too few to train on; `too_long` by language do not count."""
-    if reason := shortage(config, run, iteration, too_long or {}):
+def check_pairs(
+    config: Config,
+    run: RunDir,
+    iteration: int,
+    too_long: Mapping[str, int] | None = None,
+    prompt_ids: Sequence[str] | None = None,
+) -> None:
+    """Raise TooFewPairsError if an iteration's pairs are too few to train on.
+
+    Held-out pairs do not count, and neither do those `too_long` by language. `prompt_ids` are those of the other pairs;
+    None reads them where they are needed.
+    """
+    if reason := shortage(config, run, iteration, too_long or {}, prompt_ids):
         raise TooFewPairsError(f"iteration {iteration} was not trained: {reason}")
 
 
-def shortage(config: Config, run: RunDir, iteration: int, too_long: Mapping[str, int]) -> str | None:
+def shortage(
+    config: Config,
+    run: RunDir,
+    iteration: int,
+    too_long: Mapping[str, int],
+    prompt_ids: Sequence[str] | None = None,
+) -> str | None:
     """Why an iteration's pairs are not trained on, with the setting that mends it and the one that goes on; or None."""
     summary = read_summary(run, iteration)
     dropped: Counter[str] = Counter(too_long=sum(too_long.values()))
@@ -82,14 +98,27 @@ def shortage(config: Config, run: RunDir, iteration: int, too_long: Mapping[str,
                 + (f". To train on the {pairs:,} pairs that are left, give {go_on}" if pairs else "; no pair is left")
             )
     minimum = fewest(config)
+    held_out = _held_out(config, run, iteration, prompt_ids)
+    pairs -= held_out
     if pairs >= minimum:
         return None
     main = ", ".join(f"{reason} {count:,}" for reason, count in dropped.most_common(3) if count) or "none was dropped"
     return (
         f"{pairs:,} pairs of {candidates:,} candidates are left, fewer than pairs.minimum ({minimum:,}; dropped most: "
-        f"{main}). Give more prompts, or lower training.batch_size"
+        f"{main}{f'; held out {held_out:,}' if held_out else ''}). Give more prompts, or lower training.batch_size"
+        + (" or training.held_out" if held_out else "")
         + (f"; --set pairs.minimum={pairs} trains on these" if pairs else "")
     )
+
+
+def _held_out(config: Config, run: RunDir, iteration: int, prompt_ids: Sequence[str] | None) -> int:
+    """How many pairs are measured and not trained on."""
+    if not config.training.held_out:
+        return 0
+    if prompt_ids is None:
+        prompt_ids = [row["prompt_id"] for code in config.languages for row in read_rows(run.pairs(iteration, code))]
+    held_out = draw_held_out(prompt_ids, config)
+    return sum(prompt_id in held_out for prompt_id in prompt_ids)
 
 
 def fewest(config: Config) -> int:

@@ -90,7 +90,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     with track(f"iteration {iteration}  tokenise", pairs) as tokenising:
         dataset, too_long = _tokenize(config, run_dir, iteration, start, tokenising)
     if too_long:  # these were not known when the loop looked at the pairs
-        check_pairs(config, run_dir, iteration, too_long)
+        check_pairs(config, run_dir, iteration, too_long, list(dataset["prompt_id"]))
     from lidr.training.launch import run_workers
 
     began = time.monotonic()
@@ -202,7 +202,7 @@ def _tokenize(
                 yield row
 
     if next(rows(), None) is None:
-        check_pairs(config, run_dir, iteration, too_long)
+        check_pairs(config, run_dir, iteration, too_long, [])
     too_long.clear()
     progress.rows = 0
     folder = run_dir.training(iteration) / "tokens"

@@ -104,18 +104,16 @@ def train(config: Config, run_dir: RunDir, iteration: int) -> None:
 
 def split(dataset: Any, config: Config) -> tuple[Any, Any]:
     """(pairs to train on, held-out pairs or None): whole prompts are held out, in all languages alike."""
-    count = config.training.held_out
-    if not count:
+    if not config.training.held_out:
         return dataset, None
-    prompts = sorted(set(dataset["prompt_id"]))
-    order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(config.seed)).tolist()
-    out = {prompts[number] for number in order[:count]}
-    places = {
-        inside: [n for n, prompt in enumerate(dataset["prompt_id"]) if (prompt in out) == inside]
-        for inside in (True, False)
-    }
-    if not places[False]:
-        raise ConfigError(f"training.held_out {count}: only {len(prompts)} prompts have pairs; hold out fewer")
+    from lidr.stages.pairs import draw_held_out
+
+    prompts = list(dataset["prompt_id"])
+    out = draw_held_out(prompts, config)
+    if out.issuperset(prompts):
+        count = config.training.held_out
+        raise ConfigError(f"training.held_out {count}: only {len(out)} prompts have pairs; hold out fewer")
+    places = {inside: [n for n, prompt in enumerate(prompts) if (prompt in out) == inside] for inside in (True, False)}
     return dataset.select(places[False]), dataset.select(places[True])
 
 
