@@ -734,8 +734,8 @@ class Config(_Section):
             raise ValueError(f"pairs.dominant_rejected {policy!r}: use one, all, none or one of {self.non_dominant}")
         if self.prompts.limit and self.training.held_out >= self.prompts.limit:
             raise ValueError(
-                f"training.held_out {self.training.held_out}: no prompt of {self.prompts.limit} (prompts.limit) is left "
-                "to train on; hold out fewer"
+                f"training.held_out {self.training.held_out}: no prompt of {self.prompts.limit} (prompts.limit) is "
+                "left to train on; hold out fewer"
             )
         if len(self.languages) < 2:
             raise ValueError("at least two languages are needed, the dominant one and one to be improved")
