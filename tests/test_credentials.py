@@ -53,6 +53,25 @@ IN_A_TEXT = [
     "hf_{}abcdefgh",
     "the key is ghp_{}abcdefgh.",
     "eyJhbGciOiJIUzI1NiJ9.{}abcdefgh.x",
+    "//user:{}@localhost/x.jsonl",
+    "cannot read '//user:{}@localhost'",
+    "sig={}",
+    "signature: {}",
+    "api_key:'{}'",
+    "X-Custom: Token {}",
+    "Basic {}",
+    "PGPASSWORD={}",
+    "LLMAPIKEY={}",
+    "apikey2={}",
+    "OPENAI_API_KEY_2={}",
+    "MYTOKEN={}",
+    "TOKEN={}",
+    "DBPASS={}",
+    "MY_SERVER_KEY={}",
+    "VLLM_KEY={}",
+    "GITHUB_PAT={}",
+    "SESSION_JWT={}",
+    "https://host/x?server_key={}",
 ]
 
 IN_A_COMMAND = [
@@ -71,6 +90,27 @@ IN_A_COMMAND = [
     "curl -u name:{} http://host/{{model}}/{{port}}",
     "curl -H 'Authorization: Bearer {}' http://host/{{model}}/{{port}}",
     "serve {{model}} {{port}} --url http://a:{}@host",
+    "serve {{model}} {{port}} --url //a:{}@host",
+    "serve {{model}} {{port}} --server-key {}",
+    "serve {{model}} {{port}} --jwt {}",
+    "serve {{model}} {{port}} --pass {}",
+    "serve {{model}} {{port}} --header 'X-Custom: Token {}'",
+]
+# Whatever the value is.
+NAMED_IN_A_COMMAND = [
+    "env PGPASSWORD={} vllm serve {{model}} --port {{port}}",
+    "env TOKEN={} vllm serve {{model}} --port {{port}}",
+    "env DBPASS={} vllm serve {{model}} --port {{port}}",
+    "env llmapikey={} vllm serve {{model}} --port {{port}}",
+    "serve {{model}} {{port}} --pass {}",
+    "serve {{model}} {{port}} --db-pass={}",
+    "serve {{model}} {{port}} --key={} --auth=none",
+    "serve {{model}} {{port}} --jwt {}",
+    'serve {{model}} {{port}} --header "x-api-key: {}"',
+    "serve {{model}} {{port}} --header x-api-key:{}",
+    "serve {{model}} {{port}} -H 'X-Server-Key: {}'",
+    "serve {{model}} {{port}} -H 'Authorization: {}'",
+    'serve {{model}} {{port}} --extra \'{{"token": "{}"}}\'',
 ]
 
 ORDINARY = [
@@ -97,6 +137,14 @@ ORDINARY = [
     "mailto:ann@example.org",
     "evaluation.judge.engine.api_key_env: OPENAI",
     "engine.api_key: no such field; remove it",
+    "engine.api_key:no such field",
+    "max_new_tokens=2048, bos_token_id=128000, 310.5 tokens/s, skip_special_tokens=true, stop_token_ids=[1, 2]",
+    "bypass=abc123def, compass: north4east5, sort_key=name, primary_key: id, key: value, compat=v1alpha2beta",
+    "the answer is token=value, the token: word, pass=first, Basic English, Token ring",
+    "https://host/x?sort_key=name&bypass=1&page_key=2",
+    "// a comment: with an @ in it, and //host:8080/@scope/x",
+    "//host/path/x.jsonl",
+    "pad_token='<pad>' token='</s>'",
 ]
 
 ORDINARY_COMMANDS = [
@@ -108,6 +156,11 @@ ORDINARY_COMMANDS = [
     "docker run -u 1000:1000 -p 8000:8000 image:v1 {model} {port}",
     "curl -H 'Authorization: Bearer $TOKEN' http://host/{model}/{port}",
     "srun torchrun --nnodes $SLURM_NNODES --rdzv_endpoint $HEAD:29500",
+    "env PATH=/opt/x8Kq2vLm9pZt/bin:$PATH PYTHONPATH=/opt/x8Kq2vLm9pZt vllm serve {model} {port}",
+    "env TOKEN=$HF_TOKEN PGPASSWORD=${PW} GIT_ASKPASS=echo serve {model} {port} --max-num-batched-tokens 2048",
+    "serve {model} {port} --tokenizer name --tokenizer-mode auto --token-budget=4096 --bypass yes --compass north",
+    "serve {model} {port} --header 'x-api-key: $KEY' --jwt ${JWT} --pass $PASS --token EMPTY --sort-key=name",
+    """serve {model} {port} --chat-template-kwargs '{"max_tokens": 5, "image_token": "<image>", "key": "value"}'""",
 ]
 
 
@@ -135,6 +188,40 @@ def test_a_command_may_refer_to_the_environment(command: str) -> None:
     assert find_credential({"launch": command}) is None
 
 
+@pytest.mark.parametrize("command", NAMED_IN_A_COMMAND)
+def test_a_named_value_in_a_command_is_found_whatever_it_is(command: str) -> None:
+    for value in ("hunter", "mysecretkey", SECRET):
+        with pytest.raises(ConfigError, match=r"engine\.launch holds a password") as caught:
+            load_config("evaluation", [f"engine={json.dumps(MODEL | {'launch': command.format(value)})}"])
+        assert value not in str(caught.value)
+    for value in ("$KEY", "${KEY}", "EMPTY"):
+        assert find_credential({"launch": command.format(value)}) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"headers": {"X-Custom": "Token abcdef123456"}},
+        {"extra_headers": {"X-Custom": "Token plainword"}},
+        {"headers": {"x-server-key": "plainword"}},
+        {"auth": {"user": "bob", "pass": "mysecret"}},
+        {"auth": ["bob", {"db_pass": "mysecret"}]},
+        {"auth": {"user": "bob", "value": "x8Kq2vLm9pZt"}},
+        {"token": "mysecret"},
+        {"token": 12345678},
+        {"myToken": "mysecret"},
+        {"server_key": "x8Kq2vLm9pZt"},
+        {"serverKey": "x8Kq2vLm9pZt"},
+        {"GITHUB_PAT": "x8Kq2vLm9pZt"},
+        {"jwt": "plainword"},
+    ],
+    ids=json.dumps,
+)
+def test_a_credential_in_extra_body_is_found(body: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"engine\.extra_body\.\S+ holds a password"):
+        load_config("evaluation", [f"engine={json.dumps(MODEL | {'extra_body': body})}"])
+
+
 def test_values_are_known_by_their_names() -> None:
     for name in ("api_key", "apiKey", "X-API-Key", "Authorization", "HF_TOKEN", "password", "client_secret",
                  "aws_secret_access_key", "Cookie", "openai_api_key"):  # fmt: skip
@@ -146,6 +233,9 @@ def test_values_are_known_by_their_names() -> None:
         "max_tokens": 5, "token_budget": "many", "tokenizer": "x", "monkey": "y", "tokens": 3, "keys": ["a", "b"],
         "eos_token": "</s>", "pad_token": "<pad>", "reasoning_end_token": "done", "stop_token_ids": [1, 2],
         "api_key_env": "OPENAI_API_KEY", "prompt_cache_key": "abc123x", "sort_key": "name", "key": "name",
+        "primary_key": "id", "server_key": "qwen2.5-7b", "bypass": "abc123def", "compass": "north", "pass": 2,
+        "cache_key": "x8Kq2vLm9pZt", "auth": {"type": "basic"}, "headers": {"X-Style": "Basic"}, "signature": "f(x)",
+        "bos_token_id": 128000, "skip_special_tokens": True, "chat_template_kwargs": {"max_new_tokens": 9},
         "token": "<x>", "hf_token": True, "api_key": None, "apikey": "EMPTY", "secret": "", "session": "x",
     }  # fmt: skip
     assert find_credential({"extra_body": ordinary}) is None
@@ -159,8 +249,44 @@ def test_the_environments_secrets_are_masked_however_they_are_written(monkeypatc
     assert said == "got '***', *** and *** from /home/ann/key"
 
 
+def test_a_placeholder_in_the_place_of_a_key_hides_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+    for word in ("EMPTY", "no-key", "", "prompts", "'text'"):
+        remember(word)
+    said = "error: /data/EMPTY/prompts.csv: the text of prompt '1' is EMPTY"
+    assert mask(said) == said
+    remember("prompts.csv of 1")
+    assert mask("prompts.csv of 12") == "***2"
+
+
+def test_the_environment_is_masked_by_name_and_by_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LLM_KEY": "x8Kq2vLm9pZt", "DBPASS": "plainword", "MODEL_KEY": "qwen2.5-7b",
+                        "GIT_ASKPASS": "/usr/bin/askpass", "MAX_TOKENS": "12345678"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    said = mask("x8Kq2vLm9pZt plainword qwen2.5-7b /usr/bin/askpass 12345678")
+    assert said == "*** *** qwen2.5-7b /usr/bin/askpass 12345678"
+
+
 @pytest.mark.parametrize(
-    "piece", ["a", "a:", "http://", "x=y ", "--a ", "?a=", "http://a:", "Bearer ", "eyJ", "@", "'"]
+    "piece",
+    [
+        "//",
+        "=//",
+        "//a:",
+        "Token ",
+        "pass:",
+        "a",
+        "a:",
+        "http://",
+        "x=y ",
+        "--a ",
+        "?a=",
+        "http://a:",
+        "Bearer ",
+        "eyJ",
+        "@",
+        "'",
+    ],
 )
 def test_masking_takes_time_in_proportion(piece: str) -> None:
     start = time.process_time()

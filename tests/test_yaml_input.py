@@ -40,6 +40,14 @@ MERGE_BOMB = "a: &a {x: 1}\n" + "".join(
         ("training:\n  beta: .inf", "training.beta (line 2): .inf"),
         ("a: [1, .nan]", "a[1] (line 1): .nan"),
         ("a: 1.0e+999", "a (line 1): 1.0e+999"),
+        (
+            "training:\n  batch_size: 010",
+            "training.batch_size (line 2): a number that is octal or in base 60 in YAML; write",
+        ),
+        ("a: [-0777]", "a[0] (line 1): a number that is octal"),
+        ("a: {b: 1_0:30}", "a.b (line 1): a number that is octal"),
+        ("a: 1:30.5", "a (line 1): a number that is octal"),
+        ("a: !!int 00", "a (line 1): a number that is octal"),
         ("a: !!python/object:os.system x", "a (line 1): !!python/object:os.system is not for recipes"),
         ("a: !!binary aGk=", "!!binary"),
         ("a: !!timestamp 2026-13-01", "!!timestamp"),
@@ -82,6 +90,11 @@ def test_a_recipe_that_cannot_be_is_refused_by_name(text: str, message: str, tmp
         ("languages.0=xx", "languages is a list; give it whole, languages=[...]"),
         ("training.beta=.nan", "--set training.beta: line 1: .nan"),
         ("seed=" + "9" * 5000, "--set seed: line 1: a number of 5,000"),
+        ("training.batch_size=010", "--set training.batch_size: line 1: a number that is octal"),
+        ("training.epochs=1:30", "--set training.epochs: line 1: a number that is octal or in base 60"),
+        ("seed=0777", "--set seed: line 1: a number that is octal"),
+        ("training.beta=0:0.5", "--set training.beta: line 1: a number that is octal"),
+        ("seed=0o10", "seed: Input should be a valid integer"),
         ("engine=" + "[" * 1500, "nested more than"),
         ("engine.extra=&a [*a]", "an alias"),
         ("languages=[en", "--set languages: not valid YAML"),
@@ -100,6 +113,18 @@ def test_dates_and_keys_are_text() -> None:
     assert read_value(text, "x") == {
         "a": "2026-13-01", "b": "2026-01-01", "c": {"50256": -100, "no": 1, "1.5": 2}, "d": "=",
     }  # fmt: skip
+
+
+def test_numbers_and_texts_that_look_like_them() -> None:
+    numbers = {"0": 0, "-0": 0, "10": 10, "1_000": 1000, "0x1F": 31, "0.5": 0.5, "01.5": 1.5, "1.5e-3": 0.0015}
+    texts = ["'007'", "'1:30'", "run 010", "1:30 and on", "12:99", "a:010", "2026-01-01 10:30:00", "010:x", "/data/007"]
+    assert {text: read_value(text, "x") for text in numbers} == numbers
+    assert [read_value(text, "x") for text in texts] == [text.strip("'") for text in texts]
+    assert read_value("{010: a, 1:30: b}", "x") == {"010": "a", "1:30": "b"}
+    assert read_value('a: |\n  010\nb: !!str 1:30\nc: "010"', "x") == {"a": "010\n", "b": "1:30", "c": "010"}
+    for text in ("007", "1:30", "1:30.5"):
+        config = load_config("quickstart", [f"description='{text}'"])
+        assert config.description == text and f"description: '{text}'" in dump_config(config)
 
 
 def test_aliases_and_merges_give_values_of_their_own() -> None:

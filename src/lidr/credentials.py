@@ -22,54 +22,71 @@ _known: set[str] = set()
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
-_SECRET_WORD = re.compile(
-    "password|passwd|passphrase|pwd|secrets?|credentials?|authorization|bearer|cookie|apikeys?|apitoken|accesskey|"
-    "accesskeyid|accesstoken|authtoken|secretkey|privatekey|hftoken"
+# Names are matched by their ends, in lower case and without separators.
+_STRONG = re.compile(
+    "(?:password|passwd|passphrase|pwd|secrets?|credentials?|authorization|bearer|cookie|jwt|(?<=.)token|accesskeyid|"
+    "(?:api|access|secret|private|auth|encryption|account|subscription|shared|service|signing|master|client|admin|ssh|"
+    "openai|anthropic|azure|google|gemini|mistral|cohere|groq|hf|huggingface|wandb|aws|gcp|github)keys?)$"
 )
-_KEY_OWNER = re.compile(
-    "api|access|secret|private|auth|encryption|account|subscription|shared|service|signing|master|client|admin|ssh|"
-    "openai|anthropic|azure|google|gemini|mistral|cohere|groq|hf|huggingface|wandb|aws|gcp|github"
+_FAIR = re.compile("(?:token|pass)$")
+_WEAK = re.compile("(?:keys?|auth)$|(?:^|_)(?:pat|sig|signature|hmac)$")
+# A tokenizer's or a page's, such as eos_token and next_page_token; words that end in pass; keys that are no secret.
+_ORDINARY = re.compile(
+    "(?:^|_)(?:eos|bos|pad|unk|mask|sep|cls|stop|start|end|begins?|ends|image|video|audio|speech|vision|think|thinking|"
+    "reasoning|special|first|last|next|prev|page|draft|target|per|max|min|num|n|total|each|input|output|prompt|"
+    "completion|new|tool|system|user|assistant|placeholder|separator|newline|word|continuation|answer|turn|sub|de)"
+    "_?token$|(?:by|com|sur|tres|over|under|low|high|band|ask)_?pass$|(?:cache|public)_?key$"
 )
-# A tokenizer's or a page's, such as eos_token and next_page_token.
-_PLAIN_TOKEN = re.compile(
-    "eos|bos|pad|unk|mask|sep|cls|stop|start|end|begins?|ends|image|video|audio|speech|vision|think|thinking|reasoning|"
-    "special|first|last|next|prev|page|draft|target|per|max|min|num|n|total|each|input|output|prompt|completion|new|"
-    "tool|system|user|assistant|placeholder|separator|newline|word|continuation|answer|turn"
-)
-_WEAK_WORDS = ("key", "token", "pass", "auth")
-_URL_WORDS = frozenset(("sig", "signature", "key", "token", "pass", "auth", "session", "hmac"))
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_URL_WORDS = frozenset(("sig", "signature", "key", "auth", "session", "hmac"))
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
-Strength = Literal["", "weak", "strong"]
+Strength = Literal["", "weak", "fair", "strong"]
+_STRENGTHS: tuple[Strength, ...] = ("", "weak", "fair", "strong")
 
 
 def strength(name: str) -> Strength:
-    """How surely a value under this name is a credential: `strong` for api_key, `weak` for token, "" for eos_token."""
-    words = [word.lower() for word in _WORD.findall(name[-80:])]
-    last, before = ("", "") if not words else (words[-1], words[-2] if len(words) > 1 else "")
-    if _SECRET_WORD.fullmatch(last) or (last in ("key", "keys") and _KEY_OWNER.fullmatch(before)):
+    """How surely a value under this name is a credential.
+
+    `strong`: it is, as under api_key. `fair`: it is in a setting or a command, as under token, but prose may mean
+    something else. `weak`: only if it looks random, as under server_key. "": it is none, as under eos_token.
+    """
+    words = _words(name)
+    if _ORDINARY.search(words):
+        return ""
+    joined = words.replace("_", "")
+    if _STRONG.search(joined) or re.match("(?i)x-.*key$", name):
         return "strong"
-    if words[-3:] == ["access", "key", "id"]:
-        return "strong"
-    if last == "token" and before:
-        return "" if _PLAIN_TOKEN.fullmatch(before) else "strong"
-    # A key alone or a pass alone may be anything: what counts is what it looks like.
-    return "weak" if last in _WEAK_WORDS and (not before or last in ("auth", "pass")) else ""
+    if _FAIR.search(joined):
+        return "fair"
+    return "weak" if _WEAK.search(words) else ""
+
+
+def _words(name: str) -> str:
+    """A name as lower-case words between underscores, without digits."""
+    return "_".join(_WORD.findall(name[-80:])).lower()
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
 
 _REFERENCE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})")
 _PLACEHOLDERS = frozenset(("", "none", "null", "empty", "dummy", "no-key", "true", "false", "auto", HIDDEN))
+_SPECIAL = re.compile(r"<[^<>]*>|\[[A-Z]+\]")  # </s>, <your key>, [PAD]
 _PLAIN = re.compile(r"[A-Z]?[a-z'’-]*[.,;:!?)]*|[<\[|].*|\d{1,6}")  # a word, a special token, a small number
 
 
 def _is_placeholder(value: str) -> bool:
-    return value.strip().lower() in _PLACEHOLDERS
+    return value.strip().lower() in _PLACEHOLDERS or bool(_SPECIAL.fullmatch(value))
 
 
 def _looks_random(value: str) -> bool:
-    return len(value) >= 6 and bool(re.search(r"\d", value)) and bool(re.search(r"[A-Za-z]", value))
+    """Whether a value has a run of letters mixed with digits that is longer than in names such as qwen2.5-7b."""
+    return any(re.search(r"\d", run) and re.search(r"\D", run) for run in re.findall("[A-Za-z0-9]{8,}", value))
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Whether the value under this name is a credential, where names mean what they say: not in prose."""
+    level = strength(name)
+    return bool(level) and not _is_placeholder(value) and (level != "weak" or _looks_random(value))
 
 
 def looks_like_key(text: str) -> bool:
@@ -97,7 +114,8 @@ _FORMATS = re.compile(
 
 # --- places -----------------------------------------------------------------------------------------------------------
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):/{1,3}")  # a path that was a URL has one slash
+# A path that was a URL has one slash; a URL may come without its scheme.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):/{1,3}|(?<![^\s\"'=(,\[])//")
 _ADDRESS = re.compile(r"[^\s\"'<>]+")
 _AUTHORITY = re.compile(r"[^\s/?#\"'<>]{0,500}@")
 # A password may hold what ends an authority. A colon before a port, or a second one of fsspec's, is not part of it.
@@ -112,26 +130,28 @@ _VALUE = (
 )
 # As lookaheads, so that a value that holds a name and a value itself is looked at, too.
 _ASSIGNED = re.compile(
-    rf"(?<![\w.-])(?=-{{0,2}}([A-Za-z][\w.-]{{0,80}})([\"']?)\s{{0,3}}(=\s{{0,3}}|:\s{{0,3}}(?=[\"'])|:\s{{1,3}})[\"']?{_VALUE})",
+    rf"(?<![\w.-])(?=-{{0,2}}([A-Za-z][\w.-]{{0,80}})([\"']?)\s{{0,3}}([=:]\s{{0,3}}[\"']?){_VALUE})",
     re.IGNORECASE,
 )
 _FLAG = re.compile(rf"(?<![\w-])(?=--?([A-Za-z][\w-]{{0,80}})\s{{1,3}}(?!-){_VALUE})", re.IGNORECASE)
 _USER = re.compile(r"(?!\d+:\d+$)[^\s/:]+:.+")  # curl's NAME:PASSWORD, not docker's numbers
-_BEARER = re.compile(r"\bBearer\s{1,3}([^\s\"',;]{6,})", re.IGNORECASE)
+_BEARER = re.compile(r"\b((?i:Bearer)|Basic|Token|ApiKey)\s{1,3}([^\s\"',;]{6,})")
+_HEADER = re.compile(r"(?:bearer|basic|token|digest|apikey)\s+\S+", re.IGNORECASE)
 
 Span = tuple[int, int]
 
 
 def _in_urls(text: str) -> Iterator[Span]:
-    if ":/" not in text:
+    if ":/" not in text and "//" not in text:
         return
     for address in _ADDRESS.finditer(text):
         start, end = address.span()
-        first = text.find(":/", start, end)
-        for scheme in _SCHEME.finditer(text, start, end) if first >= 0 else ():
+        first = -1
+        for scheme in _SCHEME.finditer(text, start, end):
             begin = scheme.end()
+            first = begin if first < 0 else first
             found = _AUTHORITY.match(text, begin, end) or _LOOSE.match(text, begin, end)
-            is_web = scheme[1].lower().rpartition("+")[2] in ("http", "https", "ws", "wss")
+            is_web = (scheme[1] or "").lower().rpartition("+")[2] in ("http", "https", "ws", "wss")
             # `abfs://container@account` and `hdfs://user@host` are addresses; a name before http's @ is a token.
             if found and found.end() - begin > 1 and (is_web or ":" in found[0][:-2]):
                 yield begin, found.end() - 1
@@ -141,8 +161,7 @@ def _in_urls(text: str) -> Iterator[Span]:
 
 
 def _is_secret_parameter(name: str, value: str) -> bool:
-    words = _WORD.findall(name)
-    is_key = bool(strength(name)) or (len(words) == 1 and words[0].lower() in _URL_WORDS) or _is_signature(name)
+    is_key = _is_secret(name, value) or _words(name) in _URL_WORDS or _is_signature(name)
     is_code = name.lower() == "code" and len(value) >= 16 and _looks_random(value)
     return (is_key or is_code) and not _is_placeholder(value)
 
@@ -151,13 +170,18 @@ def _is_signature(name: str) -> bool:
     return bool(re.fullmatch(r"(?i)x-(?:amz|goog)-(?:signature|credential|security-token)|googleaccessid", name))
 
 
-def _assigned(text: str) -> Iterator[Span]:
+def _assigned(text: str, is_command: bool) -> Iterator[Span]:
     for found in _ASSIGNED.finditer(text):
         level, value = strength(found[1]), found[4].strip("\"'")
-        quoted, equals = bool(found[2]) or found[4][:1] in ("'", '"'), found[3].startswith("=")
-        level = "strong" if level and text.startswith("--", found.start()) else level
-        sure = level == "strong" and (equals or quoted or not _PLAIN.fullmatch(value))
-        if not _is_placeholder(value) and (sure or (level and _looks_random(value))):
+        quoted, equals = bool(found[2]) or found[3][-1:] in ("'", '"'), found[3].startswith("=")
+        if _is_placeholder(value) or (found[3] == ":" and not quoted and not is_command):
+            continue
+        is_option = text.startswith("--", found.start())
+        is_meant = is_command or is_option or (equals and found[1].isupper())
+        is_alone = is_option and bool(level) and _words(found[1]) in _URL_WORDS  # `--key=x`
+        surely = level == "strong" or (level == "fair" and is_meant) or is_alone
+        sure = surely and (is_command or equals or quoted or not _PLAIN.fullmatch(value))
+        if sure or (level and _looks_random(value)):
             yield found.span(4)
 
 
@@ -165,28 +189,33 @@ def _flags(text: str) -> Iterator[Span]:
     for found in _FLAG.finditer(text):
         name, value = found[1], found[2].strip("\"'")
         is_user = name in ("u", "U", "user", "proxy-user") and bool(_USER.fullmatch(value))
-        level = strength(name) if text.startswith("--", found.start()) else ""
-        sure = is_user or level == "strong" or name == "token" or (level and _looks_random(value))
-        if sure and not _is_placeholder(value):
+        is_long = text.startswith("--", found.start()) or name in ("token", "pass")
+        if (is_user and not _is_placeholder(value)) or (is_long and _is_secret(name, value)):
             yield found.span(2)
 
 
-def _spans(text: str) -> Iterator[Span]:
-    """Where credentials are in a text; spans may overlap."""
+def _after_schemes(text: str) -> Iterator[Span]:
+    for found in _BEARER.finditer(text):
+        if not _PLAIN.fullmatch(found[2]) and (found[1].lower() == "bearer" or _looks_random(found[2])):
+            yield found.span(2)
+
+
+def _spans(text: str, is_command: bool = False) -> Iterator[Span]:
+    """Where credentials are in a text; spans may overlap. What only may be one in prose is one in a command."""
     yield from (found.span() for found in _FORMATS.finditer(text))
     yield from _in_urls(text)
     yield from (found.span(1) for found in _NO_SCHEME.finditer(text) if "sha256" not in found[0])
-    yield from _assigned(text)
+    yield from _assigned(text, is_command)
     yield from _flags(text)
-    yield from (found.span(1) for found in _BEARER.finditer(text) if not _PLAIN.fullmatch(found[1]))
+    yield from _after_schemes(text)
 
 
 # --- what is used outside ---------------------------------------------------------------------------------------------
 
 
 def remember(secret: str) -> None:
-    """Mask this text from now on, wherever it appears."""
-    if len(secret) > 3:
+    """Mask this text from now on, wherever it appears; not a placeholder or a short one, which may be a word."""
+    if len(secret) >= _SHORTEST and not _is_placeholder(secret):
         _known.add(secret)
 
 
@@ -195,10 +224,7 @@ def known_secrets() -> dict[str, str]:
     named = {
         name: value
         for name, value in os.environ.items()
-        if len(value) >= _SHORTEST
-        and strength(name) == "strong"
-        and name not in _FOLDERS
-        and not _is_placeholder(value)
+        if len(value) >= _SHORTEST and name not in _FOLDERS and _is_secret(name, value)
     }
     return named | {f"a key in use ({number})": value for number, value in enumerate(sorted(_known), 1)}
 
@@ -231,7 +257,7 @@ def expand(word: str) -> str:
 
     def value(reference: re.Match[str]) -> str:
         name = reference[0].strip("${}")
-        if strength(name):
+        if _is_secret(name, os.environ[name]):
             remember(os.environ[name])
         return os.environ[name]
 
@@ -240,7 +266,7 @@ def expand(word: str) -> str:
 
 def holds_credential(text: str, *, is_command: bool = False) -> bool:
     """Whether a text holds a credential. References to the environment (`$NAME`, `${NAME}`) in a command are fine."""
-    return any(not (is_command and _is_reference(text[slice(*span)])) for span in _spans(text))
+    return any(not (is_command and _is_reference(text[slice(*span)])) for span in _spans(text, is_command))
 
 
 def _is_reference(value: str) -> bool:
@@ -254,7 +280,8 @@ def find_credential(settings: Any, where: str = "", level: Strength = "") -> str
             inner = f"{where}.{name}" if where else str(name)
             if isinstance(name, str) and holds_credential(name):
                 return where or "a field's name"
-            found = find_credential(value, inner, level or (strength(name) if isinstance(name, str) else ""))
+            own = strength(name) if isinstance(name, str) else ""
+            found = find_credential(value, inner, max(level, own, key=_STRENGTHS.index))
             if found:
                 return found
         return None
@@ -263,7 +290,8 @@ def find_credential(settings: Any, where: str = "", level: Strength = "") -> str
     if isinstance(settings, str):
         return where or "it" if _is_credential(settings, where, level) else None
     is_number = isinstance(settings, int | float) and not isinstance(settings, bool)
-    return where if is_number and level == "strong" else None
+    is_long = level == "fair" and not _PLAIN.fullmatch(str(settings))  # the token 128009 is a tokenizer's
+    return where if is_number and (level == "strong" or is_long) else None
 
 
 def _is_credential(value: str, where: str, level: Strength) -> bool:
@@ -272,9 +300,11 @@ def _is_credential(value: str, where: str, level: Strength) -> bool:
         return True
     if is_command:
         return _in_words(value)
-    if _is_placeholder(value) or not level or re.match(r"[<\[|]", value):
+    if _is_placeholder(value) or re.match(r"[<\[|]", value):
         return False
-    return level == "strong" or _looks_random(value)
+    if "headers." in where.lower() and _HEADER.fullmatch(value):
+        return True
+    return level in ("fair", "strong") or (level == "weak" and _looks_random(value))
 
 
 def _in_words(command: str) -> bool:

@@ -1,11 +1,13 @@
 """YAML that a user wrote: plain values only, within bounds, each key once.
 
-Dates stay text, and so do keys such as `no` and `50256`, which YAML would read as a truth value and a number.
+Dates stay text, and so do keys such as `no` and `50256`, which YAML would read as a truth value and a number. `010`
+and `1:30`, which are 8 and 90 in YAML, are refused.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ MAX_BYTES = 200_000
 MAX_DEPTH = 40
 MAX_VALUES = 5_000  # an alias counts as what it repeats
 _MAX_DIGITS = 30
+_OTHER_BASE = re.compile(r"[-+]?0[0-9_]+|.*:.*")  # octal and base 60
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")}
@@ -151,6 +154,9 @@ def _check_scalar(node: yaml.ScalarNode, where: str) -> None:
         raise _Refused(f"{_at(node, where)}: holds a NUL character; take it out")
     if node.tag in (f"{_TAG}int", f"{_TAG}float") and len(text) > _MAX_DIGITS:
         raise _Refused(f"{_at(node, where)}: a number of {len(text):,} characters; no field takes one")
+    if node.tag in (f"{_TAG}int", f"{_TAG}float") and _OTHER_BASE.fullmatch(text):
+        hint = "write a number without zeros in front and without colons, and put a text in quotes"
+        raise _Refused(f"{_at(node, where)}: a number that is octal or in base 60 in YAML; {hint}")
     if node.tag == f"{_TAG}float":
         value = yaml.SafeLoader("").construct_yaml_float(node)
         if not math.isfinite(value):
