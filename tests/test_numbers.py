@@ -377,3 +377,116 @@ def test_numbers_of_any_length_are_exact() -> None:
 )
 def test_a_text_of_one_sign_takes_no_time(loop: str) -> None:
     assert extract_answer(loop * 20_000 + "\n\nIt is 18.", "en") == 18
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("It is 2**10.", "1024"),
+        ("It is 2 ** 10.", "1024"),
+        ("It is 2 ^ 10.", "1024"),
+        ("It is **2**10**.", "1024"),
+        ("It is 2**(3).", "8"),
+        ("It is 2**-1.", "0.5"),
+        ("It is 2<sup>10</sup>.", "1024"),
+        ("It is 1.5×10**6.", "1500000"),
+        ("#### 2**5", "32"),
+        ("#### (-2)^2", "4"),
+        ("\\boxed{2**3}", "8"),
+        ("\\boxed{(-2)^2}", "4"),
+        ("\\boxed{-2^2}", "-4"),
+        ("\\boxed{(1+1)**3}", "8"),
+        ("\\boxed{(2+1)^{1+1}}", "9"),
+        ("\\boxed{\\left(\\frac{1}{2}\\right)^{2}}", "0.25"),
+        ("\\boxed{45^{o}}", "45"),
+        # bold
+        ("**5** + 3", "5"),
+        ("**5**+3", "5"),
+        ("(1)**18**", "18"),
+        ("** 18 ** (3 × 6)", "18"),
+        ("**18**(3 per day)", "18"),
+        ("**3 * 6 = 18**(2 left)", "18"),
+        # units
+        ("It is 18 (cm)^2.", "18"),
+        ("It is 18 m$^2$.", "18"),
+    ],
+)
+def test_powers_and_what_only_looks_like_one(text: str, value: str) -> None:
+    assert extract_answer(text, "en") == Decimal(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "value"),
+    [
+        ("So the company earns **5** million dollars.", "en", "5000000"),
+        ("She pays **$1.5** million", "en", "1500000"),
+        ("She pays **$1.5**M.", "en", "1500000"),
+        ("She pays $**1.5**M.", "en", "1500000"),
+        ("**12** thousand dollars", "en", "12000"),
+        ("Answer: **5** million", "en", "5000000"),
+        ("She has __5__ million dollars.", "en", "5000000"),
+        ("\\textbf{5} million", "en", "5000000"),
+        ("Das sind **1,5** Mio. Euro.", "de", "1500000"),
+        ("一共**12**万元。", "zh", "120000"),
+        ("Ni milioni **5**.", "sw", "5000000"),
+        ("피자 **5** 조각", "ko", "5"),
+        ("**5** miles", "en", "5"),
+        ("**5** eggs at $2 million", "en", "5"),
+        ("**5 million** dollars", "en", "5000000"),
+        ("**18** × 2", "en", "18"),
+        ("**18**/20", "en", "18"),
+        ("**12** 500 eggs", "en", "12"),
+    ],
+)
+def test_a_word_of_scale_beside_bold(text: str, language: str, value: str) -> None:
+    assert extract_answer(text, language) == Decimal(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # powers
+        "It is 2^{1.5}.", "It is 4**0.5.", "It is 2**(1/2).", "The result is (2+4)^2.", "\\boxed{4^{0.5}}",
+        "\\boxed{2^{1/2}}", "\\boxed{4^{\\frac{1}{2}}}", "\\boxed{2^{2^3}}", "\\boxed{2^{2^{3}}}",
+        "\\boxed{2^{0.5} + 3}",
+        # repeating decimals
+        "\\boxed{0.\\overline{3}}", "x = 0.\\overline{6}", "\\boxed{3.1\\overline{6}}", "\\boxed{0.\\dot{3}}",
+        # functions
+        "\\boxed{\\log_2 8}", "\\boxed{\\log_{2}(8)}", "#### \\log_2 8", "\\boxed{\\sin 30}",
+        "\\boxed{2\\sin(30^\\circ)}",
+        "\\boxed{\\binom{4}{2}}", "\\boxed{\\binom{4}{2} \\text{ ways}}", "\\boxed{\\Gamma(5)}",
+        "\\boxed{5!}", "#### 5!", "\\boxed{5! + 3}", "\\boxed{5! \\text{ ways}}",
+        "\\boxed{\\lfloor 3.7 \\rfloor}", "\\boxed{⌊3.7⌋}",
+        "\\boxed{\\sqrt{2} + 3}",
+        # ranges and complex numbers
+        "\\boxed{18 \\pm 2}", "\\boxed{18 ± 2}", "\\boxed{18 +/- 2}", "\\boxed{3+4i}", "\\boxed{3 + i}", "\\boxed{4i}",
+        "\\boxed{3 - 4\\mathrm{i}}",
+    ],
+)  # fmt: skip
+def test_other_values_are_none_and_not_the_digits_in_them(text: str) -> None:
+    assert extract_answer(text, "en") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"\\boxed{{{content}}}" for content in (
+            "\\text{18}", "\\textbf{18}", "\\mathbf{18}", "\\mathrm{18\\,cm}", "\\left(18\\right)", "\\$18", "18\\%",
+            "\\displaystyle 18", "\\dfrac{36}{2}", "\\tfrac{36}{2}", "3 \\cdot 6", "3 \\times 6", "36 \\div 2",
+            "\\approx 18", "18 \\ldots", "\\quad 18", "\\; 18", "\\color{red}{18}", "\\textcolor{red}{18}", "18\\!",
+            "\\underline{18}", "\\Rightarrow 18", "\\Large 18", "18 \\degreeCelsius", "x \\in \\{18\\}",
+        )),
+        "So she has 18!", "So she has **18**!", "#### 18 eggs!", "#### 18! She has them all.", "$\\leadsto 18$",
+        "$\\therefore 18$", "\\nThe answer:\\n18",
+        "The total is 18 [1].", "The total is 18 [1][2]", "The total is 18 [1] [2].", "The total is 18[1].",
+        "The total is 18 dollars [1].", "The total is 18. [1]", "The total is **18** [1].", "It is 18 € [2].",
+        "#### 18 [1]", "\\boxed{18} [1]", "The total is [18].", "For 3 days it is [18].", "They are [3, 5, 18].",
+    ],
+)  # fmt: skip
+def test_formatting_exclamations_and_footnotes_change_nothing(text: str) -> None:
+    assert extract_answer(text, "en") == 18
+
+
+@pytest.mark.parametrize("loop", ["1**2 ", "2^{", "^(1", "5 [1", "**5** ", "**(1)** ", "5**}__", "\\pm", "18!"])
+def test_powers_footnotes_and_bold_that_loop_take_no_time(loop: str) -> None:
+    assert extract_answer(loop * 20_000 + "\n\nIt is 18.", "en") == 18

@@ -55,11 +55,11 @@ _ANYWHERE: dict[int, str] = {
     9: r"พันล้าน|బిలియన్(?:లు)?|(?:مليار|میلیارد|מיליארד|अरब|अब्ज|અબજ|ਅਰਬ|ارب|பில்லியன்|ಬಿಲಿಯನ್|ബില്യൺ)(?!\w)",
     10: "หมื่นล้าน",
     11: "แสนล้าน",
-    12: "万亿|萬億|兆|조|ล้านล้าน",
+    12: "万亿|萬億|兆|조(?!각)|ล้านล้าน",
 }
 # "$70k", "€1.5M": letters that are scales only after money.
 _AFTER_MONEY = {3: "k", 6: "m|mm", 9: "b|bn|md", 12: "t"}
-_BEFORE = re.compile(r"(?<!\w)(?:(elfu)|(laki)|(milioni)|(bilioni))[ ](?:ya[ ])?$")  # Swahili: "milioni 5"
+_BEFORE = re.compile(r"(?<!\w)(?:(elfu)|(laki)|(milioni)|(bilioni))[ ](?:ya[ ])?(?:\*\*)?$")  # Swahili: "milioni 5"
 
 ANSWER_LABELS = (
     r"answer|respuesta|réponse|antwort|endantwort|ответ|risposta|答案|答え|回答|解答|答|정답|답|คำตอบ|jibu|উত্তর|సమాధానం"
@@ -88,7 +88,7 @@ def _scales(language: str, money: bool) -> re.Pattern[str]:
         words.setdefault(exponent, []).append(pattern)
     any_word = "|".join(f"(?P<e{exponent}>{'|'.join(words[exponent])})" for exponent in sorted(words, reverse=True))
     letters = "|".join(f"(?P<m{exponent}>(?:{pattern})(?!\\w))" for exponent, pattern in _AFTER_MONEY.items())
-    return re.compile(rf"[ {{]{{0,5}}(?:{any_word}{'|' + letters if money else ''})", re.I)
+    return re.compile(rf"(?:[ {{}}]|\*\*|__){{0,5}}(?:{any_word}{'|' + letters if money else ''})", re.I)
 
 
 def scale_after(text: str, at: int, language: str, money: bool) -> tuple[int, int]:

@@ -11,9 +11,11 @@ Which number (`extract_answer`):
    "Step 3") and those that belong to a name ("A4", "CO2", "m2") are no answers.
 
 What a number is: digits of any script with their separators, perhaps with a sign, a leading point (.5), a mixed or
-simple fraction (2 1/2, 2½, \frac{1}{2}), an exponent (1e6, 10^6, 10⁶), a word of scale (1,25 Mio., 7万) and products
-and quotients of such (1.5 × 10^6). What follows, a unit with its exponent (cm^2) or a percent sign, changes nothing.
-Roots and multiples of π are no numbers: they read as None, not as the digits in them.
+simple fraction (2 1/2, 2½, \frac{1}{2}), an exponent (1e6, 10^6, 10⁶, 10**6), a word of scale (1,25 Mio., 7万) and
+products and quotients of such (1.5 × 10^6). What follows, a unit with its exponent (cm^2) or a percent sign, changes
+nothing. Roots, multiples of π, functions (\log_2 8), repeating decimals (0.\overline{3}), powers whose exponent is no
+whole number and ranges (18 ± 2) are no numbers: they read as None, not as the digits in them. So do 5! and 3 + 4i after
+a marker.
 
 Which value, if a single separator stands before exactly three digits:
 
@@ -83,12 +85,21 @@ _SUPERSCRIPTS, _SUBSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹", "₀₁₂₃₄₅�
 _RAISED = re.compile(rf"([+-]?)([{_SUPERSCRIPTS}]+)")
 _LOWERED = re.compile(rf"[{_SUBSCRIPTS}]+")
 _VULGAR = re.compile(r"(\d?)([¼-¾⅐-⅞↉])")
+# 2**10 and 2 ** 10 are powers; in "**5**+3" and "(1)**18**" the stars are bold.
+_STARS = re.compile(
+    r"(?<=\d)\*\*(?=\d)|(?<=[\d)])(?:\*\*|[ ]\*\*[ ])(?=[({]{0,3}[-+ ]{0,2}[\d\\.])(?![-+]?[\d.,]{1,20}\*\*)"
+    r"|(?P<bold>\*\*(?:[^*\n]|(?<!\*)\*(?!\*))+\*\*(?!\d))"
+)
+# 18 [1], 18 dollars [1][2]
+_FOOTNOTES = re.compile(
+    r"(\d(?:[ ]?[%€$£])?\*{0,2}[.,!?]?)(?:[ ]?\[\d{1,2}\]){1,9}|(\d[ ][^\W\d_]{1,20}[.,!?]?)(?:[ ]?\[\d\]){1,9}"
+)
 
 _PART = r"[ ]{0,3}(\{[^{}]{1,80}\}|\d)"
 _FRACTION = re.compile(rf"(\d?)[ ]{{0,3}}\\(?:[tdcs]|nice)?frac{_PART}{_PART}")
 _LATEX = (
     (re.compile(r"<<[^<>\n]{0,200}>>"), ""),  # the calculator's notes in GSM8K
-    (re.compile(r"<sup>([^<>]{1,20})</sup>", re.I), r"^\1"),
+    (re.compile(r"<sup>([^<>]{1,20})</sup>", re.I), r"^{\1}"),
     (re.compile(r"<sub>([^<>]{1,20})</sub>", re.I), r"_\1"),
     (re.compile(r"\\\\(?=[A-Za-z])"), r"\\"),
     (re.compile(r"\\\\"), "\n"),
@@ -103,9 +114,20 @@ _LATEX = (
     (re.compile(r"\\(?:approx|sim|simeq)(?![A-Za-z])"), "="),
     (re.compile(r"\\sqrt(?:\[[^\[\]]{1,20}\])?"), "√"),
     (re.compile(r"\\pi(?![A-Za-z])"), "π"),
+    (re.compile(r"(?<=[\d.,])\\(?:overline|bar|dot)(?![A-Za-z])"), "∘"),
+    (re.compile(r"\\(?:pm|mp|[dt]?binom|log|ln|exp|sin|cos|tan|lfloor|lceil)(?![A-Za-z])"), "∘"),
     (re.compile(r"\{[ ]?(\d{1,9})[ ]?\\over[ ]?(\d{1,9})[ ]?\}"), r" \1/\2"),
 )
+# These leave the number behind them as it is.
+_FORMATTING = re.compile(
+    r"\\(?:text[a-z]*|math[a-z]+|emph|bm|boldsymbol|bf|it|rm|pmb|[bB]igg?[lrm]?|[lL]arge|LARGE|[hH]uge|small|normalsize"
+    r"|q?quad|[hv]space|hfill|hline|newline|par|noindent|item|begin|end|tag|n|t|underline|underbrace|f?boxed|fbox|[mh]box"
+    r"|ensuremath|color(?:box)?|(?:script)+style|[lc]?dots[a-z]?|colon|(?:[lL]ong)?(?:[lL]eft|[rR]ight)+arrow|to|implies"
+    r"|iff|therefore|because|in|leq?|leqslant|geq?|geqslant|neq?|equiv|cong|lt|gt|euro|EUR|pounds|yen|rupee|INR|num|SI"
+    r"|qty|percent|star|bullet|checkmark|square)(?![A-Za-z])"
+)
 _COMMAND = re.compile(r"\\[A-Za-z]+\*?")
+_EXPONENT_IN_BRACES = re.compile(r"\^[ ]?\{([^{}]{1,80})\}")
 _BASE_IN_BRACES = re.compile(r"\{(\d{1,9})\}(?=\^)")
 
 # ---- Numbers.
@@ -117,7 +139,7 @@ _NUMBER = re.compile(
     rf"({_BY_SPACE}|{_BY_APOSTROPHE}|\d+(?:_\d{{3}})+(?!\d)|\d+(?:[.,٫]\d+)*|{_LEADING_POINT})(?:[eE]([+-]?\d{{1,4}})(?!\w))?"
 )
 _GROUPED = re.compile(r"[1-9]\d{0,2}(?:_\d{3})+|[1-9]\d?(?:_\d{2})+_\d{3}")  # 1_000_000 or, in India, 10_00_000
-_POWER = re.compile(r"[ ]?\^[ ]?[{(]?([+-]?\d{1,6})[)}]?")
+_POWER = re.compile(r"[ ]?\^[ ]?(\((?:[^()]|\([^()]{0,80}\)){1,80}\)|[+-]?\d+(?:[.,]\d+|\^[+-]?\d+)*)")
 _MIXED = re.compile(r"(?:[ ]|-|[ ](?:and|y|et|und|e|и)[ ])(\d{1,6})/(\d{1,6})(?![\d/]|[.,]\d)")
 _OPERATOR = re.compile(r"(?:[ ]?(?:[×÷]|(?<!\*)\*(?!\*))[ ]?|[ ]?/[ ]?|[ ]?[xX][ ]?(?=10\^))[$€£¥₹]?(?=\d)")
 _MINUS = re.compile(r"(\S?)([ ]*)-(?:US|R)?[$€£¥₹₽₩฿৳]?$")
@@ -128,8 +150,14 @@ _MINUS_WORD = re.compile(
     re.I,
 )
 _IRRATIONAL_AFTER = re.compile(r"[ ]?[π√]")
-_ROOT_BEFORE = re.compile(r"√[({ ]*$")
-_MONEY = re.compile(r"[$€£¥₹₽₩฿৳][ ]?$")
+# ∘ stands for a LaTeX command that makes another value of the number behind it.
+_FUNCTION_BEFORE = re.compile(r"(?:[√∘±⌊⌈]|\+/-)[({_ ]*$")
+_EXPONENT_BEFORE = re.compile(r"\^[({ +-]*$")
+_NO_NUMBER = re.compile(
+    r"[∘±⌊⌈][({_ ]{0,9}[+-]?\.?\d|[\d)]!"  # \log_2 8, 18 ± 2, 5!
+    r"|(?:[+-][ ]?[\d.]{0,20}[ ]?\{?|\d)i(?!\w)|(?<!\w)i[ ]?[+-][ ]?\d"  # 3 + 4i
+)
+_MONEY = re.compile(r"[$€£¥₹₽₩฿৳][ ]?(?:\*\*)?$")
 _CURRENCY_CODE = re.compile(
     r"(?<![^\W\d_])(?:USD|EUR|GBP|JPY|CNY|RMB|INR|RUB|UAH|CHF|CAD|AUD|BRL|MXN|THB|BDT|PKR|IDR|VND|TRY|PLN|CZK|HUF|RON"
     r"|SEK|NOK|DKK|ILS|KRW|KES|TZS|UGX|Rp|Rs|RM|Tk|TL|[KTU]?[Ss]h|SFr|Fr|kr|Kč|Ft|zł|lei|руб|грн)$"
@@ -149,7 +177,8 @@ _NO_ANSWERS = re.compile(
     r"|(?<!\d)\d{1,9}-(?:й|я|е|го|му|м|ой|ый|ая)(?!\w)"  # 5-й
     rf"|(?<!\w)(?:{STEP_LABELS})[ ]?\d{{1,2}}[ ]?[:.)：](?!\d)"  # Step 3:
     r"|(?<=[\w.,!?])\[\d{1,2}\]"  # a footnote
-    r"|(?<!\d)[ ]?\^[ ]?[{(]?[+-]?\d+[)}]?|(?<=[^\W\d_])_\{?\d+\}?|(?<=\})_\{?\d+\}?",  # cm^2, x_1
+    r"|(?<!\d)(?<!\d[ )])(?<!\d[ ]\))(?<!\)[ )])[ ]?\^[ ]?[{(]?[+-]?\d+[)}]?"  # cm^2, but not (-2)^2
+    r"|(?<=[^\W\d_])_\{?\d+\}?|(?<=\})_\{?\d+\}?",  # x_1
     re.I,
 )
 _LIST_NUMBER = re.compile(
@@ -163,7 +192,7 @@ _LABELLED = re.compile(rf"^[^\w\n]*(?:\w+[ ])?(?:{ANSWER_LABELS})(?:[ ]\w+)?[^\w
 _LABEL = re.compile(r"[^\d:\n]{0,40}:[\s*_]*")
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")
 _PARENTHESIS = re.compile(r"[()]")
-_OPERAND_BEFORE = re.compile(r"(?:[-+×÷/=:^√]|(?<!\*)\*)[ ]*$|^\W*$")
+_OPERAND_BEFORE = re.compile(r"(?:[-+×÷/=:^√∘±]|(?<!\*)\*)[ ]*$|^\W*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +213,9 @@ def extract_answer(text: str, language: str) -> Decimal | None:
     """
     raw = _plain_characters(split_thinking(text).answer)
     text = _plain_latex(raw)
-    found = _hashed(text, language, with_words=False) or _boxed(raw, language)
-    found = found or _hashed(text, language, with_words=True) or _labelled(text, language)
+    marked = _plain_latex(raw, unknown="∘")
+    found = _hashed(marked, language, with_words=False) or _boxed(raw, language)
+    found = found or _hashed(marked, language, with_words=True) or _labelled(text, language)
     if found is None:
         text = _NO_ANSWERS.sub(" | ", text)
         # "18. That is all she earns": with nothing else to read, what looks like the number of a list is the answer.
@@ -222,6 +252,7 @@ def _plain_characters(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "&" in text:
         text = html.unescape(text)
+    text = _FOOTNOTES.sub(r"\1\2 ", _STARS.sub(lambda stars: stars["bold"] or "^", text))
     if text.isascii():
         return text
     text = _VULGAR.sub(_plain_fraction, text.translate(_PLAIN))
@@ -239,8 +270,11 @@ def _digits(text: str, alphabet: str) -> str:
     return "".join(str(alphabet.index(char)) for char in text)
 
 
-def _plain_latex(text: str) -> str:
-    r"""The text with LaTeX and HTML in plain form: \frac{1}{2} as 1/2, \times as ×, \text{ cm}^2 as { cm}^2."""
+def _plain_latex(text: str, unknown: str = " ") -> str:
+    r"""The text with LaTeX and HTML in plain form: \frac{1}{2} as 1/2, \times as ×, \text{ cm}^2 as { cm}^2.
+
+    `unknown` takes the place of commands that neither this file nor `_FORMATTING` knows.
+    """
     if "\\" not in text and "<" not in text and "{" not in text and "~" not in text:
         return text
     for pattern, plain in _LATEX:
@@ -249,7 +283,10 @@ def _plain_latex(text: str) -> str:
         text, count = _FRACTION.subn(_plain_frac, text)
         if not count:
             break
-    return _BASE_IN_BRACES.sub(r"\1", _COMMAND.sub(" ", text))
+    text = _COMMAND.sub(unknown, _FORMATTING.sub(" ", text))
+    for _ in range(3):  # powers of powers
+        text = _EXPONENT_IN_BRACES.sub(r"^(\1)", text)
+    return _BASE_IN_BRACES.sub(r"\1", text)
 
 
 def _plain_frac(found: re.Match[str]) -> str:
@@ -295,9 +332,9 @@ def _hashed(text: str, language: str, with_words: bool) -> _Found | None:
 def _boxed(text: str, language: str) -> _Found | None:
     r"""The number in the last \boxed{...} that has one."""
     for content in reversed(_boxes(text)):
-        content = _right_side(_NO_ANSWERS.sub(" | ", _plain_latex(content)))
+        content = _right_side(_NO_ANSWERS.sub(" | ", _plain_latex(content, unknown="∘")))
         found = list(_numbers(content, language))
-        if found and not _has_letters(_without(content, found)):
+        if found and (_NO_NUMBER.search(content) or not _has_letters(_without(content, found))):
             return _evaluated(content, found, language)
         if found:
             return _from_last_line(content, language)
@@ -343,11 +380,18 @@ def _from_last_line(text: str, language: str) -> _Found | None:
         for bold in reversed(list(_BOLD.finditer(line))):
             # "**9** eggs at $2 = $18": an equation that goes on is not yet the result.
             if re.match(r"[\W_]*\d", bold[1]) and "=" not in line[bold.end() :]:
-                inside = list(_numbers(_without_remarks(bold[1]), language))
+                inside = _in_bold(line, bold, language)
                 if inside:
                     return inside[-1]
         return (list(_numbers(_without_remarks(line), language)) or found)[-1]
     return None
+
+
+def _in_bold(line: str, bold: re.Match[str], language: str) -> list[_Found]:
+    """The numbers that begin in a bold part of the line; their words of scale may stand beside it ("**5** million")."""
+    before, inside = line[max(0, bold.start() - 20) : bold.start(1)], _without_remarks(bold[1])
+    numbers = _numbers(before + inside + line[bold.end(1) : bold.end() + 40], language)
+    return [number for number in numbers if len(before) <= number.start < len(before) + len(inside)]
 
 
 def _without_remarks(line: str) -> str:
@@ -376,11 +420,18 @@ def _right_side(text: str) -> str:
 
 
 def _evaluated(text: str, found: list[_Found], language: str) -> _Found:
-    """The value of a text that is a calculation ("14 + 7", "3 × (2 + 4)"), else its last number outside remarks."""
+    """The value of a text that is a calculation ("14 + 7", "3 × (2 + 4)"), else its last number outside remarks.
+
+    The value is None if a part outside remarks is no number.
+    """
+    without_remarks = _without_remarks(text)
+    if _NO_NUMBER.search(without_remarks):
+        return _Found(0, len(text), None)
     value = _calculation(text, list(_numbers(text, language, signed=False)))
     if value is not None:
         return _Found(0, len(text), _decimal(value))
-    return (list(_numbers(_without_remarks(text), language)) or found)[-1]
+    found = list(_numbers(without_remarks, language)) or found
+    return next((number for number in found if number.value is None), found[-1])
 
 
 # ---- Calculations.
@@ -389,7 +440,7 @@ _IGNORED = frozenset(" $%€£¥₹{}|")
 
 
 def _calculation(text: str, found: list[_Found]) -> Fraction | None:
-    """The value of numbers joined by + - × / and parentheses; None for anything else, such as a range (3-5)."""
+    """The value of numbers joined by + - × / ^ and parentheses; None for anything else, such as a range (3-5)."""
     single = len(found) == 1 and text.lstrip().startswith("- ")
     if not (single or 1 < len(found) <= _MAX_FACTORS) or len(text) > 300:
         return None
@@ -435,10 +486,18 @@ def _factor(tokens: list[str | Fraction]) -> Fraction:
         value = _sum(tokens)
         if tokens.pop(0) != ")":
             raise IndexError
-        return value
-    if isinstance(token, str):
+    elif isinstance(token, str):
         raise IndexError
-    return token
+    else:
+        value = token
+    if tokens[:1] != ["^"]:
+        return value
+    tokens.pop(0)
+    exponent = _factor(tokens)
+    power = _power(value, int(exponent)) if exponent.denominator == 1 else None
+    if power is None:
+        raise IndexError
+    return power
 
 
 # ---- Numbers in a text.
@@ -466,7 +525,10 @@ def _numbers(text: str, language: str, signed: bool = True) -> Iterator[_Found]:
             yield begun
         for other in others:
             yield _Found(match.start(), at, other)
-        if signed and not others and number.value and _is_negative(text[max(0, number.start - 20) : number.start]):
+        before = text[max(0, number.start - 20) : number.start]
+        if signed and _EXPONENT_BEFORE.search(before):
+            number = _Found(number.start, at, None)
+        elif signed and not others and number.value and _is_negative(before):
             number = _Found(number.start, at, number.value.copy_negate())
         begun = number if scaled else None
         if begun is None:
@@ -491,7 +553,7 @@ def _term(text: str, match: re.Match[str], language: str) -> tuple[list[Decimal]
             value = left / right if right else None
         else:
             value = left * right
-    if _IRRATIONAL_AFTER.match(text, end) or _ROOT_BEFORE.search(text[max(0, match.start() - 4) : match.start()]):
+    if _IRRATIONAL_AFTER.match(text, end) or _FUNCTION_BEFORE.search(text[max(0, match.start() - 4) : match.start()]):
         value = None
     return others, _decimal(value), scaled, end
 
@@ -507,17 +569,25 @@ def _quantity(
         end, whole = mixed.end(), _fraction(value)
         value = None if whole is None else whole + Fraction(int(mixed[1]), int(mixed[2]))
     if power := _POWER.match(text, end):
-        end, value = power.end(), _power(value, int(power[1]))
+        end, value = power.end(), _raised(value, power[1])
     if text[end : end + 1] == "/" and (below := _NUMBER.match(text, end + 1)) and not others:
         end, over, under = below.end(), _fraction(value), _fraction(_values(below[1], language)[-1])
         value = None if over is None or not under else over / under
-    money = _MONEY.search(text[max(0, match.start() - 2) : match.start()]) is not None
+    money = _MONEY.search(text[max(0, match.start() - 4) : match.start()]) is not None
     exponent, end = scale_after(text, end, language, money)
     exponent += scale_before(text[max(0, match.start() - 12) : match.start()]) if language == "sw" else 0
     if exponent:
         scale = _fraction(value)
         value = None if scale is None else scale * 10**exponent
     return others, value, exponent > 0, end
+
+
+def _raised(base: Decimal | Fraction | None, exponent: str) -> Decimal | Fraction | None:
+    """The power with an exponent as written, "6" or "(-3)"; None if that is no whole number; 45^(o) is 45."""
+    exponent = exponent.strip("() ")
+    if not re.search(r"\d", exponent):
+        return base
+    return _power(base, int(exponent)) if re.fullmatch(r"[+-]?\d{1,6}", exponent) else None
 
 
 def _power(base: Decimal | Fraction | None, exponent: int) -> Fraction | None:
