@@ -52,6 +52,11 @@ ENGLISH = "The user asks in Spanish how many apples are left, so I count: 3 in t
         ("The <think> tag is 7", "The <think> tag is 7", False, False),
         ("```\n<think>\n7\n</think>\n```\n24", "```\n<think>\n7\n</think>\n```\n24", False, False),
         ("analysis of 24", "analysis of 24", False, False),
+        ("They opened a <think> tag,\n7</think>\n\n24", "24", True, False),
+        ("Nine by two.\nSo 18</think>\n\n24", "24", True, False),
+        ("</think>\n\n24", "24", True, False),
+        ("<think>\nThey want <think> and </think> tags.\nSo 7.\n</think>\n\n24", "24", True, False),
+        ("<think>\n7\n</think>\n\nThe <think> and </think> tags.", "The <think> and </think> tags.", True, False),
     ],
 )  # fmt: skip
 def test_thinking_is_told_from_the_answer(text: str, answer: str, thinking: bool, is_cut_off: bool) -> None:
@@ -60,7 +65,36 @@ def test_thinking_is_told_from_the_answer(text: str, answer: str, thinking: bool
 
 
 @pytest.mark.parametrize(
-    "loop", ["<think>", "</think>", "\n<think>", "x<think>", "```\n<think>\n", "```x\n", "`<think>", "a\n</think>"]
+    "text",
+    [
+        "Close the block with </think> and continue.",
+        "Close the block with [/THINK] and continue.",
+        '{"xml": "<thought>hi</thought>"}',
+        '{\n  "xml": "<thought>hi</thought>",\n  "count": 1\n}',
+        "Use the <reasoning> and </reasoning> tags: put your steps between them.",
+        "The tags are <think> and </think>",
+        "- <think> opens the block\n- </think> closes the block",
+        "Open it with <think>.\nThen write.\nClose it with </think>, then answer.",
+        "First </think> or second </think> is the question.",
+    ],
+)
+def test_tags_within_a_line_are_mentions_and_stay(text: str) -> None:
+    assert split_thinking(text) == Spoken(text)
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "<think>",
+        "</think>",
+        "\n<think>",
+        "x<think>",
+        "```\n<think>\n",
+        "```x\n",
+        "`<think>",
+        "a\n</think>",
+        "a </think> b",
+    ],
 )
 def test_a_text_of_tags_takes_no_time(loop: str) -> None:
     assert split_thinking(loop * 20_000)

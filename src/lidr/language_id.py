@@ -8,10 +8,12 @@ from copy import copy
 from functools import cache
 from typing import Any
 
-# What carries no language: code blocks, inline code, formulas, links, addresses, tags.
+# What carries no language: code blocks, inline code, formulas, links, addresses, tags, paths.
 _NOT_LANGUAGE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.{,2000}?\$\$|\\\[.{,2000}?\\\]|\\\(.{,2000}?\\\)"
-    r"|(?:https?://|www\.)\S+|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]+|<[^<>\n]{1,80}>|(?<!\S)[#@][A-Za-z]\w+",
+    r"|(?:https?://|www\.)\S+|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]+|<[^<>\n]{1,80}>|(?<!\S)[#@][A-Za-z]\w+"
+    r"|(?<!\S)(?:~|\.{1,2}|[A-Za-z]:)?(?:[/\\][A-Za-z0-9_.@+~-]+){2,}[/\\]?(?!\S)"
+    r"|(?<!\S)[A-Za-z0-9_.@-]+(?:/[A-Za-z0-9_.@-]+)*/[\w-]+\.[a-z]\w{,4}(?!\S)",
     re.S,
 )
 # Code without a fence. Lines that can only be code:
@@ -26,6 +28,17 @@ _CODE_LINE = re.compile(
     |\#\s?(?:include|define|ifn?def|endif|pragma)\b|\#!|@\w+(?:\(.*\))?\s*$|>>>\s|<\?php
     |(?:SELECT|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|(?:CREATE|ALTER|DROP)\s+(?:TABLE|VIEW|INDEX|DATABASE))\b
     |(?:FROM|WHERE|(?:LEFT|RIGHT|INNER|OUTER|FULL|CROSS)\s+JOIN|JOIN|GROUP\s+BY|ORDER\s+BY|HAVING|VALUES|LIMIT|UNION)\b
+     (?=.*[a-z\d=<>*;(])
+    |(?:WORKDIR\s+\S+\s*$|(?:CMD|ENTRYPOINT)\s+\[|EXPOSE\s+\d|HEALTHCHECK\s+--)
+    |(?i:select)\s+(?:\*\s+from\s|[^!?]*\sfrom\s+\w+(?:\s+\w+)?\s+(?:where\s+[\w.]+\s*(?:[<>=!]|like\s|in\s*\(|is\s|between\s)
+     |(?:order|group)\s+by\s|limit\s+\d|(?:left|right|inner|outer|full|cross)\s+join\s|join\s))
+    |\[{1,2}[a-z][\w.:"\ -]*\]{1,2}\s*$|[A-Z_][A-Z0-9_]+\s*[:?+]?=\s*(?:[-$"'/]|\S+\s*$)
+    |\.PHONY:|\.[a-z_]+(?:\s+\S+){,2}\s*$
+    |[a-z]{2,7}\s+[\[%]?(?:[re][abcd]x|[re][sd]i|[re][sb]p)\]?\s*(?:,|$)|int\s+0x
+    |(?:mov|add|sub|mul|cmp|xor|and|lea|push|pop|ldr|str)[a-z]?\s+(?:(?:[abcd][xlh]|[sd]i|[sb]p|[rwx]\d+)\s*(?:,|$)
+     |[%\#\[][^\s,]+,\s|\$\w+,\s*%)
+    |(?:global|extern)\s+[._a-z]\w*\s*$|section\s+\.\w+\s*$|\w+:?\s+(?:d[bwdq]\s+["'\d]|equ\s+\$)
+    |(?:cd|ls|mkdir|rm|cp|mv|cat|tar|ssh|touch|source|make|python3?|node)\s+(?:-\w|[~.]{,2}/|[\w/-]+\.[a-z]\w{,4}\s*$)
     |\$\s+[a-z]|(?:sudo|pip3?|npm|npx|yarn|git|docker|kubectl|apt|apt-get|brew|conda|cargo|curl|wget|chmod)\s+[-\w./~]
     |"[\w\ -]+"\s*:\s|[\[{]\s*["'\[{]
     |[A-Za-z_][\w.]*\([^\n]*\)\s*;?\s*(?:(?:\#|//).*)?$|(?:puts|echo|printf?)\s+["'$]|[\w.]+\s+do\s+\|\w+\|
@@ -39,9 +52,26 @@ _CODE_LINE = re.compile(
 _CODE_SIGN = re.compile(r"[{};=\\]|\w_\w|\w\([^()\n]*\)|::|->|=>|&&|\|\||\s\|\s\w+\s-")
 _SIGNS = re.compile(r"[{}()\[\]=<>;\\_$&^%@~+/|]|\s--?[A-Za-z]")
 _SIGNS_PER_LETTER = 0.15
-# Beside a line of code: a comment, a short statement, the body of a block.
+# Settings, of which two in a row are code: a key and one value, which no sentence has.
+_VALUE = r"""(?:[^\s"']+|"[^"]*"|'[^']*'|\[[^\[\]]*\]|\{[^{}]*\})[,;]?\s*(?:[#;].*)?$"""
+_SETTING = re.compile(
+    rf"\s*(?:[\w.$-]+\s*[:?+]?=\s*{_VALUE}|(?:-\s+)?[a-z_][\w./-]*:(?:\s+{_VALUE}|\s*$)"
+    r"|(?:RUN|CMD|ENV|ARG|LABEL|USER|COPY|ADD)\s+\S)"
+)
+_TARGET = re.compile(r"[a-z.$%][\w.$()/%-]*\s*:")  # of a makefile; a line with a tab is next
+# Beside a line of code: a comment, a short statement, the body of a block, a word.
 _BESIDE_CODE = re.compile(
     r"\s*(?:#|//|--|/\*|\*|<!--)|\s*(?:return|break|continue|pass|end|fi|done|raise|yield)\b|[ ]{2}|\t"
+    r"|(?:-\s+|(?:cd|make|call|jmp|j[a-z]{1,2}|bl?)\s+)?[a-z_.][\w./@-]*[:;]?\s*$"
+)
+# A statement of SQL over some lines, unless it has a word that only a sentence has.
+_STATEMENT = re.compile(r"^[ \t]*(?:select|insert|update|delete|create|alter|drop)\s[^;]{1,1000}+;[ \t]*$", re.I | re.M)
+_SQL = re.compile(
+    r"\s*(?:select\s+(?:distinct\s+)?[\w.*()]+(?:\s+as\s+\w+)?\s*(?:,.*)?\sfrom\s|insert\s+into\s|delete\s+from\s"
+    r"|update\s+[\w.]+\s+set\s|\w+\s+(?:table|view|index|database)\s+(?:if\s+(?:not\s+)?exists\s+)?\S+?\s*"
+    r"(?:[(;]|\s(?:as|on|add|drop|alter|rename|cascade)\s))"
+    r"(?!.*\b(?:the|your|each|this)\b)",
+    re.I | re.S,
 )
 _DOCSTRING = re.compile(r'"""[^"]{,2000}"""|\'\'\'[^\']{,2000}\'\'\'')
 # Scripts in which one character carries about as much as a syllable or a word.
@@ -56,10 +86,21 @@ MAX_CHARACTERS = 800  # a text is sure long before; see the 99.9 % at 60 charact
 CANDIDATES = ("en", "es", "fr", "de", "ru", "it", "zh", "ja", "ko", "th", "sw", "bn", "te", "ar")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
-# What Chinese alone writes, and the small words of which a Chinese sentence has two and Japanese nouns hardly any.
-_CHINESE_ONLY = re.compile(r"[，這你妳她它們嗎呢啊吧沒麼怎您]|如何")
-_CHINESE_WORDS = frozenset("的在是我他了就也很")
-_LONGEST_NOUN = 20  # Han characters in a row; a Japanese sentence of more has kana
+# What Chinese alone writes: characters, and pairs of them with a small word. Japanese writes 的, 在, 是, 我, 他, 就, 了
+# and 也 in words and names (目的, 存在, 是非, 自我, 他社, 就職, 終了, 拓也), so none of them is a sign by itself.
+_CHINESE_ONLY = re.compile(
+    r"[這你妳她它們嗎呢啊吧麼怎您很哪找个]|(?:[就只但還不可我他]|(?<!京)都)是(?![非正認])|[没沒只又]有"
+    r"|(?<![拓和達哲卓克真雅智直裕純淳竜龍貴信])也[是不有要可會能没沒很]"
+    r"|(?<![自無没忘彼怪曽曾蘇久])我(?:[的也不要想去喜買看說如]|就(?![任業労職学寝航])|和[他妳你])"
+    r"|(?<![排利自])他(?:也|的(?![中確]))|(?:[吃去到來来看買做走說花給賣死有]|知道|開始|結束)了(?![解承])"
+    r"|(?:因|認)為|因此|如何[用做能才]|如果|而且|請[給問]|剩下|總共|一共需"
+    r"|喜歡|覺得|應該|已經|[今明昨]天(?!皇)|星期|多少錢|美元"
+)
+# The word "is", where it is not part of a noun or a name.
+_IS = re.compile(r"(?<![社校党如即彼是])(?<!\b国)是(?![非正認是々空清枝川永政澤沢松])")
+_BESIDE_IS = re.compile("[的在我他了就]")
+# Forms that Japanese writes and Shift-JIS lacks.
+_JAPANESE_FORMS = str.maketrans("", "", "剝塡頰髙濵彅瀨德寬")
 # The vowel signs of Indic scripts are marks to Python, and not letters; they stay in their word.
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0900-\u0dff])*")
 _LATIN_WORD = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]+(?:['’][a-z]+)?")
@@ -87,13 +128,18 @@ def _load_identifier(codes: tuple[str, ...]) -> Any:
 
 def prose(text: str) -> str:
     """The text without what carries no language: code, with or without a fence, formulas, links and tags."""
-    return _without_code(_NOT_LANGUAGE.sub(" ", text))
+    text = _NOT_LANGUAGE.sub(" ", text)
+    return _without_code(_STATEMENT.sub(lambda found: " " if _SQL.match(found[0]) else found[0], text))
 
 
 def _without_code(text: str) -> str:
     """The text without lines of code; comments, docstrings and short statements go with the code around them."""
     lines = text.split("\n")
-    code = [_is_code(line) for line in lines]
+    setting = [line.isascii() and len(line) <= 2000 and _SETTING.match(line) is not None for line in lines]
+    code = [_is_code(line, after) for line, after in zip(lines, [*lines[1:], ""], strict=True)]
+    for number in range(1, len(lines)):
+        if setting[number - 1] and setting[number]:
+            code[number - 1] = code[number] = True
     if not any(code):
         return text
     if '"""' in text or "'''" in text:
@@ -102,30 +148,29 @@ def _without_code(text: str) -> str:
         beside = False
         for number in order:
             if lines[number].strip():
-                code[number] = beside = code[number] or (beside and _BESIDE_CODE.match(lines[number]) is not None)
+                belongs = setting[number] or _BESIDE_CODE.match(lines[number]) is not None
+                code[number] = beside = code[number] or (beside and belongs)
     return "\n".join(line for line, is_code in zip(lines, code, strict=True) if not is_code)
 
 
-def _is_code(line: str) -> bool:
+def _is_code(line: str, after: str) -> bool:
+    """Whether a line can only be code. `after` is the next one."""
     if not line.isascii() or len(line) > 2000:
         return False
-    if _CODE_LINE.match(line):
+    if _CODE_LINE.match(line) or (after.startswith("\t") and _TARGET.match(line)):
         return True
     letters = sum(map(str.isalpha, line))
     return _CODE_SIGN.search(line) is not None and len(_SIGNS.findall(line)) > _SIGNS_PER_LETTER * letters
 
 
 def _is_chinese(text: str) -> bool:
-    """Whether Han characters without kana are Chinese for sure: by their forms, a small word, or their number."""
-    han = "".join(_HAN.findall(text))
-    if _CHINESE_ONLY.search(text) or len(_CHINESE_WORDS & set(han)) > 1:
-        return True
-    if re.search(rf"[\u3400-\u9fff]{{{_LONGEST_NOUN + 1}}}", text):
+    """Whether Han characters without kana are Chinese for sure: by a small word, or a form that Japanese lacks."""
+    if _CHINESE_ONLY.search(text) or (_IS.search(text) and _BESIDE_IS.search(text)):
         return True
     try:
-        han.encode("shift_jis")
+        "".join(_HAN.findall(text)).translate(_JAPANESE_FORMS).encode("shift_jis")
     except UnicodeEncodeError:
-        return True  # a form that Japanese does not write
+        return True
     return False
 
 

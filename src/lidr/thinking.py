@@ -1,9 +1,11 @@
 r"""A reasoning model's thinking, set aside from its answer: `<think>...</think>` and what other families write.
 
-- Only the closing tag is there if the chat template opened the block: everything before it is thinking.
-- A block that begins the text or a line and never ends was cut off: no answer follows it.
-- Tags that are only mentioned are left alone: those in code or in quotes, and an opening tag within a line that is
-  never closed ("the <think> tag").
+- A block begins at the beginning of a line. One that never ends was cut off: no answer follows it.
+- Only the closing tag is there if the chat template opened the block: everything before it is thinking. Such a tag
+  begins or ends a line, or follows the end of a sentence.
+- A line that thinking begins may have more of it further on.
+- Tags that are only mentioned are left alone: those in code or in quotes, and all others within a line ("the <think>
+  and </think> tags").
 """
 
 from __future__ import annotations
@@ -49,17 +51,21 @@ def split_thinking(text: str) -> Spoken:
     if found := _by_channel(text):
         return found
     kept: list[str] = []
-    end, opened, seen = 0, None, False
+    end, opened, mentioned, seen = 0, None, None, False
     for at, after, closes in _tags(text):
+        begins = _begins_line(text, at) or (seen and text.find("\n", end, at) < 0)
         if not closes:
-            opened = at if opened is None else opened
+            if opened is None:
+                opened, mentioned = (at, None) if begins else (None, at)
             continue
-        # An opening tag that was only mentioned does not end what the template opened.
-        if opened is not None and (_begins_line(text, opened) or "\n" not in text[opened:at]):
+        if opened is not None:
             kept.append(text[end:opened])
-        else:
+        elif begins or (_ends_thinking(text, at, after) and (mentioned is None or "\n" in text[mentioned:at])):
             kept.clear()
-        end, opened, seen = after, None, True
+        else:
+            mentioned = None
+            continue
+        end, opened, mentioned, seen = after, None, None, True
     cut_off = opened is not None and _begins_line(text, opened)
     if not seen and not cut_off:
         return Spoken(text)
@@ -110,6 +116,13 @@ def _tags(text: str) -> Iterator[tuple[int, int, bool]]:
 def _inside(at: int, spans: list[tuple[int, int]]) -> bool:
     number = bisect_right(spans, at, key=lambda span: span[0]) - 1
     return number >= 0 and spans[number][0] <= at < spans[number][1]
+
+
+def _ends_thinking(text: str, at: int, after: int) -> bool:
+    """Whether a closing tag ends its line or follows the end of a sentence; else a sentence goes on around it."""
+    if not text[after : after + 100].partition("\n")[0].strip():
+        return True
+    return text[max(0, at - 3) : at].rstrip()[-1:] in tuple(".!?…。！？")
 
 
 def _begins_line(text: str, at: int) -> bool:
