@@ -318,7 +318,7 @@ def _hashed(text: str, language: str, with_words: bool) -> _Found | None:
         rest = _NO_ANSWERS.sub(" | ", line[1])
         label = _LABEL.match(rest)
         rest = rest[label.end() :] if label and _has_letters(label[0]) else rest
-        rest = _without_remarks(_right_side(rest))
+        rest = _without_remarks(_right_side(rest)).rstrip(" !")  # an exclamation mark, no factorial
         found = list(_numbers(rest, language))
         if not found or _has_letters(_CURRENCY_CODE.sub("", rest[: found[0].start].rstrip())):
             continue
