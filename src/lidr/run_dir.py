@@ -390,7 +390,7 @@ def _reason(error: Exception) -> str:
     return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "no JSON that can be read"
 
 
-# The fields by which sealed rows are joined. They are known from the request, so a partial file does not hold them.
+# What is no field of a kept row: by what sealed rows are joined, known from the request, and the row's own hash.
 _NO_FIELDS = ("id", "prompt_id", "language", "source_language", "target_language", "question_id", "check")
 
 
@@ -527,7 +527,7 @@ def _row_id(line: bytes) -> object:
     try:
         row = json.loads(line)
         kept = row.get("check")  # rows of a sealed file have none
-        return row["id"] if line.endswith(b"\n") and kept in (None, _check(row)) else None
+        return row["id"] if line.endswith(b"\n") and (kept is None or kept == _check(row)) else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
