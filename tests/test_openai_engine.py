@@ -27,7 +27,7 @@ from lidr.engines.openai import OpenAIEngine
 from lidr.engines.protocol import NEUTRAL
 from lidr.errors import EngineError
 from lidr.run_dir import RowFile
-from lidr.stages.generation import fill
+from lidr.stages.generation import Part, fill
 from tests.openai_server import Faults, Reply, TestServer, echo
 
 SAMPLING = Sampling(max_new_tokens=50)
@@ -130,7 +130,8 @@ def test_a_run_goes_on_after_the_server_was_away(server: TestServer, tmp_path: P
 
     def run() -> RowFile:
         file = RowFile(tmp_path / "answers.jsonl", {})
-        fill(file, lambda: map(ask, range(100)), lambda: engine, SAMPLING, lambda made: {"text": made.text}, "answers")
+        part = Part(file, lambda: map(ask, range(100)), lambda made: {"text": made.text}, lambda done: None)
+        fill([part], lambda: engine, SAMPLING, "answers")
         return file
 
     server.answer = answer

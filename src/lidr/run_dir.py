@@ -403,6 +403,7 @@ class RowFile:
 
     def __init__(self, path: Path, inputs: Inputs) -> None:
         self.path, self.inputs, self.partial = path, inputs, partial_path(path)
+        self.reopened = False  # whether `open` took over a sealed file
         self._handle: Any = None  # unbuffered, so that a full disk leaves nothing behind that is written later
         self._reader: Any = None
         # Where the rows begin: 16 bytes a row, not the rows. `_ids` is sorted, so a lookup is a bisection.
@@ -424,6 +425,7 @@ class RowFile:
             if read_seal(self.path):
                 check_sealed(self.path)
             os.replace(self.path, self.partial)
+            self.reopened = True
         if self.partial.exists():
             with replacing(self.partial) as aside, self.partial.open("rb") as old, aside.open("wb") as new:
                 for line in old:
@@ -456,6 +458,10 @@ class RowFile:
     def __contains__(self, row_id: object) -> bool:
         place = self._place(row_id)
         return place is not None and self._offsets[place] >= 0
+
+    def owes(self, row_id: str) -> bool:
+        """Whether the file is to have this row, kept already or not."""
+        return self._place(row_id) is not None
 
     def __len__(self) -> int:
         return self._kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lidr.config import Config
 from lidr.engines.base import Completion
@@ -58,6 +58,10 @@ class LanguageResult:
     metrics: dict[str, Any]
 
 
+# The arguments of one call of `AnswerFunction`: language, questions, part.
+Asked = tuple[str, list[Question], str]
+
+
 class AnswerFunction(Protocol):
     """The model under test."""
 
@@ -95,4 +99,17 @@ class Benchmark(Protocol):
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """Yield one result per language, each as soon as it is known."""
+        ...
+
+
+@runtime_checkable
+class AsksAhead(Protocol):
+    """A benchmark that knows some of its questions before the first answer, which most do.
+
+    Their answers are made as one queue over all languages, which is faster: an engine that answers many requests at a
+    time runs empty once and not once per language.
+    """
+
+    def ahead(self) -> list[Asked]:
+        """The arguments of those calls of `answer` that do not depend on answers."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult
+from lidr.benchmarks.base import AnswerFunction, Asked, Bench, LanguageResult
 from lidr.benchmarks.comparing import compare_answers, instructions, off_target, reference_outputs
 from lidr.config import HeadToHeadConfig
 from lidr.language_id import LanguageIdentifier
@@ -28,6 +28,10 @@ class HeadToHeadBenchmark:
             for code, asked in self.questions.items()
             if not self.against_m0
         }
+
+    def ahead(self) -> list[Asked]:
+        """See `AsksAhead`."""
+        return [(language, questions, "") for language, questions in self.questions.items()]
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; the rows are `Verdict`s."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
+from lidr.benchmarks.base import AnswerFunction, Asked, LanguageResult, Question, Score
 from lidr.benchmarks.statistics import share
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError
@@ -44,6 +44,10 @@ class LabBenchmark:
             )
             for fact in FACTS
         ]
+
+    def ahead(self) -> list[Asked]:
+        """See `AsksAhead`."""
+        return [(language, self.questions(language), "") for language in self.languages]
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`."""

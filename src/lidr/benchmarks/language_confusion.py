@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import compress
 
-from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult
+from lidr.benchmarks.base import AnswerFunction, Asked, Bench, LanguageResult
 from lidr.benchmarks.comparing import instructions
 from lidr.benchmarks.confusion import check_answer, pass_rates
 from lidr.config import InstructionsConfig
@@ -34,6 +34,10 @@ class LanguageConfusionBenchmark:
         self.languages = bench.languages(settings.languages)
         self._identifier = LanguageIdentifier.among(self.languages)
         self.questions = {code: instructions(settings, bench, code, "language_confusion") for code in self.languages}
+
+    def ahead(self) -> list[Asked]:
+        """See `AsksAhead`."""
+        return [(language, questions, "") for language, questions in self.questions.items()]
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; what the engine failed to answer, or asks for another language, is only counted."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question, Score
+from lidr.benchmarks.base import AnswerFunction, Asked, LanguageResult, Question, Score
 from lidr.benchmarks.numbers import extract_answer, number_text, parse_number, same_number
 from lidr.benchmarks.reading import answer_field, read_language, text_field
 from lidr.benchmarks.statistics import share
@@ -107,6 +107,10 @@ class MgsmBenchmark:
         if not self._read:
             self._read = {language: self.questions(language) for language in self.languages}
         return self._read
+
+    def ahead(self) -> list[Asked]:
+        """See `AsksAhead`."""
+        return [(language, questions, "") for language, questions in self.read_questions().items()]
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`. All questions are read before the first is asked, so a bad row costs no answers.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult, Question
+from lidr.benchmarks.base import AnswerFunction, Asked, Bench, LanguageResult, Question
 from lidr.benchmarks.comparing import off_target
 from lidr.benchmarks.reading import read_language
 from lidr.benchmarks.statistics import bootstrap_interval, rounded
@@ -45,10 +45,16 @@ class MtBenchBenchmark:
         self._identifier = LanguageIdentifier.among(self.languages)
         self.questions = {code: read_questions(settings.path, code, settings.limit) for code in self.languages}
 
+    def ahead(self) -> list[Asked]:
+        """See `AsksAhead`: the first turns."""
+        return [
+            (language, _first_turns(questions, language), "turn_1") for language, questions in self.questions.items()
+        ]
+
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; the rows are `Rating`s, whose question ids end in the turn."""
         for language, questions in self.questions.items():
-            first = [Question(f"{q.question_id}.1", language, q.turns[0], group=q.category) for q in questions]
+            first = _first_turns(questions, language)
             answers = answer(language, first, "turn_1")
             # A second turn without an answer to the first one cannot be asked.
             goes_on = [
@@ -99,6 +105,10 @@ def _texts(value: Any, place: str, name: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise wrong_type(value, place, name, "a list with a text per turn")
     return tuple(text_cell(item, place, name) for item in value)
+
+
+def _first_turns(questions: Sequence[MtQuestion], language: str) -> list[Question]:
+    return [Question(f"{q.question_id}.1", language, q.turns[0], group=q.category) for q in questions]
 
 
 def _second_turn(question: MtQuestion, first: Completion, language: str) -> Question:

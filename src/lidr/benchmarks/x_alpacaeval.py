@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lidr.benchmarks import alpaca_files
-from lidr.benchmarks.base import AnswerFunction, Bench, LanguageResult, Question
+from lidr.benchmarks.base import AnswerFunction, Asked, Bench, LanguageResult, Question
 from lidr.benchmarks.comparing import Compared, compare_answers, instructions, reference_outputs
 from lidr.benchmarks.length_control import length_controlled_win_rate
 from lidr.benchmarks.statistics import rounded
@@ -30,6 +30,10 @@ class XAlpacaEvalBenchmark:
         self.references = {
             code: reference_outputs(settings.reference, code, asked) for code, asked in self.questions.items()
         }
+
+    def ahead(self) -> list[Asked]:
+        """See `AsksAhead`."""
+        return [(language, questions, "") for language, questions in self.questions.items()]
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """See `Benchmark.evaluate`; the rows are `Verdict`s."""

@@ -201,7 +201,7 @@ class SlotDecoder:
             if self.token_budget is None:
                 self.token_budget = tokens_in_memory(self.model, self.cache)
             first = len(self.active)
-            self.chooser.admit(batch, first, logits.shape[-1])
+            self.chooser.admit(batch, first)
             self.active += batch
             yield from self._take(logits, first)
 
@@ -276,40 +276,55 @@ class TokenChooser:
 
     def __init__(self, sampling: Sampling, slots: int, device: torch.device) -> None:
         self.sampling, self.slots, self.device = sampling, slots, device
-        self.seen: Tensor | None = None  # (slots, vocabulary), what the penalty is for
+        # (slots, columns): ids of a row's tokens, which the penalty is for, filled up with the first of them. A matrix
+        # over the vocabulary would cost more than the model's own work on some devices.
+        self.seen = torch.zeros(slots, 0, dtype=torch.long, device=device)
+        self.penalises = sampling.repetition_penalty != 1
         self.warpers: list[Any] = []
         if sampling.temperature > 0:
-            self.warpers = [TemperatureLogitsWarper(sampling.temperature), TopPLogitsWarper(sampling.top_p)]
+            self.warpers.append(TemperatureLogitsWarper(sampling.temperature))
+        if sampling.temperature > 0 and sampling.top_p < 1:  # it sorts the vocabulary
+            self.warpers.append(TopPLogitsWarper(sampling.top_p))
 
     def choose(self, logits: Tensor, rows: list[Row], first: int) -> None:
         """Append a token to every row, which are in the slots from `first` on. `logits` (rows, vocabulary)."""
         scores = logits.float()
         if self.sampling.top_logprobs:
             self._note_likeliest(scores, rows)
-        seen = None if self.seen is None else self.seen[first : first + len(rows)]
-        if seen is not None:  # as in Keskar et al. 2019, arXiv 1909.05858, over prompt and answer
-            penalty = self.sampling.repetition_penalty
-            scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+        if self.penalises:
+            scores = self._penalised(scores, self.seen[first : first + len(rows)])
         tokens = self._draw(scores, rows) if self.warpers else scores.argmax(-1)
-        if seen is not None:
-            seen.scatter_(1, tokens[:, None], True)
+        if self.penalises:
+            self._grow(max(row.length for row in rows) + 1)
+            slots = torch.arange(first, first + len(rows), device=self.device)
+            self.seen[slots, torch.tensor([row.length for row in rows], device=self.device)] = tokens
         for row, token in zip(rows, tokens.tolist(), strict=True):
             row.generated.append(token)
 
-    def admit(self, rows: list[Row], first: int, vocabulary: int) -> None:
+    def _penalised(self, scores: Tensor, seen: Tensor) -> Tensor:
+        """Scores of `seen` tokens (rows, columns) lowered as in Keskar et al. 2019, arXiv 1909.05858."""
+        penalty, found = self.sampling.repetition_penalty, scores.gather(1, seen)
+        return scores.scatter_(1, seen, torch.where(found < 0, found * penalty, found / penalty))
+
+    def admit(self, rows: list[Row], first: int) -> None:
         """Rows take the slots from `first` on."""
-        if self.sampling.repetition_penalty == 1:
-            return
-        if self.seen is None:
-            self.seen = torch.zeros(self.slots, vocabulary, dtype=torch.bool, device=self.device)
-        self.seen[first : first + len(rows)] = False
-        for slot, row in enumerate(rows, first):
-            self.seen[slot, torch.tensor(row.prompt + row.generated, device=self.device)] = True
+        if self.penalises:
+            self._grow(max(row.length for row in rows))
+            width = self.seen.shape[1]
+            tokens = [row.prompt + row.generated + row.prompt[:1] * (width - row.length) for row in rows]
+            self.seen[first : first + len(rows)] = torch.tensor(tokens, device=self.device)
 
     def release(self, slot: int, last: int) -> None:
         """The row of the last slot moves to `slot`."""
-        if self.seen is not None and slot != last:
+        if self.penalises and slot != last:
             self.seen[slot] = self.seen[last]
+
+    def _grow(self, columns: int) -> None:
+        """Room for rows of so many tokens."""
+        if columns > self.seen.shape[1]:
+            more = columns + COLUMNS - self.seen.shape[1]
+            filling = self.seen[:, :1] if self.seen.shape[1] else self.seen.new_zeros(self.slots, 1)
+            self.seen = torch.cat([self.seen, filling.expand(-1, more)], dim=1)
 
     def _note_likeliest(self, scores: Tensor, rows: list[Row]) -> None:
         fresh = [number for number, row in enumerate(rows) if not row.generated]

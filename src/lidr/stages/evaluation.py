@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from lidr.benchmarks import BENCHMARKS
 from lidr.benchmarks.alpaca_files import read_model_outputs
-from lidr.benchmarks.base import Bench, Benchmark, Question
+from lidr.benchmarks.base import Asked, AsksAhead, Bench, Benchmark, Question
 from lidr.config import HARNESS, JUDGED, Config, flatten
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import DataError
@@ -34,7 +34,7 @@ from lidr.run_dir import (
     write_sealed,
     write_text,
 )
-from lidr.stages.generation import FORMAT, chat, fill, sampling_of
+from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.stages.responses import response_fields
 from lidr.storage import is_url, stamps
 from lidr.thinking import set_aside_thinking
@@ -142,6 +142,8 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
                 stack.close()
             folder, made_from = run_dir.evaluation(iteration, name), examinee.made_from
             metrics = {}
+            if isinstance(benchmark, AsksAhead):
+                examinee.answer_all(benchmark.ahead())
             for result in benchmark.evaluate(examinee.answer):
                 rows = (row.to_json() for row in result.rows)
                 write_sealed(folder / f"{result.language}.jsonl", made_from, rows)
@@ -242,24 +244,44 @@ class _Examinee:
         """One completion per question, in their order. See `lidr.benchmarks.base.AnswerFunction`."""
         if self.model.recorded:
             return [set_aside_thinking(row) for row in _recorded(self.model.folder, language, questions)]
-        name = f"{language}.{part}" if part else language
-        folder = self.run_dir.evaluation(self.iteration, self.benchmark) / "answers"
-        file = RowFile(folder / f"{name}.jsonl", self.made_from)
-        requests = [self._request(question) for question in questions]
-        if not file.sealed:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(inputs_note(self.run_dir, self.iteration, self.benchmark), canonical_json(self.made_from))
-            title = f"{self.model.name}  {self.benchmark} {name}"
-            sampling = sampling_of(self.config, self.config.evaluation)
-            done = fill(file, lambda: requests, self.engine, sampling, response_fields, title)
-            where = {"stage": "evaluation", "benchmark": self.benchmark, "language": language}
-            self.run_dir.log("stage", iteration=self.iteration, **where, **done)
-            file.seal(self._rows(file, language, requests, questions))
+        self.answer_all([(language, questions, part)])
         answers = [
             Completion(row["id"], row["text"] or "", row["finish_reason"], 0, row["completion_tokens"], row["error"])
-            for row in read_rows(file.path)
+            for row in read_rows(self._file(language, part).path)
         ]
         return [set_aside_thinking(completion) for completion in answers]
+
+    def answer_all(self, asked: Sequence[Asked]) -> None:
+        """Have the answers of several calls of `answer` made as one queue; `answer` then finds them."""
+        owed = [] if self.model.recorded else [each for each in asked if not self._file(*each[::2]).sealed]
+        if not owed:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(inputs_note(self.run_dir, self.iteration, self.benchmark), canonical_json(self.made_from))
+        parts = [self._part(*each) for each in owed]
+        only = f" {parts[0].file.path.stem}" if len(parts) == 1 else ""
+        title = f"{self.model.name}  {self.benchmark}{only}"
+        fill(parts, self.engine, sampling_of(self.config, self.config.evaluation), title)
+
+    def _part(self, language: str, questions: list[Question], part: str) -> Part:
+        file, requests = self._file(language, part), [self._request(question) for question in questions]
+
+        def rows() -> Iterator[Response]:
+            for request, question in zip(requests, questions, strict=True):
+                yield Response(request.request_id, question.question_id, language, **file.row(request.request_id))
+
+        where = {"iteration": self.iteration, "benchmark": self.benchmark, "language": language}
+        log = partial(self.run_dir.log, "stage", stage="evaluation", **where)
+        return Part(file, lambda: requests, response_fields, lambda done: log(**done), rows)
+
+    @property
+    def folder(self) -> Path:
+        return self.run_dir.evaluation(self.iteration, self.benchmark) / "answers"
+
+    def _file(self, language: str, part: str) -> RowFile:
+        return RowFile(
+            self.folder / f"{language}.{part}.jsonl" if part else self.folder / f"{language}.jsonl", self.made_from
+        )
 
     def _request(self, question: Question) -> Request:
         settings = canonical_json([_decoding(self.config), self.config.system_prompt, self.config.seed])
@@ -267,11 +289,6 @@ class _Examinee:
         history = (question.history,) if question.history else ()
         *system, user = chat(self.config, question.prompt)
         return Request(content_id(*key, *history, settings), (*system, *question.history, user))
-
-    @staticmethod
-    def _rows(file: RowFile, language: str, requests: list[Request], questions: list[Question]) -> Iterator[Response]:
-        for request, question in zip(requests, questions, strict=True):
-            yield Response(request.request_id, question.question_id, language, **file.row(request.request_id))
 
 
 def _recorded(folder: Path, language: str, questions: list[Question]) -> list[Completion]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from lidr.config import Config, DecodingConfig
 from lidr.engines.base import Completion, Engine, Request, Sampling
 from lidr.errors import RunError
 from lidr.progress import track
+from lidr.records import Row
 from lidr.run_dir import RowFile
 
 # Bump where a change to the code changes the text that comes out of the same inputs.
@@ -33,37 +36,112 @@ def chat(config: Config, text: str) -> tuple[tuple[str, str], ...]:
     return (*system, ("user", text))
 
 
-def fill(
-    file: RowFile,
-    requests: Callable[[], Iterable[Request]],
-    engine: Callable[[], Engine],
-    sampling: Sampling,
-    to_row: Callable[[Completion], dict[str, Any]],
-    title: str,
-) -> dict[str, Any]:
-    """Bring `file` to one row per request; returns the seconds, rows, tokens and failures of this attempt.
+@dataclass
+class Part:
+    """One file of a stage, which is to have one row per request, and what this attempt added to it.
 
     `requests` yields the full list anew on every call. `to_row` makes the fields that are kept of a completion; an
-    `error` or a `failure` among them counts as one. The engine is opened only if a row is owed.
+    `error` or a `failure` among them counts as failed. `log` gets the seconds, rows, tokens and failures of the
+    attempt. `rows` are what the file is sealed with once it is complete; without them the caller seals it.
     """
-    total = 0
 
-    def ids() -> Iterator[str]:
-        nonlocal total
-        for request in requests():
-            total += 1
+    file: RowFile
+    requests: Callable[[], Iterable[Request]]
+    to_row: Callable[[Completion], dict[str, Any]]
+    log: Callable[[dict[str, Any]], None]
+    rows: Callable[[], Iterable[Row]] | None = None
+    total: int = 0
+    added: int = 0
+    tokens: int = 0
+    failed: int = 0
+
+    def open(self) -> None:
+        self.file.open(self._ids())
+
+    def _ids(self) -> Iterator[str]:
+        for request in self.requests():
+            self.total += 1
             yield request.request_id
 
-    file.open(ids())
-    with track(title, total, kept=len(file)) as progress:
-        if len(file) < total:
-            for completion in engine().generate(requests(), sampling, done=file):
-                if completion.request_id not in file:
-                    row = to_row(completion)
-                    file.append(completion.request_id, row)
-                    failed = bool(row.get("error") or row.get("failure"))
-                    progress.advance(tokens=completion.completion_tokens, dropped=failed)
-    if len(file) < total:
-        raise RunError(f"{file.path}: the engine ended with {total - len(file)} of {total} answers missing; run again")
-    rows = progress.rows - progress.kept
-    return {"seconds": round(progress.seconds, 3), "rows": rows, "tokens": progress.tokens, "failed": progress.dropped}
+    @property
+    def missing(self) -> int:
+        return self.total - len(self.file)
+
+    def keep(self, completion: Completion) -> bool:
+        """Append the row of a completion; whether it failed."""
+        row = self.to_row(completion)
+        self.file.append(completion.request_id, row)
+        failed = bool(row.get("error") or row.get("failure"))
+        self.added += 1
+        self.tokens += completion.completion_tokens
+        self.failed += failed
+        return failed
+
+    def end(self, seconds: float) -> None:
+        """Log what was done and seal the file."""
+        done = {"rows": self.added, "tokens": self.tokens, "failed": self.failed}
+        self.log({"seconds": round(seconds, 3), **done})
+        if self.rows:
+            self.file.seal(self.rows())
+
+
+class _Kept(Collection[str]):
+    """The ids of all rows that the parts of a queue have."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.files = [part.file for part in parts]
+
+    def __contains__(self, row_id: object) -> bool:
+        return any(row_id in file for file in self.files)
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self.files)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.files))
+
+
+def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling, title: str) -> None:
+    """Bring the file of every part to one row per request.
+
+    All parts are one queue of the engine, which so runs empty once: slots that one language leaves free are taken by
+    the next. The time is shared out by the parts' tokens. The engine is opened only if a row is owed.
+    """
+    for part in parts:
+        part.open()
+    # What was complete before, for other inputs, is not in the queue: nobody waits for rows that are decoded along.
+    queued = [part for part in parts if part.missing or not part.file.reopened]
+    for part in parts:
+        if part not in queued:
+            part.end(0.0)
+    total, kept = sum(part.total for part in queued), _Kept(queued)
+    with track(title, total, kept=len(kept)) as progress:
+        if len(kept) < total:
+            queue = chain.from_iterable(part.requests() for part in queued)
+            for completion in engine().generate(queue, sampling, done=kept):
+                if completion.request_id not in kept:
+                    part = _part_of(queued, completion.request_id)
+                    progress.advance(tokens=completion.completion_tokens, dropped=part.keep(completion))
+    for part in queued:
+        if part.missing:
+            raise RunError(
+                f"{part.file.path}: the engine ended with {part.missing} of {part.total} answers missing; run again"
+            )
+    for part in queued:
+        part.end(progress.seconds * _share(part, queued))
+
+
+def _part_of(parts: Sequence[Part], row_id: str) -> Part:
+    """Raises ValueError for an id that no file owes."""
+    found = next((part for part in parts if part.file.owes(row_id)), None)
+    if found is None:
+        raise ValueError(f"{parts[0].file.path.parent}: row {row_id!r} is not owed")
+    return found
+
+
+def _share(part: Part, parts: Sequence[Part]) -> float:
+    """A part's share of the time of a queue: of its tokens, or of its rows if no tokens were counted."""
+    for mine, all_of in ((part.tokens, sum(p.tokens for p in parts)), (part.added, sum(p.added for p in parts))):
+        if all_of:
+            return mine / all_of
+    return 1 / len(parts)

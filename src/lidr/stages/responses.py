@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from lidr.config import Config
-from lidr.engines import Completion, Engine, Request, open_engine
+from lidr.engines import Completion, Request, open_engine
 from lidr.records import Prompt, Response, content_id
 from lidr.run_dir import Inputs, Model, Outputs, RowFile, RunDir, digest
-from lidr.stages.generation import FORMAT, chat, fill, sampling_of
+from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.stages.prompts import read_groups
 
 
@@ -33,37 +34,43 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
-    """Answer what is owed, language by language, and seal each language's file."""
+    """Answer what is owed, all languages in one queue, and seal each language's file."""
     model = run_dir.checked_model(config, iteration - 1)
+    files = [RowFile(*output) for output in outputs(config, run_dir, iteration)]
+    owed = [_Language(config, run_dir, iteration, file, model) for file in files if not file.sealed]
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
-        for path, made_from in outputs(config, run_dir, iteration):
-            file = RowFile(path, made_from)
-            if not file.sealed:
-                _answer_language(config, run_dir, iteration, file, model, engine)
+        parts = [Part(each.file, each.requests, response_fields, each.log, each.rows) for each in owed]
+        fill(parts, engine, sampling_of(config, config.responses), f"{run_dir.title(iteration)}  respond")
 
 
-def _answer_language(
-    config: Config, run_dir: RunDir, iteration: int, file: RowFile, model: Model, engine: Callable[[], Engine]
-) -> None:
-    language = file.path.stem
+@dataclass(frozen=True)
+class _Language:
+    """The answers of one language, which are made for one file."""
 
-    def asked() -> Iterator[tuple[Request, Prompt]]:
-        return make_requests(config, model, askable_prompts(config, run_dir, iteration, language))
+    config: Config
+    run_dir: RunDir
+    iteration: int
+    file: RowFile
+    model: Model
 
-    done = fill(
-        file,
-        requests=lambda: (request for request, _ in asked()),
-        engine=engine,
-        sampling=sampling_of(config, config.responses),
-        to_row=response_fields,
-        title=f"{run_dir.title(iteration)}  respond {language}",
-    )
-    run_dir.log("stage", iteration=iteration, stage="responses", language=language, **done)
-    file.seal(
-        Response(request.request_id, prompt.prompt_id, language, **file.row(request.request_id))
-        for request, prompt in asked()
-    )
+    @property
+    def code(self) -> str:
+        return self.file.path.stem
+
+    def _asked(self) -> Iterator[tuple[Request, Prompt]]:
+        prompts = askable_prompts(self.config, self.run_dir, self.iteration, self.code)
+        return make_requests(self.config, self.model, prompts)
+
+    def requests(self) -> Iterator[Request]:
+        return (request for request, _ in self._asked())
+
+    def log(self, done: dict[str, Any]) -> None:
+        self.run_dir.log("stage", iteration=self.iteration, stage="responses", language=self.code, **done)
+
+    def rows(self) -> Iterator[Response]:
+        for request, prompt in self._asked():
+            yield Response(request.request_id, prompt.prompt_id, self.code, **self.file.row(request.request_id))
 
 
 def askable_prompts(config: Config, run_dir: RunDir, iteration: int, language: str) -> Iterator[Prompt]:

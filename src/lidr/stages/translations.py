@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from lidr.config import Config
-from lidr.engines import Completion, Engine, Request, open_engine
+from lidr.engines import Completion, Request, open_engine
 from lidr.languages import get_language
 from lidr.records import Translation, content_id
 from lidr.run_dir import Inputs, Model, Outputs, RowFile, RunDir, digest
 from lidr.stages.answers import directions, read_answers
-from lidr.stages.generation import FORMAT, chat, fill, sampling_of
+from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import direct
 from lidr.templates import fill_template, read_template
@@ -59,15 +59,29 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
-    """Translate what is owed, direction by direction, and seal each direction's file."""
+    """Translate what is owed, and seal each direction's file.
+
+    All directions are one queue: whole answers first, then those that did not come back whole, by their paragraphs.
+    """
     model = run_dir.checked_model(config, iteration - 1)
+    owed = []
+    for source, target in directions(config):
+        made_from = inputs(config, run_dir, iteration, source, target)
+        file = RowFile(run_dir.translations(iteration, source, target), made_from)
+        if not file.sealed:
+            owed.append(_Direction(config, run_dir, iteration, source, target, model, file))
+    parse = partial(parse_translation, recover=config.translations.recover)
+    sampling = sampling_of(config, config.translations, stop=(STOP,))
+    title = f"{run_dir.title(iteration)}  translate"
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
-        for source, target in directions(config):
-            made_from = inputs(config, run_dir, iteration, source, target)
-            file = RowFile(run_dir.translations(iteration, source, target), made_from)
-            if not file.sealed:
-                _Direction(config, run_dir, iteration, source, target, model).translate(file, engine)
+        fill([Part(each.file, each.requests, parse, each.log) for each in owed], engine, sampling, title)
+        broken = [each for each in owed if any(True for _ in each.pieces())]
+        parts = [Part(each.paragraphs, each.pieces, parse, each.log) for each in broken]
+        fill(parts, engine, sampling, f"{title} (paragraphs)")
+    for each in owed:
+        each.file.seal(each.rows())
+        each.paragraphs.discard()
 
 
 def paragraphs_path(path: Path) -> Path:
@@ -77,31 +91,22 @@ def paragraphs_path(path: Path) -> Path:
 
 def asked_ids(config: Config, run: RunDir, iteration: int, source: str, target: str) -> Iterator[str]:
     """The ids of the translations that an iteration needs in one direction, in their order."""
-    direction = _Direction(config, run, iteration, source, target, run.model(config, iteration - 1))
-    return (request.request_id for request in direction._requests())
+    file = RowFile(run.translations(iteration, source, target), {})
+    direction = _Direction(config, run, iteration, source, target, run.model(config, iteration - 1), file)
+    return (request.request_id for request in direction.requests())
 
 
 class _Direction:
-    """One direction: whole answers first, then those that did not come back whole, paragraph by paragraph."""
+    """One direction: the requests for whole answers, those for paragraphs, and the rows made of both."""
 
-    def __init__(self, config: Config, run_dir: RunDir, iteration: int, source: str, target: str, model: Model) -> None:
+    def __init__(
+        self, config: Config, run_dir: RunDir, iteration: int, source: str, target: str, model: Model, file: RowFile
+    ) -> None:
         self.config, self.run_dir, self.iteration = config, run_dir, iteration
         self.source, self.target, self.model = source, target, model
-        self.title = f"{run_dir.title(iteration)}  translate {source}->{target}"
-        self.sampling = sampling_of(config, config.translations, stop=(STOP,))
+        self.file, self.paragraphs = file, RowFile(paragraphs_path(file.path), {})
 
-    def translate(self, file: RowFile, engine: Callable[[], Engine]) -> None:
-        parse = lambda completion: parse_translation(completion, self.config.translations.recover)  # noqa: E731
-        done = fill(file, self._requests, engine, self.sampling, parse, self.title)
-        self._log(done)
-        paragraphs = RowFile(paragraphs_path(file.path), {})
-        if any(True for _ in self._pieces(file)):
-            title = f"{self.title} (paragraphs)"
-            self._log(fill(paragraphs, lambda: self._pieces(file), engine, self.sampling, parse, title))
-        file.seal(self._rows(file, paragraphs))
-        paragraphs.discard()
-
-    def _log(self, done: dict[str, Any]) -> None:
+    def log(self, done: dict[str, Any]) -> None:
         direction = f"{self.source}->{self.target}"
         self.run_dir.log("stage", iteration=self.iteration, stage="translations", direction=direction, **done)
 
@@ -125,13 +130,13 @@ class _Direction:
         content = fill_template(request_template(self.config), language=get_language(self.target).name, text=text)
         return Request(row_id, chat(self.config, content), prefill=PREFILL)
 
-    def _requests(self) -> Iterator[Request]:
+    def requests(self) -> Iterator[Request]:
         return (request for request, _, _ in self._asked())
 
-    def _pieces(self, file: RowFile) -> Iterator[Request]:
+    def pieces(self) -> Iterator[Request]:
         """One request per paragraph of every answer that is to be rescued."""
         for request, _, text in self._asked():
-            if self._rescued(file.row(request.request_id), text):
+            if self._rescued(self.file.row(request.request_id), text):
                 for number, paragraph in enumerate(split_paragraphs(text)[0::2]):
                     yield self._request(content_id(request.request_id, number), paragraph)
 
@@ -143,18 +148,18 @@ class _Direction:
             lost = shortened(row["text"], text) or row["text"] == text.strip()
         return lost and self.config.translations.recover and len(split_paragraphs(text)) > 1
 
-    def _rows(self, file: RowFile, paragraphs: RowFile) -> Iterator[Translation]:
+    def rows(self) -> Iterator[Translation]:
         for request, prompt_id, text in self._asked():
-            row = file.row(request.request_id)
+            row = self.file.row(request.request_id)
             if self._rescued(row, text):
-                row = self._joined(request.request_id, text, paragraphs) or given_up(row, text)
+                row = self._joined(request.request_id, text) or given_up(row, text)
             yield Translation(request.request_id, prompt_id, self.source, self.target, **row)
 
-    def _joined(self, row_id: str, text: str, paragraphs: RowFile) -> dict[str, Any] | None:
+    def _joined(self, row_id: str, text: str) -> dict[str, Any] | None:
         """The paragraphs' translations, joined; None where one of them failed or the whole is still too short."""
         parts = split_paragraphs(text)
         for number in range(0, len(parts), 2):
-            piece = paragraphs.row(content_id(row_id, number // 2))["text"]
+            piece = self.paragraphs.row(content_id(row_id, number // 2))["text"]
             if piece is None:
                 return None
             parts[number] = piece
