@@ -4,9 +4,10 @@
 
 Every measurement is a process of its own; lidr and TRL take turns, and medians are reported. What is timed is what an
 iteration costs after loading: the reference's log-probabilities and the training steps. Memory is the process's peak,
-and what of it came after the libraries had been imported (weights, gradients, optimiser, activations). Both train in
-float32 on a CPU and in bfloat16 on a GPU, on the same token ids, none of which is cut off (TRL's `max_length` is raised
-for that).
+and what of it came after the libraries had been imported (weights, gradients, optimiser, activations). Both train on
+the same token ids, none of which is cut off (TRL's `max_length` is raised for that), with products in `--precision`,
+which is float32 on a CPU and bfloat16 on a GPU unless said otherwise. TRL's fused output layer is part of both of its
+settings: since 1.16 there is no way without it.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ MAX_LENGTH = 2048
 SYSTEMS = {"default": "TRL, its defaults", "best": "TRL, its best setting"}
 
 
-def make_pairs(count: int, vocabulary: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Answers log-normal with median 220 tokens and a tail to 1,500, the two sides of a pair alike; prompts 20-150."""
+def make_pairs(count: int, vocabulary: int, seed: int = 0, longest: int = 1500) -> list[dict[str, Any]]:
+    """Answers log-normal with median 220 tokens and a tail to `longest`, a pair's two sides alike; prompts 20-150."""
     rng = random.Random(seed)
 
     def answer_length(median: float, sigma: float) -> int:
-        return max(4, min(1500, round(median * math.exp(rng.gauss(0, sigma)))))
+        return max(4, min(longest, round(median * math.exp(rng.gauss(0, sigma)))))
 
     pairs = []
     for number in range(count):
@@ -66,8 +67,9 @@ def measure_lidr(settings: argparse.Namespace, pairs: list[dict[str, Any]], fold
     from lidr.training.weights import load_base
 
     budget = f"training.token_budget={settings.token_budget}"
+    precision = f"training.precision={settings.precision}"
     sizes = [f"training.batch_size={settings.batch}", "training.epochs=1", f"training.max_length={MAX_LENGTH}"]
-    config = load_config("quickstart", [*sizes, budget, f"engine.device={settings.device}"])
+    config = load_config("quickstart", [*sizes, budget, precision, f"engine.device={settings.device}"])
     dataset = Dataset.from_list(pairs)
     arguments = training_arguments(config, folder, len(pairs), torch.device(settings.device))
     arguments.save_strategy = "no"
@@ -138,7 +140,7 @@ def measure_trl(settings: argparse.Namespace, pairs: list[dict[str, Any]], folde
         loss_type=["sigmoid", "sft"],
         loss_weights=[1.0, 1.0],
         max_length=MAX_LENGTH,
-        bf16=gpu,
+        bf16=settings.precision == "bfloat16",
         use_cpu=not gpu,
         save_strategy="no",
         report_to="none",
@@ -274,6 +276,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="pairs per optimiser step")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], help="default: float32 on a CPU")
     parser.add_argument("--token-budget", type=int, default=512, help="lidr: tokens of one forward pass")
     parser.add_argument("--trl-best-batch", type=int, default=1, help="TRL's best: pairs of one forward pass")
     parser.add_argument("--peak-tflops", type=float, help="of the device, to tell the model FLOPs utilisation")
@@ -281,6 +284,7 @@ def main() -> None:
     parser.add_argument("--system", help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     settings = parser.parse_args()
+    settings.precision = settings.precision or ("float32" if settings.device == "cpu" else "bfloat16")
     if settings.system:
         return measure(settings)
     from lidr.lab import MODEL_PATH

@@ -50,6 +50,16 @@ def dies_at(step: int) -> Callable[..., None]:
     return on_step_begin
 
 
+@pytest.mark.parametrize(("minutes", "kept"), [("1e-6", [2, 3]), ("10", []), ("null", [])])
+def test_a_checkpoint_is_written_when_the_last_one_is_old(minutes: str, kept: list[int], tmp_path: Path) -> None:
+    run, config = written_run(tmp_path, "training.save_steps=100", f"training.save_minutes={minutes}")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(worker.Telemetry, "on_step_begin", dies_at(3), raising=False)
+        with pytest.raises(Killed):
+            train(run, config)
+    assert (steps(run) if (run.training(1) / "checkpoints").exists() else []) == kept
+
+
 def steps(run: RunDir) -> list[int]:
     return sorted(int(path.name.rpartition("-")[2]) for path in (run.training(1) / "checkpoints").iterdir())
 

@@ -21,13 +21,15 @@ from lidr.engines.base import Completion, Request, Sampling
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
 from lidr.models import find_model
+from lidr.planning.afterwards import compare_with_log
 from lidr.planning.architecture import Architecture, find_architecture, measure, weights_on_disk
+from lidr.planning.earlier import Earlier
 from lidr.planning.fixes import engine_fix, training_fix
 from lidr.planning.hardware import Device, Hardware, parse_hardware, this_machine
 from lidr.planning.lengths import Lengths
 from lidr.planning.memory import engine_use, training_need
 from lidr.planning.plan import Plan, Step, make_plan
-from lidr.planning.show import print_plan
+from lidr.planning.show import print_measured, print_plan
 from lidr.planning.speed import generation_seconds, reference_seconds, training_seconds
 from lidr.planning.work import Load, Work, count_prompts
 from lidr.run_dir import RunDir, hash_file
@@ -446,6 +448,42 @@ def test_measured_lengths_and_speeds_take_the_place_of_estimates(tmp_path: Path)
     assert not step(elsewhere, "respond").measured
     other = make_plan(quickstart("prompts.limit=7"), here, run.path)
     assert not step(other, "respond").measured
+
+
+def test_a_plan_is_compared_with_what_the_run_took(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = quickstart()
+    run = RunDir.start(config, tmp_path / "run", say=lambda line: None)
+    assert compare_with_log(config, run.path) == []  # nothing was measured yet
+    for code in config.languages:
+        run.log("stage", iteration=1, stage="responses", language=code, rows=10, tokens=130, seconds=2.0)
+    run.log("stage", iteration=1, stage="training", rows=50, seconds=25.0)
+    run.log("cost", iteration=1, stage="training", peak_gib=0.75)
+    responses, training = compare_with_log(config, run.path)
+    before = make_plan(config, None, run.path, Earlier())
+    assert (responses.stage, responses.iterations, responses.measured_s) == ("responses", [1], 10.0)
+    assert responses.planned_s == pytest.approx(step(before, "respond").seconds, abs=0.05)
+    assert responses.estimated_s != responses.planned_s  # answers were shorter than was assumed
+    assert responses.ratio == pytest.approx(10.0 / responses.estimated_s)
+    both = step(before, "reference").seconds + step(before, "train").seconds
+    assert training.planned_s == pytest.approx(both, abs=0.05)
+    assert training.measured_gib == 0.75 and training.planned_gib == step(before, "train").gib
+    print_measured([responses, training])
+    assert "compared with the run's own log" in capsys.readouterr().out
+    (run.path / "environment.json").write_text(json.dumps({"processor": "another", "cpus": 96, "gpus": []}))
+    assert compare_with_log(config, run.path) == []
+
+
+def test_a_cpu_with_fast_bfloat16_trains_faster_and_holds_copies_of_the_weights(tmp_path: Path) -> None:
+    fast = replace(TWO_CORES, device=replace(TWO_CORES.device, bf16=True, tflops=0.4))
+    auto = make_plan(quickstart(), fast, tmp_path / "run")
+    exact = make_plan(quickstart("training.precision=float32"), fast, tmp_path / "run")
+    slow = make_plan(quickstart(), TWO_CORES, tmp_path / "run")
+    assert step(auto, "train").seconds < step(exact, "train").seconds
+    assert step(exact, "train").seconds == pytest.approx(step(slow, "train").seconds)
+    assert "bfloat16 copies" in step(auto, "train").memory
+    assert "bfloat16 copies" not in step(exact, "train").memory
+    answers = make_plan(quickstart("engine.dtype=float32"), fast, tmp_path / "run")
+    assert step(auto, "respond").seconds < step(answers, "respond").seconds
 
 
 @pytest.mark.parametrize("recipe", ["llama3-8b-mgsm", "multilingual-alignment", "qwen2-7b-instruct", "evaluation"])

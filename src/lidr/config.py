@@ -445,7 +445,8 @@ class TrainingConfig(_Section):
     lora: LoraSection | None = None
     """Train a low-rank adapter (LoRA), merged into the weights at the end of the iteration; null trains all weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Matrix products in training; trained weights are float32 always. `auto` is bfloat16 on GPUs that support it."""
+    """Matrix products in training; trained weights are float32 always. `auto` is bfloat16 where that is
+    fast: GPUs that support it, CPUs with AMX, AMD's CPUs with AVX512-BF16."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Recompute activations in the backward pass: less memory, up to a third more time. `auto` does so where a pair is
     longer than the token budget, for as many layers as it takes to stay within the memory of that many tokens."""
@@ -455,6 +456,8 @@ class TrainingConfig(_Section):
     """Optimiser steps between measurements on held-out pairs; before the first step and at the end too."""
     save_steps: PositiveInt = 100
     """Optimiser steps between checkpoints; a killed training continues from the last one."""
+    save_minutes: PositiveFloat | None = 10
+    """Minutes after which a checkpoint is written too, at the end of a step; null writes none by time."""
     report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = []
     """Experiment trackers that get the training's values too; each is a package of its own to install."""
     num_processes: PositiveInt | None = None

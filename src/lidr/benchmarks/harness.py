@@ -249,7 +249,7 @@ class HarnessBenchmark:
         from lm_eval.models.huggingface import HFLM
         from transformers import AutoTokenizer
 
-        from lidr.engines.transformers import pick_device, pick_dtype
+        from lidr.devices import pick_device, pick_dtype
 
         device = pick_device(self.device)
         # Loaded here: the harness would take another device than the one asked for without saying so.

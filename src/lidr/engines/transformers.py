@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from lidr.config import TransformersConfig
+from lidr.devices import pick_device, pick_dtype
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.decoding import Row, SlotDecoder, likeliest, why_not_in_slots
 from lidr.engines.encoding import encode, no_room, row_seed, up_to_stop
@@ -243,20 +244,3 @@ def _in_slots(model: Any) -> bool:
         name = type(model).__name__
         print(f"{name} cannot be decoded in slots ({reason}); it answers in batches, which is slower", file=sys.stderr)
     return reason is None
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where it is fast: GPUs that support it, CPUs with AMX tiles; elsewhere float32."""
-    if name != "auto":
-        return getattr(torch, name)  # type: ignore[no-any-return]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    amx = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if amx else torch.float32

@@ -18,6 +18,7 @@ class Earlier:
     tokens_per_s: dict[str, float] = field(default_factory=dict)
     pairs_per_s: float | None = None
     pairs: float | None = None  # of an iteration
+    same_machine: bool = False  # whether the run was on hardware as that which is planned for
 
 
 def read_earlier(config: Config, run: RunDir, here: bool) -> Earlier | None:
@@ -36,7 +37,8 @@ def read_earlier(config: Config, run: RunDir, here: bool) -> Earlier | None:
     for key, (rows, tokens, _) in _sums(events, _part).items():
         if tokens:
             found.lengths[key] = tokens / rows
-    if here and _same_hardware(config, run):
+    found.same_machine = here and _same_hardware(config, run)
+    if found.same_machine:
         same = [event for event in events if before.get("engine") == now["engine"] or event["stage"] == "training"]
         for (stage,), (rows, tokens, seconds) in _sums(same, lambda event: (event["stage"],)).items():
             if seconds and tokens:

@@ -75,7 +75,7 @@ def processes_of(config: Config, hardware: Hardware) -> int:
 
 def is_bf16(training: TrainingConfig, device: Device) -> bool:
     """Whether matrix products of training run in bfloat16."""
-    return device.is_gpu if training.precision == "auto" else training.precision == "bfloat16"
+    return device.bf16 if training.precision == "auto" else training.precision == "bfloat16"
 
 
 def training_need(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> Need:
@@ -170,14 +170,8 @@ def engine_use(engine: EngineConfig, shape: Architecture | None, hardware: Hardw
 
 
 def dtype_bytes(engine: TransformersConfig, device: Device) -> int:
-    """Of the engine's weights and cache; `auto` on a CPU as this machine would choose."""
-    if engine.dtype != "auto" or not device.is_gpu:
-        import torch
-
-        from lidr.engines.transformers import pick_dtype
-
-        return int(pick_dtype(engine.dtype, torch.device("cpu")).itemsize)
-    return 2
+    """Of the engine's weights and cache."""
+    return {"float32": 4, "auto": 2 if device.is_gpu or device.bf16 else 4}.get(engine.dtype, 2)
 
 
 def weights_of(engine: TransformersConfig, shape: Architecture, device: Device) -> float:

@@ -97,16 +97,17 @@ class Plan:
         return found | {"disk_gib": round(self.disk_gib, 1)}
 
 
-def make_plan(config: Config, hardware: Hardware | None, folder: Path) -> Plan:
+def make_plan(config: Config, hardware: Hardware | None, folder: Path, earlier: Earlier | None = None) -> Plan:
     """Plan a recipe's run, which is or would be in `folder`; `hardware` None is this machine.
 
-    Raises ConfigError where the model's shape is not to be had, DataError for prompts that are there but damaged.
+    `earlier` takes the place of what the folder's log says. Raises ConfigError where the model's shape is not to be
+    had, DataError for prompts that are there but damaged.
     """
-    return _Planner(config, hardware or this_machine(folder, config.device == "cpu"), folder).plan()
+    return _Planner(config, hardware or this_machine(folder, config.device == "cpu"), folder, earlier).plan()
 
 
 class _Planner:
-    def __init__(self, config: Config, hardware: Hardware, folder: Path) -> None:
+    def __init__(self, config: Config, hardware: Hardware, folder: Path, earlier: Earlier | None) -> None:
         on_cpu = config.device == "cpu" and hardware.device.is_gpu
         self.warnings: list[str] = []
         self.config, self.folder = config, folder
@@ -118,7 +119,7 @@ class _Planner:
         if not is_remote(config.engine) and not self.recorded:
             self.shape, self.small_files = self._shape(config.model)
         self.lengths = Lengths(config, self.small_files)
-        self.earlier = read_earlier(config, RunDir(folder), self.hardware.here) or Earlier()
+        self.earlier = earlier or read_earlier(config, RunDir(folder), self.hardware.here) or Earlier()
         self.lengths.measured = self.earlier.lengths
         self.prompts = count_prompts(config) if config.iterations else Prompts()
         self.lengths.learn(self.prompts.texts)

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lidr.planning.afterwards import Measured
 from lidr.planning.plan import Plan, Step
 from lidr.progress import duration
 
@@ -26,6 +27,25 @@ def print_plan(plan: Plan) -> None:
         console.print(_indented("does not fit", problem.text, "bold red"))
         remedy = " ".join(f"--set {change}" for change in problem.fix) if problem.fix else problem.advice
         console.print(_indented("  it fits with" if problem.fix else "  instead", remedy))
+
+
+def print_measured(rows: list[Measured]) -> None:
+    """What the run took so far beside its plan; nothing if it has not begun."""
+    if not rows:
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_SHOWN_WIDTH)
+    table = Table(title="compared with the run's own log", title_justify="left")
+    table.add_column("stage")
+    for heading in ("planned", "for these answers and pairs", "measured", "times", "GiB planned", "measured"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        gib = ["" if value is None else f"{value:.1f}" for value in (row.planned_gib, row.measured_gib)]
+        times = [duration(value) for value in (row.planned_s, row.estimated_s, row.measured_s)]
+        name = f"{row.stage}{' of M0' if row.iterations == [0] else ''}"
+        table.add_row(name, *times, f"{row.ratio:.2f}", *gib)
+    console.print(table)
 
 
 def _table(plan: Plan) -> Table:

@@ -6,8 +6,8 @@ import math
 
 from lidr.config import Config
 from lidr.planning.architecture import Architecture
-from lidr.planning.hardware import Hardware
-from lidr.planning.memory import EngineUse, processes_of
+from lidr.planning.hardware import CORE_TFLOPS, Device, Hardware
+from lidr.planning.memory import EngineUse, is_bf16, processes_of
 from lidr.planning.work import Load
 
 # Shares of what a GPU could do. A CPU's figures in `hardware` are measured ones, of training.
@@ -21,7 +21,8 @@ START_S = {"transformers": 10.0, "vllm": 75.0, "remote": 0.0}
 REMOTE_TOKENS_S, REMOTE_WAIT_S = 50.0, 1.0  # of one request to an API
 _CPU_START_S = 2.0
 # On a CPU: of a step of decoding, and by layer; forward passes, and decoding with its thin products, against training.
-_CPU_STEP_S, _CPU_LAYER_S, _CPU_FORWARD, _CPU_DECODE = 0.01, 0.0002, 1.25, 0.3
+_CPU_STEP_S, _CPU_LAYER_S, _CPU_FORWARD = 0.01, 0.0002, 1.25
+_CPU_DECODE = {True: 1.4, False: 0.3}  # in bfloat16: a 0.5B model, 0.16 s for a step of 64 rows on an AMD EPYC
 
 
 def generation_seconds(use: EngineUse, shape: Architecture | None, hardware: Hardware, load: Load) -> float:
@@ -31,7 +32,8 @@ def generation_seconds(use: EngineUse, shape: Architecture | None, hardware: Har
     if use.kind == "remote" or shape is None:
         return (load.written / REMOTE_TOKENS_S + load.requests * REMOTE_WAIT_S) / use.rows
     device = hardware.device
-    flops, bandwidth = device.tflops * 1e12 * use.share, device.bandwidth * 1e9 * use.share
+    bf16 = use.weight_bytes == 2
+    flops, bandwidth = tflops(device, bf16) * 1e12 * use.share, device.bandwidth * 1e9 * use.share
     rows = max(1.0, min(use.rows, load.requests / use.replicas) * OCCUPANCY)
     parameters = min(shape.parameters, rows * shape.active)
     kv_bytes = rows * load.mean * 2 * shape.kv_numbers
@@ -41,23 +43,29 @@ def generation_seconds(use: EngineUse, shape: Architecture | None, hardware: Har
         step = max(moved, products / PREFILL_SHARE) / use.devices + STEP_S[use.kind]
     else:  # measured: 0.06 s for one sequence of SmolLM2-135M, 0.13 s for 8, 0.28 s for 32
         moved = (use.weight_bytes * parameters + kv_bytes) / bandwidth
-        step = moved + products / _CPU_DECODE + _CPU_STEP_S + _CPU_LAYER_S * shape.layers
+        step = moved + products / _CPU_DECODE[bf16 and device.bf16] + _CPU_STEP_S + _CPU_LAYER_S * shape.layers
     steps = load.written / rows / use.replicas
     start = START_S[use.kind] if device.is_gpu else _CPU_START_S
-    reading = forward_seconds(shape, hardware, load.read, use.replicas * use.devices * use.share)
+    reading = forward_seconds(shape, hardware, load.read, use.replicas * use.devices * use.share, bf16)
     return steps * step + reading + start + shape.stored_bytes * shape.parameters / READ_BYTES_S
 
 
-def forward_seconds(shape: Architecture, hardware: Hardware, tokens: float, devices: float) -> float:
+def tflops(device: Device, bf16: bool) -> float:
+    """Of matrix products in bfloat16, or in float32 if not `bf16`: on a CPU where bfloat16 is fast, float32 is not."""
+    return device.cores * CORE_TFLOPS if device.cores and device.bf16 and not bf16 else device.tflops
+
+
+def forward_seconds(shape: Architecture, hardware: Hardware, tokens: float, devices: float, bf16: bool = True) -> float:
     """Of passing tokens through the model once; processes that share a machine's cores are one device."""
     share, used = (PREFILL_SHARE, devices) if hardware.device.is_gpu else (_CPU_FORWARD, min(1.0, devices))
-    return 2 * shape.active * tokens / (hardware.device.tflops * 1e12 * share * used)
+    return 2 * shape.active * tokens / (tflops(hardware.device, bf16) * 1e12 * share * used)
 
 
 def reference_seconds(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> float:
     """Of the reference pass, with loading the model; nothing is passed through it for SFT."""
     tokens = pairs.read if config.training.objective == "dpo" else 0.0
-    found = forward_seconds(shape, hardware, tokens, processes_of(config, hardware))
+    bf16 = is_bf16(config.training, hardware.device)
+    found = forward_seconds(shape, hardware, tokens, processes_of(config, hardware), bf16)
     return found + _load_seconds(shape, hardware)
 
 
@@ -69,12 +77,15 @@ def training_seconds(config: Config, shape: Architecture, hardware: Hardware, pa
     passes = 6 - 2 * frozen + 2 * (training.gradient_checkpointing is True)
     share = training_share(config) if device.is_gpu else 1.0
     used = processes if device.is_gpu else 1
-    arithmetic = passes * shape.active * tokens / (device.tflops * 1e12 * share * used)
+    flops = tflops(device, is_bf16(training, device)) * 1e12
+    arithmetic = passes * shape.active * tokens / (flops * share * used)
     # At least one row per process in every step, and rows of at most the token budget.
     steps = math.ceil(pairs.requests / training.batch_size) * training.epochs
     rows = max(float(steps), tokens / training.token_budget / used)
-    written = saves(config, pairs) * checkpoint_bytes(config, shape) / WRITE_BYTES_S
-    return arithmetic + rows * shape.layers * ROW_LAYER_S + written + _load_seconds(shape, hardware)
+    seconds = arithmetic + rows * shape.layers * ROW_LAYER_S
+    by_time = seconds / (60 * training.save_minutes) if training.save_minutes else 0
+    written = max(saves(config, pairs), by_time) * checkpoint_bytes(config, shape) / WRITE_BYTES_S
+    return seconds + written + _load_seconds(shape, hardware)
 
 
 def training_share(config: Config) -> float:

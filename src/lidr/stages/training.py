@@ -43,6 +43,7 @@ from lidr.system_errors import writing
 # A changed value of these does not change what is trained, up to rounding.
 _NOT_DEFINING = {
     "save_steps",
+    "save_minutes",
     "eval_steps",
     "gradient_checkpointing",
     "token_budget",

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from lidr.config import Config, EngineConfig, RayConfig, TransformersConfig, VllmConfig
-from lidr.engines.transformers import load_weights, pick_device
+from lidr.devices import pick_device, pick_dtype
+from lidr.engines.transformers import load_weights
 from lidr.run_dir import RunDir, partial_path, write_text
 from lidr.training.forward import PairForward, RowLayout, read_layout
 from lidr.training.reference import pair_logps
@@ -113,8 +114,6 @@ def loading(engine: EngineConfig, stored: torch.dtype) -> TransformersConfig:
     if isinstance(engine, RayConfig):
         return loading(engine.worker, stored)
     if isinstance(engine, TransformersConfig):
-        from lidr.engines.transformers import pick_dtype
-
         return engine.model_copy(update={"dtype": _name(pick_dtype(engine.dtype, pick_device(engine.device)))})
     dtype = _name(stored)
     if isinstance(engine, VllmConfig):

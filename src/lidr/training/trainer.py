@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from lidr.config import Config, TrainingConfig
+from lidr.devices import has_fast_bfloat16
 from lidr.errors import RunError
 from lidr.progress import Progress
 from lidr.training.checkpoints import COMPLETE, last_checkpoint, layout, mark_complete
@@ -98,6 +100,8 @@ class PairTrainer(Trainer):
         super().__init__(**arguments)
         self.remove_callback(PrinterCallback)
         self.add_callback(_RecipesRhythm())
+        if config.training.save_minutes:
+            self.add_callback(_SavesByTime(60 * config.training.save_minutes))
         self.objective, self.pair_forward, self.seed = config.training, forward, config.seed
         self.at_reference = at_reference
         languages = sorted(set(self.train_dataset["language"]))
@@ -227,6 +231,28 @@ class _RecipesRhythm(TrainerCallback):
         state.compute_steps(args, state.max_steps)
 
 
+class _SavesByTime(TrainerCallback):
+    """Has a checkpoint written at the end of a step if the last one is so many seconds old.
+
+    Processes save together, so the first one decides.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.saved = seconds, time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.saved = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        due = torch.tensor(time.monotonic() - self.saved >= self.seconds, device=args.device)
+        if args.world_size > 1:
+            torch.distributed.broadcast(due, src=0)
+        control.should_save |= bool(due)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.saved = time.monotonic()
+
+
 class Telemetry(TrainerCallback):
     """Passes Trainer's logs on to metrics.jsonl, shows progress and raises alarms."""
 
@@ -292,7 +318,7 @@ def training_arguments(config: Config, folder: Path, num_pairs: int, device: tor
 
 
 def uses_bf16(training: TrainingConfig, device: torch.device) -> bool:
-    """Whether matrix products run in bfloat16: where the recipe says so, or by itself on GPUs that support it."""
+    """Whether matrix products run in bfloat16: where the recipe says so, or by itself where that is fast."""
     if training.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return has_fast_bfloat16(device)
     return training.precision == "bfloat16"

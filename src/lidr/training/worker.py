@@ -18,6 +18,7 @@ from datasets import Dataset, load_from_disk
 from transformers import set_seed
 
 from lidr.config import Config
+from lidr.devices import pick_device
 from lidr.errors import ConfigError
 from lidr.progress import Progress, track
 from lidr.rotary import changing_context
@@ -199,8 +200,6 @@ def _dataset(run_dir: RunDir, iteration: int) -> Dataset:
 
 
 def _device(config: Config) -> torch.device:
-    from lidr.engines.transformers import pick_device
-
     return pick_device(config.device)
 
 
