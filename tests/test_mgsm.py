@@ -10,6 +10,7 @@ import pytest
 
 from lidr.benchmarks.base import AnswerFunction, LanguageResult, Question
 from lidr.benchmarks.mgsm import MgsmBenchmark, without_label
+from lidr.config import load_config
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.languages import get_language
@@ -181,6 +182,20 @@ def test_bare_worked_examples_and_none(tmp_path: Path) -> None:
     assert [role for role, _ in bare.history] == ["user", "assistant"] * 8
     assert bare.history[0] == ("user", "2 + 0?")
     assert MgsmBenchmark(path=path, languages=["de"]).questions("de")[0].history == ()
+
+
+def test_msvamp_is_read_and_scored_alike_and_named_by_its_own_name(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "set", ["en", "es"])
+    config = load_config(
+        "quickstart", [f"evaluation.benchmarks.msvamp={{path: {path}, languages: [en, es], limit: 1}}"]
+    )
+    settings = config.evaluation.benchmarks.msvamp
+    assert settings is not None
+    benchmark = MgsmBenchmark(**settings.model_dump(), name="msvamp")
+    assert [(code, len(questions)) for code, questions, _ in benchmark.ahead()] == [("en", 1), ("es", 1)]
+    assert evaluate(benchmark, gold_sentence)["es"].metrics["accuracy"] == 1.0
+    with pytest.raises(DataError, match=r"set evaluation\.benchmarks\.msvamp\.path to a folder"):
+        MgsmBenchmark(path=path, languages=["th"], name="msvamp").questions("th")
 
 
 def test_labels_go_and_colons_of_the_text_stay() -> None:

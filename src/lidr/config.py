@@ -498,6 +498,14 @@ class MgsmConfig(_Section):
     of `<language>.train.jsonl` (`question`, `answer`) beside local question files."""
 
 
+class MsvampConfig(MgsmConfig):
+    path: PathText = "Mathoctopus/MSVAMP"
+    """A folder of `<language>.jsonl` files (`query`, `response`), on disk or behind a URL, or a Hugging Face data set
+    (hub id or folder)."""
+    languages: LanguageCodes = ["en", "es", "fr", "de", "ru", "zh", "ja", "th", "sw", "bn"]
+    """Languages to be asked."""
+
+
 class InstructionsConfig(_Section):
     path: PathText | None = None
     """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, on disk or behind a URL, or a
@@ -554,7 +562,9 @@ class BenchmarksConfig(_Section):
     lab: LabBenchmarkConfig | None = None
     """Facts of the laboratory's world."""
     mgsm: MgsmConfig | None = None
-    """Grade-school arithmetic (Shi et al. 2022, arXiv 2210.03057)."""
+    """Grade-school arithmetic, 250 questions a language (Shi et al. 2022, arXiv 2210.03057)."""
+    msvamp: MsvampConfig | None = None
+    """Easier arithmetic, 1,000 questions a language: narrower intervals (Chen et al. 2023, arXiv 2310.20246)."""
     head_to_head: HeadToHeadConfig | None = None
     """Win, tie, lose against another model's answers, by the judge."""
     x_alpacaeval: XAlpacaEvalConfig | None = None

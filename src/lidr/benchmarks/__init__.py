@@ -21,10 +21,10 @@ def _lab(settings: Any, bench: Bench) -> Benchmark:
     return LabBenchmark(settings.languages, frozenset(next(iter(group.values())).prompt_id for group in groups))
 
 
-def _mgsm(settings: Any, bench: Bench) -> Benchmark:
+def _arithmetic(name: str, settings: Any, bench: Bench) -> Benchmark:
     from lidr.benchmarks.mgsm import MgsmBenchmark
 
-    benchmark = MgsmBenchmark(**settings.model_dump())
+    benchmark = MgsmBenchmark(**settings.model_dump(), name=name)
     benchmark.read_questions()
     return benchmark
 
@@ -60,7 +60,7 @@ def _harness(family: str, settings: HarnessConfig, bench: Bench) -> Benchmark:
 
 BENCHMARKS: dict[str, Callable[[Any, Bench], Benchmark]] = {
     "lab": _lab,
-    "mgsm": _mgsm,
+    **{name: partial(_arithmetic, name) for name in ("mgsm", "msvamp")},
     "head_to_head": _imported("head_to_head", "HeadToHeadBenchmark"),
     "x_alpacaeval": _imported("x_alpacaeval", "XAlpacaEvalBenchmark"),
     "mt_bench": _imported("mt_bench", "MtBenchBenchmark"),

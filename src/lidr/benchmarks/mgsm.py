@@ -1,4 +1,8 @@
-"""MGSM: grade-school arithmetic, 250 questions per language (Shi et al. 2022, arXiv 2210.03057)."""
+"""Arithmetic with one number as the answer, the same questions in every language.
+
+MGSM: 250 grade-school questions per language (Shi et al. 2022, arXiv 2210.03057). MSVAMP: 1,000 easier ones (Chen et
+al. 2023, arXiv 2310.20246; the questions of SVAMP, Patel et al. 2021, arXiv 2103.07191).
+"""
 
 from __future__ import annotations
 
@@ -22,14 +26,13 @@ from lidr.thinking import set_aside_thinking
 _QUESTION_FIELDS = ("question", "query")
 _GOLD_FIELDS = ("answer_number", "response")
 _FILES = ("{}.jsonl", "{}.tsv", "mgsm_{}.tsv")
-_FIELD = "evaluation.benchmarks.mgsm"
 _WAY_OUT = (
-    "set evaluation.benchmarks.mgsm.path to a folder of <language>.jsonl (query, response) or <language>.tsv "
+    "set {field}.path to a folder of <language>.jsonl (query, response) or <language>.tsv "
     "(question TAB answer) files, or to a Hugging Face data set with one configuration per language"
 )
 _EXAMPLES_FILE = "{}.train.jsonl"
 _EXAMPLES_WAY_OUT = (
-    "set evaluation.benchmarks.mgsm.num_fewshot to 0, or add <language>.train.jsonl (question, answer) to the folder "
+    "set {field}.num_fewshot to 0, or add <language>.train.jsonl (question, answer) to the folder "
     "or a split 'train' to the data set"
 )
 # The longest label in the released data, "Schritt-für-Schritt-Antwort", has 27 characters.
@@ -44,7 +47,7 @@ class MgsmBenchmark:
     `instruction` wraps them in the request for step-by-step reasoning in their language. `num_fewshot` puts that many
     worked examples before each question, as turns wrapped in the same way: the first rows of the data set's split
     `train` (eight per language in the released data), or of `<language>.train.jsonl` (`question`, `answer`) beside the
-    other files.
+    other files. `name` is the benchmark's name in the recipe.
     """
 
     def __init__(
@@ -55,7 +58,10 @@ class MgsmBenchmark:
         limit: int | None = None,
         instruction: bool = True,
         num_fewshot: int = 0,
+        name: str = "mgsm",
     ) -> None:
+        self._field = f"evaluation.benchmarks.{name}"
+        self._way_out = _WAY_OUT.format(field=self._field)
         self.path, self.limit, self.instruction, self.num_fewshot = path, limit, instruction, num_fewshot
         self.languages = tuple(get_language(code).code for code in languages)
         self._identifier = LanguageIdentifier.among(self.languages)
@@ -65,7 +71,9 @@ class MgsmBenchmark:
         """The questions of one language, with golds in plain digits. Raises DataError for rows that cannot be used."""
         history = self._worked_examples(language) if self.num_fewshot else ()
         questions = []
-        for number, (place, row) in enumerate(read_language(self.path, language, _FILES, _FIELD, _WAY_OUT), 1):
+        for number, (place, row) in enumerate(
+            read_language(self.path, language, _FILES, self._field, self._way_out), 1
+        ):
             question, gold = text_field(row, _QUESTION_FIELDS, place), answer_field(row, _GOLD_FIELDS, place)
             # The released golds are written the English way ("2,125") in every language.
             value = parse_number(gold, "en")
@@ -76,7 +84,7 @@ class MgsmBenchmark:
             if number == self.limit:
                 break
         if not questions:
-            raise DataError(f"{self.path}: no questions in {language}; {_WAY_OUT}")
+            raise DataError(f"{self.path}: no questions in {language}; {self._way_out}")
         return questions
 
     def _prompt(self, language: str, question: str) -> str:
@@ -85,14 +93,15 @@ class MgsmBenchmark:
 
     def _worked_examples(self, language: str) -> tuple[tuple[str, str], ...]:
         """The turns of `num_fewshot` worked examples; see `Question.history`. Raises DataError where they are fewer."""
-        folder = local_path(self.path, f"{_FIELD}.path")
+        folder = local_path(self.path, f"{self._field}.path")
+        way_out = _EXAMPLES_WAY_OUT.format(field=self._field)
         is_local = any((folder / name.format(language)).is_file() for name in _FILES)
         if is_local and not (folder / _EXAMPLES_FILE.format(language)).is_file():
-            raise DataError(f"{folder}: no worked examples in {language}; {_EXAMPLES_WAY_OUT}")
-        rows = list(read_language(self.path, language, (_EXAMPLES_FILE,), _FIELD, _EXAMPLES_WAY_OUT, split="train"))
+            raise DataError(f"{folder}: no worked examples in {language}; {way_out}")
+        rows = list(read_language(self.path, language, (_EXAMPLES_FILE,), self._field, way_out, split="train"))
         if len(rows) < self.num_fewshot:
             raise DataError(
-                f"{self.path}: {_FIELD}.num_fewshot asks for {self.num_fewshot} worked examples, {language} has "
+                f"{self.path}: {self._field}.num_fewshot asks for {self.num_fewshot} worked examples, {language} has "
                 f"{len(rows)}; lower it or add more"
             )
         questions = without_label([text_field(row, _QUESTION_FIELDS, place) for place, row in rows])

@@ -25,6 +25,7 @@ from lidr.devices import pick_device, pick_dtype
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.decoding import Row, SlotDecoder, likeliest, why_not_in_slots
 from lidr.engines.encoding import encode, no_room, row_seed, up_to_stop
+from lidr.engines.packed_linear import pack_linear_layers
 from lidr.errors import EngineError
 from lidr.models import end_of_turn_ids, load_model, load_tokenizer
 from lidr.rotary import changing_context, restart, rotary_modules
@@ -50,6 +51,7 @@ class TransformersEngine:
         self.tokenizer = load_tokenizer(folder, trust_remote_code)
         self.config = config
         self.model: Any = load_weights(folder, config, self.device, trust_remote_code)
+        pack_linear_layers(self.model)
         self.end_ids = end_of_turn_ids(folder, self.tokenizer)
         self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self.in_slots = _in_slots(self.model)

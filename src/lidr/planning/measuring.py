@@ -14,10 +14,10 @@ from lidr.planning.work import Load, Work, at_hand
 from lidr.stages.evaluation import benchmarks_of
 from lidr.templates import read_template
 
-# Questions of each language and their tokens in English, where their files are not at hand: MGSM, AlpacaEval, MT-Bench
-# (80 questions of two turns) and the Language Confusion Benchmark.
+# Questions of each language and their tokens in English, where their files are not at hand: MGSM, MSVAMP, AlpacaEval,
+# MT-Bench (80 questions of two turns) and the Language Confusion Benchmark.
 _QUESTIONS = {
-    "mgsm": (250, 75), "x_alpacaeval": (805, 45), "head_to_head": (805, 45), "mt_bench": (80, 90),
+    "mgsm": (250, 75), "msvamp": (1000, 50), "x_alpacaeval": (805, 45), "head_to_head": (805, 45), "mt_bench": (80, 90),
     "language_confusion": (100, 40),
 }  # fmt: skip
 # Items of each language, passes of an item and tokens of a pass in English without examples, of lm-evaluation-harness
@@ -52,7 +52,7 @@ def evaluation(config: Config, work: Work, iteration: int) -> Measuring:
         languages = settings.languages if getattr(settings, "languages", None) else config.languages
         for code in languages:
             count, read = _questions(config, work, name, settings, code, found.assumed)
-            kind = {"mgsm": "arithmetic", "lab": "lab"}.get(name, "general")
+            kind = {"mgsm": "arithmetic", "msvamp": "arithmetic", "lab": "lab"}.get(name, "general")
             found.kinds.add(kind)
             limit = config.evaluation.max_new_tokens
             written = work.lengths.answer(kind, code, limit, "evaluation", name, code)
@@ -140,8 +140,8 @@ def _read_questions(config: Config, name: str, settings: Any, language: str) -> 
     path = settings.path or getattr(settings, "reference", None) or (None if against == "M0" else against)
     if path is None or not at_hand(path):
         return None
-    if name == "mgsm":
-        questions = MgsmBenchmark(**settings.model_dump()).questions(language)
+    if name in ("mgsm", "msvamp"):
+        questions = MgsmBenchmark(**settings.model_dump(), name=name).questions(language)
         return ["\n".join([*(text for _, text in asked.history), asked.prompt]) for asked in questions]
     if name == "mt_bench":
         return [question.turns[0] for question in read_questions(path, language, settings.limit)]

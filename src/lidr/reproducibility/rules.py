@@ -25,8 +25,8 @@ _SOFTWARE = (
     r"vLLM|TRL|PEFT|MATLAB|Julia|Java|GCC|Ubuntu|R)"
 )
 _DATA_SETS = (
-    r"(?:MNIST|CIFAR-?100?|ImageNet|MS[- ]?COCO|SQuAD|GLUE|SuperGLUE|WMT ?'?\d\d|GSM8K|MGSM|MMLU|HellaSwag|TruthfulQA|"
-    r"AlpaGasus|AlpacaEval|FLORES(?:-\d+)?|XNLI|Wikipedia|Common ?Crawl|LibriSpeech|PubMed|UCI)"
+    r"(?:MNIST|CIFAR-?100?|ImageNet|MS[- ]?COCO|SQuAD|GLUE|SuperGLUE|WMT ?'?\d\d|GSM8K|MGSM|MSVAMP|MMLU|HellaSwag|"
+    r"TruthfulQA|AlpaGasus|AlpacaEval|FLORES(?:-\d+)?|XNLI|Wikipedia|Common ?Crawl|LibriSpeech|PubMed|UCI)"
 )
 _SPLIT = r"(?:train(?:ing)?|dev(?:elopment)?|validation|test(?:ing)?|held-?out)"
 _GPU = r"(?:A100|H100|H200|B200|V100|P100|K80|T4|L4|L40S?|A10G?|A6000|RTX ?\d{4}|GTX ?\d{4}|MI\d{3}X?)"
