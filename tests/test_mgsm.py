@@ -194,7 +194,7 @@ def test_msvamp_is_read_and_scored_alike_and_named_by_its_own_name(tmp_path: Pat
     benchmark = MgsmBenchmark(**settings.model_dump(), name="msvamp")
     assert [(code, len(questions)) for code, questions, _ in benchmark.ahead()] == [("en", 1), ("es", 1)]
     assert evaluate(benchmark, gold_sentence)["es"].metrics["accuracy"] == 1.0
-    with pytest.raises(DataError, match=r"set evaluation\.benchmarks\.msvamp\.path to a folder"):
+    with pytest.raises(DataError, match=r"take th out of evaluation\.benchmarks\.msvamp\.languages"):
         MgsmBenchmark(path=path, languages=["th"], name="msvamp").questions("th")
 
 

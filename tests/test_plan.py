@@ -475,14 +475,14 @@ def test_a_plan_is_compared_with_what_the_run_took(tmp_path: Path, capsys: pytes
 
 def test_a_cpu_with_fast_bfloat16_trains_faster_and_holds_copies_of_the_weights(tmp_path: Path) -> None:
     fast = replace(TWO_CORES, device=replace(TWO_CORES.device, bf16=True, tflops=0.4))
-    auto = make_plan(quickstart(), fast, tmp_path / "run")
-    exact = make_plan(quickstart("training.precision=float32"), fast, tmp_path / "run")
+    auto = make_plan(quickstart("training.precision=auto", "engine.dtype=auto"), fast, tmp_path / "run")
+    exact = make_plan(quickstart("engine.dtype=auto"), fast, tmp_path / "run")
     slow = make_plan(quickstart(), TWO_CORES, tmp_path / "run")
     assert step(auto, "train").seconds < step(exact, "train").seconds
     assert step(exact, "train").seconds == pytest.approx(step(slow, "train").seconds)
     assert "bfloat16 copies" in step(auto, "train").memory
     assert "bfloat16 copies" not in step(exact, "train").memory
-    answers = make_plan(quickstart("engine.dtype=float32"), fast, tmp_path / "run")
+    answers = make_plan(quickstart(), fast, tmp_path / "run")
     assert step(auto, "respond").seconds < step(answers, "respond").seconds
 
 

@@ -151,6 +151,17 @@ def test_reference_log_probabilities_are_computed_once(run: Path, monkeypatch: p
     assert file.read_text().splitlines() == rows
 
 
+def test_another_precision_has_a_reference_of_its_own(run: Path) -> None:
+    """Log-probabilities in float32 are too far from those in bfloat16 for the check at the first step."""
+    file = run / "iteration_1" / "4_pairs" / "reference_logps.jsonl"
+    kept = {}
+    for precision in ("bfloat16", "float32"):
+        train(run, f"training.precision={precision}", "training.epochs=1")
+        kept[precision] = {row["pair_id"]: row["chosen"] for row in read_rows(file)}
+    assert kept["float32"].keys() == kept["bfloat16"].keys() and kept["float32"] != kept["bfloat16"]
+    assert kept["float32"] == pytest.approx(kept["bfloat16"], abs=2.0)
+
+
 def test_lora_trains_an_adapter_and_merges_it(run: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

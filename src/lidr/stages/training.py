@@ -168,14 +168,14 @@ def _forget_damaged_reference(file: Path) -> None:
 
 def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: Any) -> bool:
     """Whether the reference pass has to run: for log pi_ref, or to try out packing, which a sharded model cannot."""
-    from lidr.training.reference import is_complete
+    from lidr.training.reference import is_complete, reference_name
 
     if config.training.distributed != "ddp" and not (run_dir.training(iteration) / "packing.json").exists():
         return True
     policy = reference_model(config, run_dir, iteration)
     file = run_dir.reference_logps(iteration)
     _forget_damaged_reference(file)
-    return config.training.objective == "dpo" and not is_complete(dataset, policy.fingerprint, file)
+    return config.training.objective == "dpo" and not is_complete(dataset, reference_name(config, policy), file)
 
 
 def _tokenize(

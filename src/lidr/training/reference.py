@@ -17,10 +17,11 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from lidr.config import Config, TrainingConfig
+from lidr.devices import pick_device
 from lidr.errors import RunError
 from lidr.progress import Progress
 from lidr.records import Row, content_id
-from lidr.run_dir import RowFile, read_rows, read_seal
+from lidr.run_dir import Model, RowFile, read_rows, read_seal
 from lidr.training.forward import PairForward, to_device
 from lidr.training.packing import plan_rows
 from lidr.training.trainer import uses_bf16
@@ -38,14 +39,20 @@ class ReferenceLogps(Row):
     rejected: float
 
 
-def key(fingerprint: str, pair: dict[str, Any]) -> str:
-    """What a row is kept under: the reference model, the pair's id and its tokens."""
-    return content_id(fingerprint, *(pair[name] for name in ("id", "prompt_ids", "chosen_ids", "rejected_ids")))
+def reference_name(config: Config, model: Model) -> str:
+    """The reference model, and bfloat16 if its products are: log-probabilities in float32 are not near enough."""
+    bf16 = uses_bf16(config.training, pick_device(config.device))
+    return f"{model.fingerprint} bfloat16" if bf16 else model.fingerprint
 
 
-def is_complete(dataset: Any, fingerprint: str, path: Path) -> bool:
+def key(reference: str, pair: dict[str, Any]) -> str:
+    """What a row is kept under: the reference (see `reference_name`), the pair's id and its tokens."""
+    return content_id(reference, *(pair[name] for name in ("id", "prompt_ids", "chosen_ids", "rejected_ids")))
+
+
+def is_complete(dataset: Any, reference: str, path: Path) -> bool:
     """Whether every pair's reference log-probabilities are on disk, computed with this model."""
-    return read_seal(path) is not None and all(row is not None for row in _rows_of(dataset, fingerprint, path))
+    return read_seal(path) is not None and all(row is not None for row in _rows_of(dataset, reference, path))
 
 
 def is_readable(partial: Path) -> bool:
@@ -62,13 +69,13 @@ def _has_numbers(line: bytes) -> bool:
         return False
 
 
-def add_columns(dataset: Any, fingerprint: str, path: Path) -> Any:
+def add_columns(dataset: Any, reference: str, path: Path) -> Any:
     """The data set with columns `reference_chosen_logps` and `reference_rejected_logps`, from a complete file.
 
     Raises RunError if the file lacks a pair.
     """
     found = numpy.empty((2, len(dataset)))  # (sides, pairs)
-    for number, row in enumerate(_rows_of(dataset, fingerprint, path)):
+    for number, row in enumerate(_rows_of(dataset, reference, path)):
         if row is None:
             raise RunError(f"{path}: it lacks log-probabilities of a pair; delete the file and run again")
         found[:, number] = row["chosen"], row["rejected"]
@@ -77,19 +84,19 @@ def add_columns(dataset: Any, fingerprint: str, path: Path) -> Any:
     return dataset
 
 
-def _rows_of(dataset: Any, fingerprint: str, path: Path) -> Iterator[dict[str, Any] | None]:
+def _rows_of(dataset: Any, reference: str, path: Path) -> Iterator[dict[str, Any] | None]:
     """The file's row of every pair, None from the first pair that it lacks.
 
     The file is in the order of the pairs and may hold more of them, so one pass is enough.
     """
     rows = read_rows(path)
     for pair in dataset:
-        row_id = key(fingerprint, pair)
+        row_id = key(reference, pair)
         yield next((row for row in rows if row["id"] == row_id), None)
 
 
 def write_reference(
-    config: Config, dataset: Any, model: Any, forward: PairForward, fingerprint: str, path: Path, progress: Progress
+    config: Config, dataset: Any, model: Any, forward: PairForward, reference: str, path: Path, progress: Progress
 ) -> None:
     """Compute what is owed of the file, all processes together; the first one writes.
 
@@ -100,7 +107,7 @@ def write_reference(
     keys = array("Q")  # (pairs,) of the first process; as numbers, since a million texts of 16 digits need 70 MB
     owed = [numpy.empty(0, numpy.uint8)]  # a bit per pair, for all processes
     if state.is_main_process:
-        keys.extend(int(key(fingerprint, pair), 16) for pair in dataset)
+        keys.extend(int(key(reference, pair), 16) for pair in dataset)
         file.open(_hex(number) for number in keys)
         owed = [numpy.packbits(numpy.fromiter((_hex(number) not in file for number in keys), bool, len(keys)))]
     broadcast_object_list(owed)

@@ -27,7 +27,7 @@ from lidr.system_errors import explain, writing
 from lidr.training.checkpoints import forget_after, last_checkpoint, layout, step_of
 from lidr.training.cost import training_cost
 from lidr.training.forward import PairForward, RowLayout, find_layout, read_layout
-from lidr.training.reference import add_columns, autocast, write_reference
+from lidr.training.reference import add_columns, autocast, reference_name, write_reference
 from lidr.training.saved import note_trained, sample
 from lidr.training.trainer import PairTrainer, Telemetry, training_arguments
 from lidr.training.weights import add_adapter, bit_sums, load_base, merge_adapter, save_full
@@ -46,7 +46,7 @@ def reference(config: Config, run_dir: RunDir, iteration: int) -> None:
     if config.training.objective == "dpo":
         with _progress(f"iteration {iteration}  reference", len(dataset), arguments) as progress:
             file = run_dir.reference_logps(iteration)
-            write_reference(config, dataset, model, forward, policy.fingerprint, file, progress)
+            write_reference(config, dataset, model, forward, reference_name(config, policy), file, progress)
 
 
 def pairs_with_reference(config: Config, run_dir: RunDir, iteration: int) -> Any:
@@ -57,7 +57,7 @@ def pairs_with_reference(config: Config, run_dir: RunDir, iteration: int) -> Any
     if config.training.objective == "sft":
         return dataset
     policy = reference_model(config, run_dir, iteration)
-    return add_columns(dataset, policy.fingerprint, run_dir.reference_logps(iteration))
+    return add_columns(dataset, reference_name(config, policy), run_dir.reference_logps(iteration))
 
 
 def train(config: Config, run_dir: RunDir, iteration: int) -> None:
