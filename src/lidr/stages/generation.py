@@ -36,7 +36,7 @@ def chat(config: Config, text: str) -> tuple[tuple[str, str], ...]:
     return (*system, ("user", text))
 
 
-@dataclass
+@dataclass(eq=False)
 class Part:
     """One file of a stage, which is to have one row per request, and what this attempt added to it.
 
@@ -104,12 +104,12 @@ class _Kept(Collection[str]):
 def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling, title: str) -> None:
     """Bring the file of every part to one row per request.
 
-    All parts are one queue of the engine, which so runs empty once: slots that one language leaves free are taken by
-    the next. The time is shared out by the parts' tokens. The engine is opened only if a row is owed.
+    All parts are one queue of the engine, which therefore runs empty only once: the next language takes the slots that
+    one leaves free. The time is shared out by the parts' tokens. The engine is opened only if a row is owed.
     """
     for part in parts:
         part.open()
-    # What was complete before, for other inputs, is not in the queue: nobody waits for rows that are decoded along.
+    # Files that were complete for other inputs are left out: their rows would be decoded along with those that are owed.
     queued = [part for part in parts if part.missing or not part.file.reopened]
     for part in parts:
         if part not in queued:
