@@ -109,7 +109,7 @@ def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling
     """
     for part in parts:
         part.open()
-    # Files that were complete for other inputs are left out: their rows would be decoded along with those that are owed.
+    # Files that were complete for other inputs are left out: their rows would be decoded along with those still owed.
     queued = [part for part in parts if part.missing or not part.file.reopened]
     for part in parts:
         if part not in queued:
