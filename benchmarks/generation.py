@@ -31,11 +31,14 @@ import torch
 
 from lidr.cli import TORCH_ENVIRONMENT
 from lidr.config import TransformersConfig
+from lidr.devices import pick_dtype
 from lidr.engines.base import Request, Sampling
 from lidr.engines.decoding import Row
+from lidr.engines.encoding import encode
 from lidr.engines.packed_linear import PackedLinear
 from lidr.engines.transformers import TransformersEngine
 from lidr.lab import MODEL_PATH
+from lidr.models import end_of_turn_ids, load_tokenizer
 
 SYSTEM = ("system", "You are a helpful assistant.")
 SYSTEMS = {
@@ -78,10 +81,9 @@ def measure(settings: argparse.Namespace) -> None:
     started = clock(engine)
     answers = of[settings.system](engine, requests, rows, sampling)
     seconds = clock(engine) - started
-    tokens = sum(map(len, answers))
-    found = {"system": settings.system, "seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds}
+    found: dict[str, Any] = {"system": settings.system, "seconds": seconds}
     if passes is not None:
-        found |= time_products(engine, passes.copy())
+        found |= time_products(engine, passes)
     gaps = (
         first_differences(engine, rows, answers, json.loads(settings.expected.read_text())) if settings.expected else []
     )
@@ -189,15 +191,15 @@ def first_differences(
 
 def measure_vllm(settings: argparse.Namespace) -> dict[str, Any]:
     """As `measure`, by a process of vLLM's environment."""
-    config = TransformersConfig(device="cpu", dtype=settings.dtype)
-    engine = TransformersEngine(Path(settings.model), config)
-    sampling = Sampling(settings.max_new_tokens, repetition_penalty=1.1)
+    folder = Path(settings.model)
+    tokenizer = load_tokenizer(folder)
+    end_ids = end_of_turn_ids(folder, tokenizer)
+    dtype = pick_dtype(settings.dtype, torch.device("cpu"))
     asked = {
-        "model": settings.model, "dtype": str(engine.model.dtype).removeprefix("torch."), "batch": settings.batch,
+        "model": settings.model, "dtype": str(dtype).removeprefix("torch."), "batch": settings.batch,
         "max_new_tokens": settings.max_new_tokens, "repetition_penalty": 1.1, "eager": settings.vllm_eager,
-        "prompts": [engine._row(request, sampling).prompt for request in read_prompts(settings)],
+        "prompts": [encode(tokenizer, request, end_ids) for request in read_prompts(settings)],
     }  # fmt: skip
-    del engine
     script = Path(__file__).with_name("generation_vllm.py")
     return run_process([str(settings.vllm), str(script)], dict(os.environ), json.dumps(asked)) | {"system": "vllm"}
 

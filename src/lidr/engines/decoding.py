@@ -283,18 +283,18 @@ class TokenChooser:
         self.warpers: list[Any] = []
         if sampling.temperature > 0:
             self.warpers.append(TemperatureLogitsWarper(sampling.temperature))
-        if sampling.temperature > 0 and sampling.top_p < 1:  # it sorts the vocabulary
-            self.warpers.append(TopPLogitsWarper(sampling.top_p))
+            if sampling.top_p < 1:  # it sorts the vocabulary
+                self.warpers.append(TopPLogitsWarper(sampling.top_p))
 
     def choose(self, logits: Tensor, rows: list[Row], first: int) -> None:
         """Append a token to each of `rows`, in the slots from `first` on. `logits` (rows, vocabulary) are spent."""
         if self.sampling.top_logprobs:
             self._note_likeliest(logits, rows)
-        slots = torch.arange(first, first + len(rows), device=self.device)
-        seen = self.seen[slots] if self.penalises else None
-        tokens = self._draw(logits, seen, rows) if self.warpers else self._likeliest(logits, seen)
+        seen = self.seen[first : first + len(rows)] if self.penalises else None
+        tokens = self._draw(logits, seen, rows) if self.warpers else self._best(logits, seen)
         if self.penalises:
             self._grow(max(row.length for row in rows) + 1)
+            slots = torch.arange(first, first + len(rows), device=self.device)
             self.seen[slots, torch.tensor([row.length for row in rows], device=self.device)] = tokens
         for row, token in zip(rows, tokens.tolist(), strict=True):
             row.generated.append(token)
@@ -304,10 +304,10 @@ class TokenChooser:
         penalty, found = self.sampling.repetition_penalty, logits.gather(1, seen).float()
         return torch.where(found < 0, found * penalty, found / penalty)
 
-    def _likeliest(self, logits: Tensor, seen: Tensor | None) -> Tensor:
+    def _best(self, logits: Tensor, seen: Tensor | None) -> Tensor:
         """The best of the unseen tokens or of the penalised ones; the matrix is read once and never converted.
 
-        On a CPU, `argmax` in bfloat16 takes six times as long as `max`, and `scatter_` a hundred times as long as
+        On a CPU in bfloat16, `argmax` takes six times as long as `max`, and `scatter_` a hundred times as long as
         writing by index.
         """
         if seen is None:

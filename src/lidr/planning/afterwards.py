@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lidr.config import Config
 from lidr.planning.earlier import Earlier, read_earlier
 from lidr.planning.plan import Plan, Step, make_plan
+from lidr.reporting.log import Log, digest_log
 from lidr.run_dir import RunDir
 
 # The stage of the log that a step of the plan belongs to.
@@ -55,38 +54,31 @@ def compare_with_log(config: Config, folder: Path) -> list[Measured]:
         return []
     knowing = Earlier(lengths=earlier.lengths, pairs=earlier.pairs)
     before, after = (make_plan(config, None, folder, known) for known in (Earlier(), knowing))
-    return compare(before, after, run.read_log())
+    return compare(before, after, digest_log(run.read_log()))
 
 
-def compare(before: Plan, knowing: Plan, events: Iterable[dict[str, Any]]) -> list[Measured]:
+def compare(before: Plan, knowing: Plan, log: Log) -> list[Measured]:
     """Set a run's log against its plan: `before` it, and `knowing` how long answers are and how many pairs there are.
 
     M0 and the iterations after it are compared apart. What a killed attempt did is not in the log.
     """
-    seconds: dict[tuple[str, int], float] = defaultdict(float)
-    peaks: dict[tuple[str, int], float] = {}
-    for event in events:
-        key = (str(event.get("stage")), int(event.get("iteration", 0)))
-        if event.get("event") == "stage":
-            seconds[key] += float(event.get("seconds") or 0)
-        elif event.get("event") == "cost":
-            peaks[key] = float(event["peak_gib"])
     found = []
     for stage, iterations in _groups(before.steps):
-        done = [number for number in iterations if seconds.get((stage, number))]
+        seconds = {number: log.work[number, stage].seconds for number in iterations if (number, stage) in log.work}
+        done = [number for number, measured in seconds.items() if measured]
         if not done:
             continue
+        peaks = [log.costs[number]["peak_gib"] for number in done if stage == "training" and number in log.costs]
         gib = [step.gib for step in _of(before.steps, stage, iterations) if step.gib is not None]
-        peak = max((peaks[stage, number] for number in done if (stage, number) in peaks), default=None)
         found.append(
             Measured(
                 stage,
                 done,
                 round(len(done) * _seconds(before.steps, stage, iterations), 1),
                 round(len(done) * _seconds(knowing.steps, stage, iterations), 1),
-                round(sum(seconds[stage, number] for number in done), 1),
-                max(gib, default=None) if peak is not None else None,
-                peak,
+                round(sum(seconds.values()), 1),
+                max(gib, default=None) if peaks else None,
+                max(peaks, default=None),
             )
         )
     return found

@@ -33,6 +33,11 @@ class Device:
     def is_gpu(self) -> bool:
         return not self.cores
 
+    def flops(self, bf16: bool) -> float:
+        """FLOP/s of products in bfloat16, or in float32 if not `bf16`: CPUs that are fast in the first are not then."""
+        slow = self.cores and self.bf16 and not bf16
+        return 1e12 * (self.cores * CORE_TFLOPS if slow else self.tflops)
+
 
 @dataclass(frozen=True, slots=True)
 class Hardware:

@@ -374,7 +374,9 @@ class _Planner:
             return rows
         model = shape.stored_bytes * shape.parameters / GIB
         fetched = 0 if weights_on_disk(self.small_files) else 1
-        kept = min(3, speed.saves(config, self.pairs))  # the one before the last stays until the newest is complete
+        kept = min(
+            3, speed.saves(config, shape, self.hardware, self.pairs)
+        )  # the one before the last stays until the newest is complete
         return rows + model * (config.iterations + fetched) + kept * speed.checkpoint_bytes(config, shape) / GIB
 
     def _assumptions(self) -> list[str]:
@@ -417,7 +419,7 @@ class _Planner:
 
     def _speeds(self) -> str:
         if not self.hardware.device.is_gpu:
-            return "Speeds from SmolLM2-135M on two cores, by parameters and cores; good to a factor of two."
+            return "Speeds from models of 135M and 500M on two cores, by parameters and cores; good to a factor of two."
         kind = engine_use(self.config.engine, self.shape, self.hardware, Load(1, 1, 1, 1)).kind
         notes = [f"training at {speed.training_share(self.config):.0%} of the peak arithmetic"]
         if kind != "remote":

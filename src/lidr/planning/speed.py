@@ -6,7 +6,7 @@ import math
 
 from lidr.config import Config
 from lidr.planning.architecture import Architecture
-from lidr.planning.hardware import CORE_TFLOPS, Device, Hardware
+from lidr.planning.hardware import Hardware
 from lidr.planning.memory import EngineUse, is_bf16, processes_of
 from lidr.planning.work import Load
 
@@ -33,7 +33,7 @@ def generation_seconds(use: EngineUse, shape: Architecture | None, hardware: Har
         return (load.written / REMOTE_TOKENS_S + load.requests * REMOTE_WAIT_S) / use.rows
     device = hardware.device
     bf16 = use.weight_bytes == 2
-    flops, bandwidth = tflops(device, bf16) * 1e12 * use.share, device.bandwidth * 1e9 * use.share
+    flops, bandwidth = device.flops(bf16) * use.share, device.bandwidth * 1e9 * use.share
     rows = max(1.0, min(use.rows, load.requests / use.replicas) * OCCUPANCY)
     parameters = min(shape.parameters, rows * shape.active)
     kv_bytes = rows * load.mean * 2 * shape.kv_numbers
@@ -50,15 +50,10 @@ def generation_seconds(use: EngineUse, shape: Architecture | None, hardware: Har
     return steps * step + reading + start + shape.stored_bytes * shape.parameters / READ_BYTES_S
 
 
-def tflops(device: Device, bf16: bool) -> float:
-    """Of matrix products in bfloat16, or in float32 if not `bf16`: on a CPU where bfloat16 is fast, float32 is not."""
-    return device.cores * CORE_TFLOPS if device.cores and device.bf16 and not bf16 else device.tflops
-
-
 def forward_seconds(shape: Architecture, hardware: Hardware, tokens: float, devices: float, bf16: bool = True) -> float:
     """Of passing tokens through the model once; processes that share a machine's cores are one device."""
     share, used = (PREFILL_SHARE, devices) if hardware.device.is_gpu else (_CPU_FORWARD, min(1.0, devices))
-    return 2 * shape.active * tokens / (tflops(hardware.device, bf16) * 1e12 * share * used)
+    return 2 * shape.active * tokens / (hardware.device.flops(bf16) * share * used)
 
 
 def reference_seconds(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> float:
@@ -71,21 +66,27 @@ def reference_seconds(config: Config, shape: Architecture, hardware: Hardware, p
 
 def training_seconds(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> float:
     """Of all epochs, with loading the model and writing checkpoints."""
+    written = saves(config, shape, hardware, pairs) * checkpoint_bytes(config, shape) / WRITE_BYTES_S
+    return _steps_seconds(config, shape, hardware, pairs) + written + _load_seconds(shape, hardware)
+
+
+def _steps_seconds(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> float:
+    """Of the optimiser steps of all epochs."""
     training, device, processes = config.training, hardware.device, processes_of(config, hardware)
     tokens = pairs.read * training.epochs
     frozen = training.lora is not None  # the gradients of frozen weights are not computed
     passes = 6 - 2 * frozen + 2 * (training.gradient_checkpointing is True)
     share = training_share(config) if device.is_gpu else 1.0
     used = processes if device.is_gpu else 1
-    flops = tflops(device, is_bf16(training, device)) * 1e12
+    flops = device.flops(is_bf16(training, device))
     arithmetic = passes * shape.active * tokens / (flops * share * used)
     # At least one row per process in every step, and rows of at most the token budget.
-    steps = math.ceil(pairs.requests / training.batch_size) * training.epochs
-    rows = max(float(steps), tokens / training.token_budget / used)
-    seconds = arithmetic + rows * shape.layers * ROW_LAYER_S
-    by_time = seconds / (60 * training.save_minutes) if training.save_minutes else 0
-    written = max(saves(config, pairs), by_time) * checkpoint_bytes(config, shape) / WRITE_BYTES_S
-    return seconds + written + _load_seconds(shape, hardware)
+    rows = max(float(_steps(config, pairs)), tokens / training.token_budget / used)
+    return arithmetic + rows * shape.layers * ROW_LAYER_S
+
+
+def _steps(config: Config, pairs: Load) -> int:
+    return math.ceil(pairs.requests / config.training.batch_size) * config.training.epochs
 
 
 def training_share(config: Config) -> float:
@@ -95,10 +96,13 @@ def training_share(config: Config) -> float:
     return SHARDED_SHARE if slow else TRAINING_SHARE
 
 
-def saves(config: Config, pairs: Load) -> int:
-    """Checkpoints that are written in a training: every so many steps, and after the last one."""
-    steps = math.ceil(pairs.requests / config.training.batch_size) * config.training.epochs
-    return math.ceil(steps / config.training.save_steps)
+def saves(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> int:
+    """Checkpoints that are written in a training: every so many steps or minutes, and after the last step."""
+    training, steps = config.training, _steps(config, pairs)
+    by_time = 0.0
+    if training.save_minutes:
+        by_time = _steps_seconds(config, shape, hardware, pairs) / (60 * training.save_minutes)
+    return min(steps, math.ceil(max(steps / training.save_steps, by_time)))
 
 
 def checkpoint_bytes(config: Config, shape: Architecture) -> float:

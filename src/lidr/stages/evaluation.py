@@ -253,7 +253,9 @@ class _Examinee:
 
     def answer_all(self, asked: Sequence[Asked]) -> None:
         """Have the answers of several calls of `answer` made as one queue; `answer` then finds them."""
-        owed = [] if self.model.recorded else [each for each in asked if not self._file(*each[::2]).sealed]
+        if self.model.recorded:
+            return
+        owed = [(code, questions, part) for code, questions, part in asked if not self._file(code, part).sealed]
         if not owed:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

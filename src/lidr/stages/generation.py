@@ -119,8 +119,8 @@ def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling
         if len(kept) < total:
             queue = chain.from_iterable(part.requests() for part in queued)
             for completion in engine().generate(queue, sampling, done=kept):
-                if completion.request_id not in kept:
-                    part = _part_of(queued, completion.request_id)
+                part = _part_of(queued, completion.request_id)
+                if completion.request_id not in part.file:
                     progress.advance(tokens=completion.completion_tokens, dropped=part.keep(completion))
     for part in queued:
         if part.missing:
@@ -141,7 +141,7 @@ def _part_of(parts: Sequence[Part], row_id: str) -> Part:
 
 def _share(part: Part, parts: Sequence[Part]) -> float:
     """A part's share of the time of a queue: of its tokens, or of its rows if no tokens were counted."""
-    for mine, all_of in ((part.tokens, sum(p.tokens for p in parts)), (part.added, sum(p.added for p in parts))):
-        if all_of:
-            return mine / all_of
-    return 1 / len(parts)
+    tokens, rows = sum(each.tokens for each in parts), sum(each.added for each in parts)
+    if tokens:
+        return part.tokens / tokens
+    return part.added / rows if rows else 1 / len(parts)

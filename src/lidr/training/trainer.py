@@ -238,7 +238,7 @@ class _SavesByTime(TrainerCallback):
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.saved = seconds, time.monotonic()
+        self.seconds, self.saved = seconds, 0.0  # the clock of the last checkpoint
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.saved = time.monotonic()
