@@ -374,9 +374,8 @@ class _Planner:
             return rows
         model = shape.stored_bytes * shape.parameters / GIB
         fetched = 0 if weights_on_disk(self.small_files) else 1
-        kept = min(
-            3, speed.saves(config, shape, self.hardware, self.pairs)
-        )  # the one before the last stays until the newest is complete
+        saves = speed.saves(config, shape, self.hardware, self.pairs)
+        kept = min(3, saves)  # the one before the last stays until the newest is complete
         return rows + model * (config.iterations + fetched) + kept * speed.checkpoint_bytes(config, shape) / GIB
 
     def _assumptions(self) -> list[str]:
