@@ -107,7 +107,7 @@ def test_pass_rates_follow_the_definition() -> None:
         "lpr": 0.8, "wpr": 0.75, "lcpr": 0.7742,
         "ci95_lpr": [round(bound, 4) for bound in wilson_interval(8, 10)],
         "ci95_wpr": [round(bound, 4) for bound in wilson_interval(6, 8)],
-        "n": 10, "undecided": 3, "lines": 20,
+        "n": 10, "undecided": 3, "undecided_lines": 3, "lines": 20,
     }  # fmt: skip
 
 

@@ -47,9 +47,12 @@ def test_gold_sentences_score_one_in_every_language(tmp_path: Path) -> None:
     path = write_rows(tmp_path, list(SENTENCES))
     for language in SENTENCES:
         result = evaluate(MgsmBenchmark(path=path, languages=[language]), gold_sentence)[language]
+        lines = {key: result.metrics.pop(key) for key in ("lpr", "ci95_lpr", "undecided_lines")}
+        assert lines["lpr"] in (None, 1.0)  # a line counts from five words on
         assert result.metrics == {
             "accuracy": 1.0, "off_target": 0.0, "undecided": 0, "n": 2, "failed": 0, "truncated": 0, "thinking": 0,
-            "ci95": [0.3424, 1.0], "ci95_off_target": [0.0, 0.6576],
+            "ci95": [0.3424, 1.0], "ci95_off_target": [0.0, 0.6576], "accuracy_on_target": 1.0,
+            "ci95_accuracy_on_target": [0.3424, 1.0],
         }  # fmt: skip
         assert [row.answer for row in result.rows] == ["2125", "12.5"]
 
@@ -93,8 +96,17 @@ def test_off_target_is_counted_and_bare_numbers_are_undecided(tmp_path: Path) ->
     assert [row.off_target for row in result.rows] == [True, None, False, True]
     assert result.metrics == {
         "accuracy": 1.0, "off_target": 0.5, "undecided": 1, "n": 4, "failed": 0, "truncated": 0, "thinking": 0,
-        "ci95": [0.5101, 1.0], "ci95_off_target": [0.15, 0.85],
+        "ci95": [0.5101, 1.0], "ci95_off_target": [0.15, 0.85], "accuracy_on_target": 0.5,
+        "ci95_accuracy_on_target": [0.15, 0.85], "lpr": 0.3333, "ci95_lpr": [0.0615, 0.7923], "undecided_lines": 1,
     }  # fmt: skip
+
+
+def test_an_answer_that_changes_its_language_halfway_fails_by_its_lines(tmp_path: Path) -> None:
+    benchmark = MgsmBenchmark(path=write_rows(tmp_path, ["es"]), languages=["es"])
+    spanish = "Primero sumamos todas las manzanas que hay en la cesta de la cocina y en la mesa del comedor. "
+    text = f"{spanish * 3}\nThen we subtract all of the apples that were eaten."
+    metrics = evaluate(benchmark, lambda _: text)["es"].metrics
+    assert (metrics["off_target"], metrics["lpr"]) == (0.0, 0.0)
 
 
 def test_english_alone_still_knows_other_languages(tmp_path: Path) -> None:
@@ -121,7 +133,8 @@ def test_without_any_answer_there_are_no_numbers(tmp_path: Path) -> None:
     )
     assert result.metrics == {
         "accuracy": None, "off_target": None, "undecided": 0, "n": 0, "failed": 2, "truncated": 0, "thinking": 0,
-        "ci95": None, "ci95_off_target": None,
+        "ci95": None, "ci95_off_target": None, "accuracy_on_target": None, "ci95_accuracy_on_target": None,
+        "lpr": None, "ci95_lpr": None, "undecided_lines": 0,
     }  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from lidr.engines.base import Completion, Request
 from lidr.language_id import LanguageIdentifier
 from lidr.records import Dropped, PreferencePair, Prompt
 from lidr.stages.pairs import ends_in_loop, make_pair, most_repeated_line, read_summary, similarity
-from lidr.strategies.base import Candidate, Side, is_translation_task
+from lidr.strategies.base import Candidate, Original, Side, is_translation_task
 from lidr.strategies.imbalance import rejected_sources
+from lidr.word_use import WordUse, count_words
 from tests.conftest import ToyEngine, ToyRun, make_config
 
 SPANISH = "La respuesta correcta es que el agua hierve a cien grados al nivel del mar."
@@ -65,6 +66,57 @@ def test_code_and_names_are_no_wrong_language() -> None:
     names = "Meryl Streep, Hugh Jackman, Sarah Jessica Parker, Viola Davis"
     assert gate(code, OTHER_SPANISH) is None
     assert gate(names, OTHER_SPANISH) is None
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "gates", "reason"),
+    [
+        ("Le quedan 7 manzanas.", "Al final tiene 9 peras.", {}, None),
+        ("Le quedan 7 manzanas.", "Al final tiene 9 peras.", {"result_kept": True, "results_differ": True}, None),
+        ("Le quedan 8 manzanas.", "Al final tiene 9 peras.", {"result_kept": True}, "result_changed"),
+        ("Le quedan manzanas.", "Al final tiene 9 peras.", {"result_kept": True}, "result_changed"),
+        ("Le quedan 7 manzanas.", "Al final tiene 7 peras.", {"results_differ": True}, "same_result"),
+        ("Le quedan 7 manzanas.", "Al final tiene 7 peras.", {"result_kept": True}, None),
+        ("Le quedan manzanas.", "Al final tiene peras.", {"results_differ": True}, "same_result"),
+        ("Le quedan 7 manzanas.", "Al final tiene peras.", {"results_differ": True}, None),
+    ],
+)
+def test_final_numbers(chosen: str, rejected: str, gates: dict[str, bool], reason: str | None) -> None:
+    sides = (
+        Side(chosen, "en->es", made_from=Original("She has 1,007 - 1,000 = 7 apples left.", "en")),
+        Side(rejected, "es"),
+    )
+    candidate = Candidate("p", "es", "non_dominant", Prompt("p", "es", "x"), *sides)
+    outcome = make_pair(candidate, GatesConfig(**gates), IDENTIFIER)
+    assert (outcome.reason if isinstance(outcome, Dropped) else None) == reason
+
+
+def test_half_translated_sentences_are_dropped() -> None:
+    use = {"es": WordUse(count_words([SPANISH, OTHER_SPANISH] * 3), count_words([ENGLISH] * 3))}
+    mixed = SPANISH.replace("el agua hierve", "water boils").replace("nivel del mar", "sea level")
+    candidate = Candidate(
+        "p", "es", "non_dominant", Prompt("p", "es", "x"), Side(mixed, "en->es"), Side("No sé.", "es")
+    )
+    gates = {"max_length_ratio": None}
+    assert isinstance(make_pair(candidate, GatesConfig(**gates), IDENTIFIER, {}), PreferencePair)
+    assert isinstance(make_pair(candidate, GatesConfig(max_foreign_words=None), IDENTIFIER, use), Dropped)
+    outcome = make_pair(candidate, GatesConfig(**gates), IDENTIFIER, use)
+    assert outcome == Dropped("p", "es", "non_dominant", "chosen_mixed_languages", "water boils sea level")
+
+
+def test_the_control_draws_the_sides_and_changes_nothing_else(toy_run: ToyRun) -> None:
+    toy_run.run("prompts", "responses", "translations", "pairs")
+    pairs = [row for code in toy_run.config.languages for row in toy_run.rows(toy_run.run_dir.pairs(1, code))]
+    control = make_config(toy_run.prompts, pairs={"strategy": "random_sides"})
+    toy_run.run("pairs", config=control)
+    drawn = [row for code in toy_run.config.languages for row in toy_run.rows(toy_run.run_dir.pairs(1, code))]
+    swapped = [row["chosen"] != other["chosen"] for row, other in zip(pairs, drawn, strict=True)]
+    assert 0.2 < sum(swapped) / len(swapped) < 0.8
+    for row, other, is_swapped in zip(pairs, drawn, swapped, strict=True):
+        sides = [row["chosen"], row["rejected"], row["chosen_from"], row["rejected_from"]]
+        found = [other["chosen"], other["rejected"], other["chosen_from"], other["rejected_from"]]
+        assert found == ([sides[1], sides[0], sides[3], sides[2]] if is_swapped else sides)
+        assert (row["prompt_id"], row["prompt"]) == (other["prompt_id"], other["prompt"])
 
 
 def test_a_sides_own_problem_comes_first() -> None:

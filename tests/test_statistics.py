@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from lidr.benchmarks.statistics import bootstrap_interval, compare_paired, mcnemar, sign_test, wilson_interval
+from lidr.benchmarks.statistics import (
+    bootstrap_interval,
+    compare_mean,
+    compare_paired,
+    mcnemar,
+    sign_flip_test,
+    sign_test,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -119,3 +127,32 @@ def test_nothing_shared_gives_no_p_value_and_doubles_are_refused() -> None:
     assert compare_paired(scored(a=True), scored(b=True)) == {"n": 0, "only_before": 0, "only_after": 0, "p": None}
     with pytest.raises(ValueError, match="question 'a' stands twice"):
         compare_paired(scored(a=True), scored(a=True) + scored(a=False))
+
+
+def test_the_mean_gain_is_over_questions_that_all_languages_share() -> None:
+    before = {"es": scored(a=False, b=False, c=True, x=True), "fr": scored(a=False, b=True, c=True)}
+    after = {"es": scored(a=True, b=False, c=True), "fr": scored(a=True, b=False, c=True, y=False)}
+    found = compare_mean(before, after)
+    assert (found["n"], found["gain"]) == (3, round(1 / 6, 4))  # a: +1, b: -1/2, c: 0
+    assert found["ci95"][0] < 0 < found["ci95"][1]
+    assert compare_mean({"es": scored(a=True)}, {"es": scored(b=True)})["p"] is None
+    assert compare_mean({}, {})["n"] == 0
+
+
+def test_questions_that_all_languages_gain_are_no_more_than_one_question() -> None:
+    """Four languages that rise and fall together say as much as one: neither interval nor p may shrink."""
+    before = scored(**{f"q{number}": number % 3 == 0 for number in range(60)})
+    after = scored(**{f"q{number}": number % 2 == 0 for number in range(60)})
+    one = compare_mean({"es": before}, {"es": after})
+    four = compare_mean(dict.fromkeys(("es", "fr", "de", "ru"), before), dict.fromkeys(("es", "fr", "de", "ru"), after))
+    assert one == four
+
+
+def test_sign_flip_test() -> None:
+    assert sign_flip_test([1.0] * 8, samples=20_000) == pytest.approx(2 / 2**8, abs=2e-3)  # exact: all signs alike
+    assert sign_flip_test([0.0, 0.0, 0.0]) == 1.0
+    assert sign_flip_test([0.5, -0.5, 0.25, -0.25]) == 1.0
+    random.seed(1)
+    gains = [random.choice([-1.0, 0.0, 1.0]) for _ in range(300)]
+    wins, losses = gains.count(1.0), gains.count(-1.0)
+    assert sign_flip_test(gains) == pytest.approx(sign_test(wins, losses), abs=0.02)

@@ -9,7 +9,7 @@ import pytest
 
 from lidr.engines.base import Completion, Request
 from lidr.run_dir import is_sealed
-from lidr.stages.translations import PREFILL, STOP, inputs, parse_translation, split_paragraphs
+from lidr.stages.translations import PREFILL, STOP, inputs, parse_guided, parse_translation, split_paragraphs
 from tests.conftest import ToyEngine, ToyRun, make_config
 
 SECOND = "and a second paragraph, of number 8"
@@ -86,6 +86,38 @@ def test_the_text_may_come_before_the_request(toy_run: ToyRun) -> None:
     path = toy_run.run_dir.translations(1, "en", "es")
     assert is_sealed(path, inputs(text_first, toy_run.run_dir, 1, "en", "es"))
     assert not is_sealed(path, inputs(toy_run.config, toy_run.run_dir, 1, "en", "es"))
+
+
+def test_a_guided_answer_is_asked_for_after_the_question_and_the_answer_in_the_dominant_language(
+    toy_run: ToyRun,
+) -> None:
+    engine = toy_run.use(ToyEngine())
+    guided = make_config(toy_run.prompts, translations={"guided": True})
+    toy_run.run("prompts", "responses", "translations", config=guided)
+    path = toy_run.run_dir.translations(1, "en", "es")
+    assert is_sealed(path, inputs(guided, toy_run.run_dir, 1, "en", "es"))
+    rows = toy_run.rows(path)
+    assert [row["failure"] for row in rows] == [None] * 6
+    asked = [request for request in engine.asked if len(request.messages) == 4]
+    request = next(request for request in asked if request.messages[-1][1] == "es: 2")
+    roles, texts = zip(*request.messages, strict=True)
+    assert roles == ("system", "user", "assistant", "user")
+    answer = next(row["text"] for row in toy_run.rows(toy_run.run_dir.responses(1, "en")) if row["prompt_id"] == "p2")
+    assert texts[1:] == ("en: 2", answer, "es: 2")
+    assert not request.prefill and len(asked) == 24
+
+
+@pytest.mark.parametrize(
+    ("completion", "text", "failure"),
+    [
+        (Completion("1", " Son 7.\n", "stop"), "Son 7.", None),
+        (Completion("1", "Son", "length"), None, "translation_cut_off"),
+        (Completion("1", "", "error", error="no room"), None, "translation_error"),
+        (Completion("1", " \n", "stop"), None, "translation_empty"),
+    ],
+)
+def test_guided_answers_fail_by_their_reasons(completion: Completion, text: str | None, failure: str | None) -> None:
+    assert parse_guided(completion) == {"text": text, "failure": failure, "recovered": None}
 
 
 def test_a_cut_off_translation_is_rescued_paragraph_by_paragraph(toy_run: ToyRun) -> None:

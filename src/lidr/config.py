@@ -359,6 +359,15 @@ class TranslationsConfig(DecodingConfig):
     text_first: bool = False
     """Put the text before the request. A weak model that reads the request first may sum the text up instead: of 24
     English answers Qwen2.5-Coder-0.5B gave 3 back whole in Spanish or German then, and 16 with the text first."""
+    guided: bool = False
+    """Do not translate: answer the prompt in the other language, with the prompt and the answer in the first one as the
+    turns before it. A weak model that mixes languages when it translates may answer in one."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TranslationsConfig:
+        if self.guided and self.text_first:
+            raise ValueError("text_first is about translations, guided makes none; leave one of the two out")
+        return self
 
 
 class GatesConfig(_Section):
@@ -374,6 +383,15 @@ class GatesConfig(_Section):
     """Which side has to be in the prompt's language; too short to tell counts as right. `either` also drops pairs that
     reject an answer in the wrong language: such pairs teach the language quickly and little else (docs/laboratory.md
     has both, measured). null is off."""
+    max_foreign_words: Annotated[float, Field(ge=0, lt=1)] | None = 0.05
+    """Drop a pair whose chosen side has more than this share of words that are the dominant language's, by what the
+    run's own prompts and direct answers use: a half-translated sentence is told as Spanish as a whole, and teaches to
+    switch. null is off."""
+    result_kept: bool = False
+    """For prompts that ask for a number. Drop a pair whose translated (or guided) chosen side ends in another number
+    than the answer that it was made from, or in none: something was lost on the way."""
+    results_differ: bool = False
+    """For prompts that ask for a number. Drop a pair whose sides end in the same number: it teaches style alone."""
     max_length_ratio: Annotated[float, Field(gt=1)] | None = 4.0
     """Drop a pair whose longer side has more than this many times the characters of the shorter; null is off."""
     truncated: bool = True
@@ -384,8 +402,9 @@ class GatesConfig(_Section):
 
 
 class PairsConfig(_Section):
-    strategy: Literal["imbalance"] = "imbalance"
-    """How answers become chosen and rejected; see `lidr/strategies`."""
+    strategy: Literal["imbalance", "random_sides"] = "imbalance"
+    """How answers become chosen and rejected: `imbalance` is the paper's way; `random_sides` is the control, the same
+    pairs with their sides drawn at random; see `lidr/strategies`."""
     dominant_rejected: str = "one"
     """Whose back-translated answers are the dominant language's rejected side: `one` language per prompt in rotation,
     `all` of them (one pair each), a single language code, or `none` for no pairs in the dominant language."""

@@ -84,8 +84,8 @@ def check_answer(text: str, language: str, identifier: LanguageIdentifier) -> Co
 def pass_rates(answers: list[Confusion], language: str) -> dict[str, Any]:
     """LPR, WPR and LCPR of the answers in one language, each None where it is undefined.
 
-    `n` answers are judged (R above); `undecided` ones hold no line whose language was told, and are not among them.
-    `lines` is the number of lines told.
+    `n` answers are judged (R above); `undecided` ones (`undecided_lines` beside other metrics) hold no line whose
+    language was told, and are not among them. `lines` is the number of lines told.
     """
     judged = [answer for answer in answers if answer.lines]
     right_lines = [answer for answer in judged if not answer.wrong_lines]
@@ -105,6 +105,7 @@ def pass_rates(answers: list[Confusion], language: str) -> dict[str, Any]:
         "ci95_wpr": ci95_wpr,
         "n": n,
         "undecided": len(answers) - n,
+        "undecided_lines": len(answers) - n,
         "lines": sum(answer.lines for answer in answers),
     }
 

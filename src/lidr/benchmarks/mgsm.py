@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from lidr.benchmarks.base import AnswerFunction, Asked, LanguageResult, Question, Score
+from lidr.benchmarks.confusion import check_answer, pass_rates
 from lidr.benchmarks.numbers import extract_answer, number_text, parse_number, same_number
 from lidr.benchmarks.reading import answer_field, read_language, text_field
 from lidr.benchmarks.statistics import share
@@ -134,7 +135,7 @@ class MgsmBenchmark:
             truncated = sum(completion.finish_reason == "length" for _, completion in pairs)
             thinking = sum(completion.thinking for completion in answers)
             counts = {"failed": len(pairs) - len(rows), "truncated": truncated, "thinking": thinking}
-            yield LanguageResult(language, rows, _metrics(rows) | counts)
+            yield LanguageResult(language, rows, self._metrics(language, rows) | counts)
 
     def score(self, question: Question, completion: Completion) -> Score:
         """Score one answer; the language is told from the answer's text alone, thinking is set aside first."""
@@ -152,6 +153,28 @@ class MgsmBenchmark:
             thinking=completion.thinking,
         )
 
+    def _metrics(self, language: str, rows: list[Score]) -> dict[str, Any]:
+        """Shares of all rows with Wilson intervals, None where there are no rows, and the line-level pass rate.
+
+        `accuracy_on_target` counts right numbers only in answers that are in the question's language, or too short to
+        tell: the others' numbers are of no use to a reader of that language.
+        """
+        found = {
+            "accuracy": ("ci95", sum(row.correct for row in rows)),
+            "accuracy_on_target": (
+                "ci95_accuracy_on_target",
+                sum(row.correct and row.off_target is not True for row in rows),
+            ),
+            "off_target": ("ci95_off_target", sum(row.off_target is True for row in rows)),
+        }
+        metrics: dict[str, Any] = {}
+        for key, (interval_key, count) in found.items():
+            metrics[key], metrics[interval_key] = share(count, len(rows))
+        lines = pass_rates([check_answer(row.text, language, self._identifier) for row in rows], language)
+        undecided = sum(row.off_target is None for row in rows)
+        metrics |= {key: lines[key] for key in ("lpr", "ci95_lpr", "undecided_lines")}
+        return metrics | {"undecided": undecided, "n": len(rows)}
+
 
 def without_label(texts: Sequence[str]) -> list[str]:
     """Worked examples without the label before them: "Question: ", "Réponse étape par étape : ", "问题：".
@@ -166,18 +189,3 @@ def without_label(texts: Sequence[str]) -> list[str]:
     return [
         text[match.end() :] if match and match[1] in labels else text for text, match in zip(texts, found, strict=True)
     ]
-
-
-def _metrics(rows: list[Score]) -> dict[str, Any]:
-    """Accuracy and off-target over all rows, with Wilson intervals; None where there are no rows."""
-    correct, off_target = sum(row.correct for row in rows), sum(row.off_target is True for row in rows)
-    accuracy, ci95 = share(correct, len(rows))
-    off_target_share, ci95_off_target = share(off_target, len(rows))
-    return {
-        "accuracy": accuracy,
-        "off_target": off_target_share,
-        "undecided": sum(row.off_target is None for row in rows),
-        "n": len(rows),
-        "ci95": ci95,
-        "ci95_off_target": ci95_off_target,
-    }

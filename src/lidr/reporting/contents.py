@@ -31,11 +31,14 @@ REASONS = {
     "repeated_lines": "A side repeats the same line over and over.",
     "loop": "A side ends in a loop, the same phrase over and over.",
     "chosen_wrong_language": "The chosen side is not in the prompt's language.",
+    "chosen_mixed_languages": "Too many words of the chosen side are the dominant language's.",
+    "result_changed": "The translation ends in another number than the answer that it was made from.",
+    "same_result": "Both sides end in the same number.",
     "rejected_wrong_language": "The rejected side is not in the prompt's language.",
     "too_long": "Prompt and answer together exceed the training length.",
 }
 # Reasons whose detail is a number of its own for each row, which says nothing when counted.
-_NUMBERED = {"length_ratio", "near_identical"}
+_NUMBERED = {"length_ratio", "near_identical", "chosen_mixed_languages", "result_changed", "same_result"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,11 @@ ACCURACY = MeasureKind(
         Aside("without_gold", "items whose right choice the data does not name, counted as wrong"),
     ),
 )  # fmt: skip
+ACCURACY_ON_TARGET = MeasureKind(
+    "accuracy_on_target", "Accuracy on target", "accuracy on target",
+    "share of answers that are right and in the question's language", "accuracy", "ci95_accuracy_on_target", ("n",),
+    is_share=True,
+)  # fmt: skip
 HELD_OUT = MeasureKind(
     "accuracy_held_out", "Accuracy on held-out items", "held-out accuracy",
     "share of right answers to what no training prompt asked for", "accuracy", "ci95_held_out", ("n_held_out",),
@@ -97,7 +102,9 @@ LPR = MeasureKind(
     "lpr", "Line-level pass rate", "line pass rate",
     "share of answers without a line in another language (LPR)", "language", "ci95_lpr", ("n",), is_zoomed=True,
     is_share=True,
-    asides=(Aside("undecided", "answers without a line whose language can be told, left out"), _FAILED, _THINKING),
+    asides=(
+        Aside("undecided_lines", "answers without a line whose language can be told, left out"), _FAILED, _THINKING,
+    ),
 )  # fmt: skip
 WPR = MeasureKind(
     "wpr", "Word-level pass rate", "word pass rate",
@@ -110,7 +117,8 @@ LCPR = MeasureKind(
     "harmonic mean of the two pass rates (LCPR)", "language", "ci95_lcpr", is_zoomed=True, is_told=False,
 )  # fmt: skip
 KINDS = (
-    ACCURACY, HELD_OUT, ACCURACY_NORM, WIN_RATE, LC_WIN_RATE, PREFERENCE, SCORE, OFF_TARGET, LPR, WPR, LCPR,
+    ACCURACY, ACCURACY_ON_TARGET, HELD_OUT, ACCURACY_NORM, WIN_RATE, LC_WIN_RATE, PREFERENCE, SCORE,
+    OFF_TARGET, LPR, WPR, LCPR,
 )  # fmt: skip
 
 # Numbers that are shown elsewhere (the bars of head to head, the judge's table) or only support another one.
@@ -119,6 +127,6 @@ BOOKKEEPING = frozenset(
         "win", "tie", "lose", "sign_test_p", "first_position", "consistent", "stderr", "num_fewshot", "lines",
         "score_turn_1", "score_turn_2", "other_language_asked",
         "n", "failed", "undecided", "unscored", "ruled", "truncated", "truncated_prompts", "without_gold",
-        "thinking",
+        "thinking", "undecided_lines",
     }
 )  # fmt: skip

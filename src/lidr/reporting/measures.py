@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.benchmarks.statistics import wilson_interval
 from lidr.config import Config
 from lidr.reporting.kinds import BOOKKEEPING, KINDS, MeasureKind
-from lidr.reporting.words import Interval, finite, interval, language_name, number, p_value
+from lidr.reporting.words import Interval, finite, interval, language_name, number, p_value, signed
 
 # Languages that are not set apart: those that were trained, and in an evaluation outside a run all of them.
-_PLAIN = ("trained", "measured")
+PLAIN = ("trained", "measured")
 _KNOWN_KEYS = BOOKKEEPING | {
     key for kind in KINDS for key in (kind.key, kind.interval_key, *kind.count_keys, *(a.key for a in kind.asides))
 }
@@ -48,12 +48,27 @@ def with_interval(cell: Cell | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class MeanGain:
+    """The gain of a mean over languages on `n` questions that they share; see `statistics.compare_mean`."""
+
+    n: int
+    gain: float
+    ci95: list[float]
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """From the first measured model to the last. `p` is McNemar's exact test, where the questions were the same."""
+    """From the first measured model to the last.
+
+    `p` is of the test on the same questions, where there was one: McNemar's exact one in a language, the sign-flip test
+    for a mean, whose gain has an interval of its own.
+    """
 
     before: Cell
     after: Cell
     p: float | None = None
+    of_gain: Interval | None = None
 
     @property
     def delta(self) -> float:
@@ -78,7 +93,8 @@ class Change:
     @property
     def words(self) -> str:
         """The verdict, with the test where there was one."""
-        return self.verdict if self.p is None else f"{self.verdict}, {p_value(self.p)}"
+        around = f"95 % interval {signed(self.of_gain[0])} to {signed(self.of_gain[1])}, " if self.of_gain else ""
+        return self.verdict if self.p is None else f"{around}{self.verdict}, {p_value(self.p)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +109,7 @@ class MeasureRow:
     role: str
     cells: list[Cell | None]
     p: float | None = None
+    of_gain: Interval | None = None
 
     @property
     def label(self) -> str:
@@ -106,7 +123,7 @@ class MeasureRow:
     @property
     def change(self) -> Change | None:
         first, last = self.cells[0], self.cells[-1]
-        return Change(first, last, self.p) if len(self.cells) > 1 and first and last else None
+        return Change(first, last, self.p, self.of_gain) if len(self.cells) > 1 and first and last else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +136,7 @@ class Measure:
     rows: list[MeasureRow]
     counts: list[int]  # questions per language, as far as they are known
     asides: list[list[float]]  # per model, for each of MeasureKind.asides
+    mean_gain: MeanGain | None = None  # of `plain_mean`
 
     def mean(self, *roles: str) -> MeasureRow | None:
         """The mean over the languages of some roles that every model was measured in."""
@@ -130,13 +148,14 @@ class Measure:
 
     @property
     def plain_mean(self) -> MeasureRow | None:
-        """The mean over the trained languages, or over all of an evaluation outside a run."""
-        return self.mean(*_PLAIN)
+        """The mean over the trained languages, or over all of an evaluation outside a run, with its test."""
+        mean, gain = self.mean(*PLAIN), self.mean_gain
+        return replace(mean, p=gain.p, of_gain=(gain.ci95[0], gain.ci95[1])) if mean and gain else mean
 
     @property
     def mean_row(self) -> MeasureRow | None:
         """`plain_mean`, where it is one of several languages."""
-        return self.plain_mean if sum(row.role in _PLAIN for row in self.rows) > 1 else None
+        return self.plain_mean if sum(row.role in PLAIN for row in self.rows) > 1 else None
 
     @property
     def has_intervals(self) -> bool:

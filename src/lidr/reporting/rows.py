@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lidr.benchmarks.statistics import bootstrap_interval, compare_paired
+from lidr.benchmarks.statistics import bootstrap_interval, compare_mean, compare_paired
 from lidr.config import Config
 from lidr.reporting.kinds import ACCURACY, HELD_OUT
-from lidr.reporting.measures import Cell, Measure, MeasureRow
+from lidr.reporting.measures import PLAIN, Cell, MeanGain, Measure
 from lidr.run_dir import RunDir, read_rows
 
 # Which rows a metric is over, where a benchmark splits its questions (the laboratory does).
@@ -32,27 +32,39 @@ def read_scored(config: Config, run_dir: RunDir, model: str, benchmark: str, lan
 
 
 def with_rows(measures: Sequence[Measure], config: Config, run_dir: RunDir) -> list[Measure]:
-    """The measures with McNemar's test between the first and the last model, where rows say which answers are right."""
+    """The measures with tests between the first and the last model, where rows say which answers are right.
+
+    McNemar's test for every language, and one over the questions for the mean of several.
+    """
     found = []
     for measure in measures:
         if measure.kind.key in _GROUPS and len(measure.models) > 1:
-            measure = replace(measure, rows=[_tested(measure, row, config, run_dir) for row in measure.rows])
+            measure = _tested(measure, config, run_dir)
         found.append(measure)
     return found
 
 
-def _tested(measure: Measure, row: MeasureRow, config: Config, run_dir: RunDir) -> MeasureRow:
-    if row.change is None:
-        return row
-    before, after = (
-        [
-            scored
-            for scored in read_scored(config, run_dir, model, measure.benchmark, row.code)
-            if "correct" in scored and scored.get("group", "") in _GROUPS[measure.kind.key]
-        ]
-        for model in (measure.models[0], measure.models[-1])
-    )
-    return replace(row, p=compare_paired(before, after)["p"])
+def _tested(measure: Measure, config: Config, run_dir: RunDir) -> Measure:
+    rows, scored = [], {}
+    for row in measure.rows:
+        if row.change is not None:
+            scored[row.code] = [
+                _scored(measure, row.code, model, config, run_dir) for model in (measure.models[0], measure.models[-1])
+            ]
+            row = replace(row, p=compare_paired(*scored[row.code])["p"])
+        rows.append(row)
+    averaged = [row.code for row in rows if row.role in PLAIN and row.code in scored and all(row.cells)]
+    before, after = ({code: scored[code][side] for code in averaged} for side in (0, 1))
+    gain = compare_mean(before, after) if len(averaged) > 1 else {"n": 0}
+    return replace(measure, rows=rows, mean_gain=MeanGain(**gain) if gain["n"] else None)
+
+
+def _scored(measure: Measure, code: str, model: str, config: Config, run_dir: RunDir) -> list[dict[str, Any]]:
+    return [
+        scored
+        for scored in read_scored(config, run_dir, model, measure.benchmark, code)
+        if "correct" in scored and scored.get("group", "") in _GROUPS[measure.kind.key]
+    ]
 
 
 def first_position(verdicts: Iterator[dict[str, Any]]) -> list[float]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from lidr.benchmarks.numbers import extract_answer
 from lidr.config import Config, GatesConfig
 from lidr.errors import DamagedError
 from lidr.language_id import LanguageIdentifier
@@ -34,8 +36,10 @@ from lidr.stages.answers import directions, read_answers
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Candidate
 from lidr.thinking import split_thinking
+from lidr.word_use import WordUse, count_words
 
 _VERSION = 3
+_PROMPTS_COUNTED = 10_000  # enough to know which words a language uses, and bounded in time
 
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
@@ -95,40 +99,58 @@ def make_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[Pref
     """All pairs and drops of an iteration, in the order of the prompts."""
     strategy = STRATEGIES[config.pairs.strategy]
     identifier = LanguageIdentifier.among(config.languages)
+    word_use = read_word_use(config, run_dir, iteration) if config.pairs.gates.max_foreign_words is not None else {}
     for answers in read_answers(config, run_dir, iteration, config.languages, directions(config)):
         for candidate in strategy.candidates(answers, config):
-            yield make_pair(candidate, config.pairs.gates, identifier)
+            yield make_pair(candidate, config.pairs.gates, identifier, word_use)
 
 
-def make_pair(candidate: Candidate, gates: GatesConfig, identifier: LanguageIdentifier) -> PreferencePair | Dropped:
-    """A pair, or the one reason why there is none: a side's own problem first, then the gates in their order."""
+def read_word_use(config: Config, run_dir: RunDir, iteration: int) -> dict[str, WordUse]:
+    """For every other language, which words are the dominant language's, by the prompts and the direct answers."""
+    counts = {code: count_words([]) for code in config.languages}
+    for answers in islice(read_answers(config, run_dir, iteration, config.languages), _PROMPTS_COUNTED):
+        for code, prompt in answers.prompts.items():
+            response = answers.responses.get(code)
+            counts[code] += count_words([prompt.text, (response.text if response else None) or ""])
+    return {code: WordUse(counts[code], counts[config.dominant]) for code in config.non_dominant}
+
+
+def make_pair(
+    candidate: Candidate,
+    gates: GatesConfig,
+    identifier: LanguageIdentifier,
+    word_use: Mapping[str, WordUse] | None = None,
+) -> PreferencePair | Dropped:
+    """A pair, or the one reason why there is none: a side's own problem first, then the gates in their order.
+
+    `word_use` by language is for the gate on foreign words, which is off without it.
+    """
+    prompt_id, language, kind = candidate.prompt_id, candidate.language, candidate.kind
     chosen, rejected, prompt = candidate.chosen, candidate.rejected, candidate.prompt
     problem = chosen.problem or rejected.problem
     if problem or chosen.text is None or rejected.text is None or prompt is None:
         side = chosen if chosen.problem or chosen.text is None else rejected
-        return Dropped(
-            candidate.prompt_id, candidate.language, candidate.kind, problem or "prompt_missing", side.origin
-        )
-    reason, detail = failed_gate(chosen.text, rejected.text, candidate, gates, identifier)
-    if reason:
-        return Dropped(candidate.prompt_id, candidate.language, candidate.kind, reason, detail)
-    return PreferencePair(
-        content_id(candidate.prompt_id, candidate.language, prompt.text, chosen.text, rejected.text, rejected.origin),
-        candidate.prompt_id,
-        candidate.language,
-        candidate.kind,
-        prompt.text,
-        chosen.text,
-        rejected.text,
-        chosen.origin,
-        rejected.origin,
+        return Dropped(prompt_id, language, kind, problem or "prompt_missing", side.origin)
+    texts = chosen.text, rejected.text
+    reason, detail = (
+        failed_gate(*texts, candidate, gates, identifier)
+        or mixed_languages(chosen.text, candidate, gates, word_use or {})
+        or failed_result_gate(*texts, candidate, gates)
+        or ("", "")
     )
+    if reason:
+        return Dropped(prompt_id, language, kind, reason, detail)
+    origins = chosen.origin, rejected.origin
+    if candidate.swapped:
+        texts, origins = texts[::-1], origins[::-1]
+    row_id = content_id(prompt_id, language, prompt.text, *texts, origins[1])
+    return PreferencePair(row_id, prompt_id, language, kind, prompt.text, *texts, *origins)
 
 
 def failed_gate(
     chosen: str, rejected: str, candidate: Candidate, gates: GatesConfig, identifier: LanguageIdentifier
-) -> tuple[str, str]:
-    """(reason, detail) of the first gate that two texts fail; two empty strings when they pass. Cheap gates first.
+) -> tuple[str, str] | None:
+    """(reason, detail) of the first gate that two texts fail; None when they pass. Cheap gates first.
 
     A thinking block has no switch: a pair would teach the model to write it, or not to.
     """
@@ -155,7 +177,33 @@ def failed_gate(
             found = identifier.identify(rejected)
             if found not in (None, candidate.language):
                 return "rejected_wrong_language", str(found)
-    return "", ""
+    return None
+
+
+def mixed_languages(
+    chosen: str, candidate: Candidate, gates: GatesConfig, word_use: Mapping[str, WordUse]
+) -> tuple[str, str] | None:
+    """("chosen_mixed_languages", the foreign words) if there are too many of them."""
+    use = word_use.get(candidate.language)
+    if use is None or gates.max_foreign_words is None or candidate.any_language:
+        return None
+    if use.foreign_share(chosen) <= gates.max_foreign_words:
+        return None
+    return "chosen_mixed_languages", " ".join(dict.fromkeys(use.foreign_words(chosen)))[:80]
+
+
+def failed_result_gate(chosen: str, rejected: str, candidate: Candidate, gates: GatesConfig) -> tuple[str, str] | None:
+    """(reason, detail) of the first gate on final numbers that two texts fail; None when they pass."""
+    if not (gates.result_kept or gates.results_differ):
+        return None
+    result = extract_answer(chosen, candidate.language)
+    if gates.result_kept and candidate.chosen.made_from is not None:
+        wanted = extract_answer(candidate.chosen.made_from.text, candidate.chosen.made_from.language)
+        if result is None or result != wanted:
+            return "result_changed", f"{wanted} -> {result}"
+    if gates.results_differ and result == extract_answer(rejected, candidate.language):
+        return "same_result", str(result)
+    return None
 
 
 def most_repeated_line(text: str) -> int:

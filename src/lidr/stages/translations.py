@@ -1,4 +1,7 @@
-"""Step 3: the same model translates its own answers, y_i^{d->l} and y_i^{l->d}."""
+"""Step 3: the same model brings its own answers into another language, y_i^{d->l} and y_i^{l->d}.
+
+It translates them, or (`translations.guided`) answers the prompt in the other language with them in front of it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def inputs(config: Config, run: RunDir, iteration: int, source: str, target: str
         "model": run.model(config, iteration - 1).fingerprint,
         "prompts": digest(run.prompts(iteration)),
         "responses": digest(run.responses(iteration, source)),
-        "template": content_id(request_template(config), PREFILL, STOP),
+        "template": content_id(request_template(config), *(() if config.translations.guided else (PREFILL, STOP))),
         "system_prompt": config.system_prompt,
         "translations": config.translations.model_dump(),
         "dominant": config.dominant,
@@ -50,7 +53,9 @@ def inputs(config: Config, run: RunDir, iteration: int, source: str, target: str
 
 
 def request_template(config: Config) -> str:
-    """The request for a translation."""
+    """The request for a translation, or for a guided answer."""
+    if config.translations.guided:
+        return read_template("guided")
     return read_template("translate_text_first" if config.translations.text_first else "translate")
 
 
@@ -70,8 +75,9 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
         file = RowFile(run_dir.translations(iteration, source, target), made_from)
         if not file.sealed:
             owed.append(_Direction(config, run_dir, iteration, source, target, model, file))
-    parse = partial(parse_translation, recover=config.translations.recover)
-    sampling = sampling_of(config, config.translations, stop=(STOP,))
+    guided = config.translations.guided
+    parse = parse_guided if guided else partial(parse_translation, recover=config.translations.recover)
+    sampling = sampling_of(config, config.translations, stop=() if guided else (STOP,))
     title = f"{run_dir.title(iteration)}  translate"
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
@@ -103,7 +109,7 @@ class _Direction:
         self, config: Config, run_dir: RunDir, iteration: int, source: str, target: str, model: Model, file: RowFile
     ) -> None:
         self.config, self.run_dir, self.iteration = config, run_dir, iteration
-        self.source, self.target, self.model = source, target, model
+        self.source, self.target, self.model, self.guided = source, target, model, config.translations.guided
         self.file, self.paragraphs = file, RowFile(paragraphs_path(file.path), {})
 
     def log(self, done: dict[str, Any]) -> None:
@@ -120,13 +126,21 @@ class _Direction:
             answer = direct(answers, self.source, self.config)
             if answer.text is None or answer.problem:
                 continue
+            turns = [answers.prompts[self.source].text, answers.prompts[self.target].text] if self.guided else []
             row_id = content_id(
                 FORMAT, self.model.fingerprint, answers.prompt_id, answer.text, self.source, self.target, settings,
-                request_template(self.config), self.config.seed,
+                request_template(self.config), self.config.seed, *turns,
             )  # fmt: skip
-            yield self._request(row_id, answer.text), answers.prompt_id, answer.text
+            request = self._guide(row_id, answer.text, *turns) if turns else self._translate(row_id, answer.text)
+            yield request, answers.prompt_id, answer.text
 
-    def _request(self, row_id: str, text: str) -> Request:
+    def _guide(self, row_id: str, text: str, source_prompt: str, target_prompt: str) -> Request:
+        """A conversation: the prompt and the answer in the source language, then the prompt in the target language."""
+        values = {"language": get_language(self.target).name, "prompt": target_prompt}
+        request = fill_template(request_template(self.config), **values)
+        return Request(row_id, (*chat(self.config, source_prompt), ("assistant", text), ("user", request)))
+
+    def _translate(self, row_id: str, text: str) -> Request:
         content = fill_template(request_template(self.config), language=get_language(self.target).name, text=text)
         return Request(row_id, chat(self.config, content), prefill=PREFILL)
 
@@ -138,10 +152,12 @@ class _Direction:
         for request, _, text in self._asked():
             if self._rescued(self.file.row(request.request_id), text):
                 for number, paragraph in enumerate(split_paragraphs(text)[0::2]):
-                    yield self._request(content_id(request.request_id, number), paragraph)
+                    yield self._translate(content_id(request.request_id, number), paragraph)
 
     def _rescued(self, row: dict[str, Any], text: str) -> bool:
         """Whether an answer is translated again by its paragraphs, of which it needs two."""
+        if self.guided:
+            return False
         if row["text"] is None:
             lost = row["failure"] in _MENDABLE
         else:
@@ -199,6 +215,14 @@ def parse_translation(completion: Completion, recover: bool = True) -> dict[str,
     elif completion.stopped_by is None:
         recovered = "unclosed"
     return {"text": None if failure else text, "failure": failure, "recovered": recovered}
+
+
+def parse_guided(completion: Completion) -> dict[str, Any]:
+    """The guided answer in a completion, or the reason why there is none."""
+    text = completion.text.strip()
+    failures = {"error": "translation_error", "length": "translation_cut_off"}
+    failure = failures.get(completion.finish_reason) or (None if text else "translation_empty")
+    return {"text": None if failure else text, "failure": failure, "recovered": None}
 
 
 def split_paragraphs(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lidr.strategies import imbalance
+from lidr.strategies import imbalance, random_sides
 from lidr.strategies.base import Strategy
 
-STRATEGIES: dict[str, Strategy] = {"imbalance": imbalance}
+STRATEGIES: dict[str, Strategy] = {"imbalance": imbalance, "random_sides": random_sides}

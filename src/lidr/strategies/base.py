@@ -25,17 +25,33 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class Original:
+    """The answer that a translation was made from."""
+
+    text: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a pair: its text, where it comes from (`es`, or `en->es`), and why it cannot be used, if so."""
+    """One side of a pair: its text, where it comes from (`es`, or `en->es`), and why it cannot be used, if so.
+
+    `made_from` is what a translation or a guided answer was made from.
+    """
 
     text: str | None
     origin: str
     problem: str | None = None
+    made_from: Original | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pair before the gates. `language` is the prompt's; `any_language` lifts the wrong-language gate."""
+    """A pair before the gates.
+
+    `language` is the prompt's; `any_language` lifts the gates on language; `swapped` lets the two sides change places
+    after the gates.
+    """
 
     prompt_id: str
     language: str
@@ -44,6 +60,7 @@ class Candidate:
     chosen: Side
     rejected: Side
     any_language: bool = False
+    swapped: bool = False
 
 
 class Strategy(Protocol):
@@ -79,7 +96,8 @@ def translated(answers: Answers, source: str, target: str, config: Config) -> Si
     translation = answers.translations.get((source, target))
     if translation is None:
         return Side(None, origin, "translation_missing")
-    return Side(translation.text, origin, translation.failure)
+    made_from = Original(original.text, source) if original.text is not None else None
+    return Side(translation.text, origin, translation.failure, made_from)
 
 
 def is_translation_task(prompt: Prompt) -> bool:

@@ -1,0 +1,25 @@
+"""The control: the pairs of `imbalance`, each with its sides drawn at random.
+
+The texts, the gates and the tokens are the same, and only the preference is gone. What improves a model here was not
+the reward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from lidr.config import Config
+from lidr.records import content_id
+from lidr.strategies.base import Answers, Candidate
+from lidr.strategies.imbalance import candidates as imbalance_candidates
+from lidr.strategies.imbalance import translations
+
+__all__ = ["candidates", "translations"]
+
+
+def candidates(answers: Answers, config: Config) -> Iterator[Candidate]:
+    """Every candidate of `imbalance`; a hash of the seed, the prompt's id and the sides' origins says which way up."""
+    for found in imbalance_candidates(answers, config):
+        drawn = content_id(config.seed, found.prompt_id, found.chosen.origin, found.rejected.origin)
+        yield replace(found, swapped=int(drawn, 16) % 2 == 1)
