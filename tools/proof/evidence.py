@@ -1,9 +1,9 @@
-"""From OUT/evidence.tar.gz of `run.py`, or a run of `lidr run`, to docs/evidence: what can be published, and a page.
+"""From OUT of `run.py` to docs/evidence: what can be published, and a page.
 
-python tools/proof/evidence.py OUT/evidence.tar.gz|RUN docs/evidence/NAME
+python tools/proof/evidence.py OUT docs/evidence/NAME
 
-Recipes, results, measurements, pair summaries, the reports with their figures, MGSM's verdicts question by question,
-and 50 sampled pairs per language and iteration, whose prompts stand there by id only: the questions are not ours.
+The page has the tables, the tests, the settings, the costs, and 20 pairs and answers per language; questions appear by
+their ids only, because they are not ours. Beside it are the recipes, results and reports of the runs.
 """
 
 from __future__ import annotations
@@ -12,27 +12,319 @@ import json
 import random
 import shutil
 import sys
-import tarfile
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lidr.benchmarks.statistics import compare_paired
+from lidr.benchmarks.statistics import compare_mean, compare_paired
+from lidr.config import Config
 from lidr.reporting.findings import training_cost
 from lidr.reporting.log import digest_log
+from lidr.reporting.words import language_name, p_value
 from lidr.run_dir import RunDir, read_rows
 from lidr.stages.evaluation import read_metrics
 
-RECIPE, BASELINE = "qwen2.5-0.5b-math", "qwen2.5-0.5b-math-sft"
-SAMPLES = 50
-_SIDES = ("chosen", "rejected")
-_FILES = ("recipe.yaml", "results.json", "metrics.jsonl", "environment.json", "report.html", "report.md",
-          "reproducibility.md")  # fmt: skip
-_LABELS = {"sft": "Multilingual Alignment (SFT)"}
+BENCHMARKS = {"msvamp": "MSVAMP", "mgsm": "MGSM"}
+SAMPLES, REPEATED_WORDS = 20, 8
+RUNS = {"lidr": "", "sft": "Multilingual Alignment (SFT)", "random": "sides drawn at random"}
+_FILES = ("recipe.yaml", "results.json", "environment.json", "report.html", "report.md")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One model on one benchmark: metrics and scored rows by language."""
+
+    name: str
+    metrics: dict[str, dict[str, Any]]
+    rows: dict[str, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The runs that are there, by their folder's name, and what was measured, by benchmark, M0 first."""
+
+    runs: dict[str, tuple[RunDir, Config]]
+    measured: dict[str, list[Measured]]
+
+    @property
+    def config(self) -> Config:
+        return self.runs["lidr"][1]
+
+
+def read_proof(root: Path) -> Proof:
+    runs = {name: RunDir.load(root / name) for name in RUNS if (root / name / "recipe.yaml").exists()}
+    measured: dict[str, list[Measured]] = {}
+    for name, (run, config) in runs.items():
+        for iteration in range(config.iterations + 1):
+            for benchmark in BENCHMARKS:
+                folder = run.evaluation(iteration, benchmark)
+                if (folder / "metrics.json").exists() and (iteration or name == "lidr"):
+                    rows = {path.stem: list(read_rows(path)) for path in sorted(folder.glob("??.jsonl"))}
+                    title = RUNS[name] or f"M{iteration}"
+                    found = Measured(title, read_metrics(run, iteration, benchmark), rows)
+                    measured.setdefault(benchmark, []).append(found)
+    return Proof(runs, measured)
+
+
+def last_model(models: list[Measured]) -> Measured:
+    """M_T of our own run."""
+    return [model for model in models if model.name.startswith("M") and model.name[1:].isdigit()][-1]
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def share_table(models: list[Measured], key: str, interval_key: str) -> str:
+    """One row per model, one column per language, percent with the 95 % interval (Wilson)."""
+    languages = list(models[0].metrics)
+    lines = [f"| model | {' | '.join(languages)} |", "| --- |" + " ---: |" * len(languages)]
+    for model in models:
+        cells = [_percent(model.metrics[code], key, interval_key) for code in languages]
+        lines.append(f"| {model.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _percent(metrics: dict[str, Any], key: str, interval_key: str) -> str:
+    if metrics.get(key) is None:
+        return "–"
+    low, high = (100 * bound for bound in metrics[interval_key])
+    return f"{100 * metrics[key]:.1f} ({low:.1f} to {high:.1f})"
+
+
+def gains(proof: Proof, models: list[Measured]) -> list[tuple[str, dict[str, Any], dict[str, dict[str, Any]]]]:
+    """For every model but M0: its name, the mean gain over the trained languages, and McNemar's test by language."""
+    trained, found = proof.config.non_dominant, []
+    before = models[0].rows
+    for model in models[1:]:
+        mean = compare_mean({code: before[code] for code in trained}, {code: model.rows[code] for code in trained})
+        found.append((model.name, mean, {code: compare_paired(before[code], model.rows[code]) for code in before}))
+    return found
+
+
+def gain_table(found: list[tuple[str, dict[str, Any], dict[str, dict[str, Any]]]]) -> str:
+    languages = list(found[0][2])
+    lines = [
+        f"| M0 → | mean of the trained languages | {' | '.join(languages)} |",
+        "| --- |" + " --- |" * (len(languages) + 1),
+    ]
+    for name, mean, tests in found:
+        cells = [f"+{test['only_after']} −{test['only_before']}, {p_value(test['p'])}" for test in tests.values()]
+        lines.append(f"| {name} | {points(mean)}, {p_value(mean['p'])} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def points(mean: dict[str, Any]) -> str:
+    """A gain in percentage points with its interval."""
+    low, high = (100 * bound for bound in mean["ci95"])
+    return f"{100 * mean['gain']:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def pair_table(proof: Proof) -> str:
+    """Pairs and drops of every iteration."""
+    lines = ["| run | iteration | pairs | dropped |", "| --- | --- | --- | --- |"]
+    for name, (run, _) in proof.runs.items():
+        for row in _iterations(run):
+            cells = (", ".join(f"{key} {value}" for key, value in row[field].items()) for field in ("pairs", "dropped"))
+            lines.append(f"| {name} | {row['iteration']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cost_table(proof: Proof) -> str:
+    """What every stage of every iteration took, by the log; what a baseline took over is not listed again."""
+    lines = ["| run | iteration | stage | rows | tokens | minutes | tokens/s |", "| --- |" + " ---: |" * 6]
+    trainings = []
+    for name, (run, _) in proof.runs.items():
+        log = digest_log(run.read_log())
+        for (iteration, stage), work in sorted(log.work.items()):
+            tokens, speed = (f"{work.tokens:,}", f"{work.tokens / work.seconds:,.0f}") if work.tokens else ("", "")
+            cells = [name, iteration, stage, f"{work.rows:,}", tokens, f"{work.seconds / 60:,.1f}", speed]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+        trainings += [f"- Training, {name} M{number}: {training_cost(cost)}" for number, cost in log.costs.items()]
+        trainings += [f"- {_kept(name, row)}" for row in _iterations(run) if row.get("saved")]
+    return "\n".join([*lines, "", *trainings])
+
+
+def _iterations(run: RunDir) -> list[dict[str, Any]]:
+    path = run.path / "results.json"
+    return json.loads(path.read_text(encoding="utf-8"))["iterations"] if path.exists() else []
+
+
+def _kept(name: str, row: dict[str, Any]) -> str:
+    """What training gained on some of its pairs, and what the saved model has of it."""
+    saved = row["saved"]
+    what = "Mean margin" if saved["measure"] == "margin" else "Mean log-probability of the chosen answer, gained"
+    return (
+        f"{what}, {saved['pairs']} pairs, {name} M{row['iteration']}: {saved['trained']:.2f} as trained, "
+        f"{saved['saved']:.2f} as saved and loaded ({saved['loaded']})"
+    )
+
+
+# --- texts to read ----------------------------------------------------------------------------------------------------
+
+
+def sample_pairs(proof: Proof) -> dict[str, list[dict[str, Any]]]:
+    """Pairs by language, drawn by a seed from those whose sides do not repeat their prompt."""
+    run, config = proof.runs["lidr"]
+    return {
+        code: _draw(
+            {key: row[key] for key in ("prompt_id", "chosen", "rejected")}
+            for row in read_rows(run.pairs(1, code))
+            if not any(repeats(row["prompt"], row[side]) for side in ("chosen", "rejected"))
+        )
+        for code in config.languages
+        if run.pairs(1, code).exists()
+    }
+
+
+def sample_answers(proof: Proof, benchmark: str, prompts: dict[str, dict[str, str]]) -> dict[str, list[dict[str, Any]]]:
+    """Questions that only one of M0 and the last model has right, with both answers, drawn by a seed.
+
+    `prompts` has the questions, by language and id.
+    """
+    models = proof.measured[benchmark]
+    first, last = models[0], last_model(models)
+    found = {}
+    for code, rows in first.rows.items():
+        after = {row["question_id"]: row for row in last.rows[code]}
+        asked = prompts[code]
+        found[code] = _draw(
+            {
+                "question_id": row["question_id"], "gold": row["gold"], "M0": row["text"],
+                "M0_right": row["correct"], last.name: after[row["question_id"]]["text"],
+            }
+            for row in rows
+            if row["correct"] != after[row["question_id"]]["correct"]
+            and not repeats(asked[row["question_id"]], row["text"])
+            and not repeats(asked[row["question_id"]], after[row["question_id"]]["text"])
+        )  # fmt: skip
+    return found
+
+
+def _draw(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`SAMPLES` rows drawn by a seed, in their order."""
+    given = list(rows)
+    drawn = random.Random(42).sample(range(len(given)), min(SAMPLES, len(given)))
+    return [given[number] for number in sorted(drawn)]
+
+
+def repeats(prompt: str, answer: str) -> bool:
+    """Whether an answer has a run of words in common with its prompt, which is not ours to publish."""
+    asked, said = prompt.split(), f" {' '.join(answer.split())} "
+    runs = (" ".join(asked[start : start + REPEATED_WORDS]) for start in range(len(asked) - REPEATED_WORDS + 1))
+    return any(f" {run} " in said for run in runs)
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def headline(proof: Proof) -> str:
+    """What was gained, on what, at what cost, in a sentence or two that need no other."""
+    models = proof.measured["msvamp"]
+    trained, dominant = proof.config.non_dominant, proof.config.dominant
+    last = last_model(models)
+    _, mean, tests = next(found for found in gains(proof, models) if found[0] == last.name)
+    before, after = (
+        100 * sum(model.metrics[code]["accuracy"] for code in trained) / len(trained) for model in (models[0], last)
+    )
+    english = [100 * model.metrics[dominant]["accuracy"] for model in (models[0], last)]
+    run = proof.runs["lidr"][0]
+    hours = sum(work.seconds for work in digest_log(run.read_log()).work.values()) / 3600
+    low, high = mean["ci95"]
+    verdict = "beyond noise" if low > 0 else "worse, beyond noise" if high < 0 else "within noise"
+    languages, english_name = ", ".join(map(language_name, trained)), language_name(dominant)
+    return (
+        f"A model of half a billion parameters taught itself arithmetic in {languages} with its own {english_name} "
+        f"answers to {proof.config.prompt_source.limit} questions: of MSVAMP's questions it solves {after:.1f} % where "
+        f"it solved {before:.1f} % ({points(mean)} points, {verdict}), and in {english_name} {english[1]:.1f} % after "
+        f"{english[0]:.1f} % ({p_value(tests[dominant]['p'])}). It took {hours:.1f} hours on {_machine(run)}, with the "
+        "measuring."
+    )
+
+
+def _machine(run: RunDir) -> str:
+    environment = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    return "; ".join(environment["gpus"]) or f"{environment['cpus']} CPU cores ({environment['processor']})"
+
+
+def benchmark_section(proof: Proof, benchmark: str) -> str:
+    models = proof.measured[benchmark]
+    count = next(iter(models[0].metrics.values()))["n"]
+    parts = [
+        f"## {BENCHMARKS[benchmark]}, the first {count} questions in every language",
+        "Accuracy in percent, with Wilson's 95 % interval.",
+        share_table(models, "accuracy", "ci95"),
+        "Accuracy that counts only answers in the question's language.",
+        share_table(models, "accuracy_on_target", "ci95_accuracy_on_target"),
+        "Answers in another language than the question's.",
+        share_table(models, "off_target", "ci95_off_target"),
+        "Answers without a line in another language (line-level pass rate).",
+        share_table(models, "lpr", "ci95_lpr"),
+    ]
+    if len(models) > 1:
+        parts += [
+            "Gains over M0. Mean: percentage points, bootstrap interval and sign-flip test over the questions. "
+            "Languages: questions that only the later model (+) or only M0 (−) has right, and McNemar's exact test; "
+            "not corrected for their number.",
+            gain_table(gains(proof, models)),
+        ]
+    return "\n\n".join(parts)
+
+
+def page(proof: Proof) -> str:
+    run, config = proof.runs["lidr"]
+    environment = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    versions = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    parts = [
+        f"# {config.name}",
+        headline(proof),
+        f"Trained: {', '.join(config.languages)}. Greedy decoding, seed {config.seed}. Python {environment['python']}, "
+        f"{versions}. `lidr/recipe.yaml` has every setting; `tools/proof/README.md` has the commands.",
+        *(benchmark_section(proof, name) for name in proof.measured),
+        "## Pairs",
+        pair_table(proof),
+        "## Cost",
+        cost_table(proof),
+        "## To be read",
+        f"`pairs/` has up to {SAMPLES} pairs per language, `answers/` as many questions that M0 and the last model do "
+        "not both have right or wrong; they were drawn by a seed from those whose texts do not repeat the question. "
+        "`right.json` has one digit per question and model, 1 for a right answer, in their order, so that "
+        "every test can be done again. `lidr/`, `sft/` and `random/` have the recipe, the results and the report of "
+        "each run.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(root: Path, out: Path) -> None:
+    """All of it."""
+    proof = read_proof(root)
+    for name, (run, _) in proof.runs.items():
+        (out / name).mkdir(parents=True, exist_ok=True)
+        for file in _FILES:
+            if (run.path / file).exists():
+                shutil.copy(run.path / file, out / name / file)
+    for code, rows in sample_pairs(proof).items():
+        write_rows(out / "pairs" / f"{code}.jsonl", rows)
+    for benchmark in proof.measured:
+        for code, rows in sample_answers(proof, benchmark, _questions(proof, benchmark)).items():
+            write_rows(out / "answers" / benchmark / f"{code}.jsonl", rows)
+    right = {
+        benchmark: {
+            model.name: {code: "".join(str(int(row["correct"])) for row in rows) for code, rows in model.rows.items()}
+            for model in models
+        }
+        for benchmark, models in proof.measured.items()
+    }
+    (out / "right.json").write_text(json.dumps(right, indent=1) + "\n", encoding="utf-8")
+    (out / "README.md").write_text(page(proof), encoding="utf-8")
+
+
+def _questions(proof: Proof, benchmark: str) -> dict[str, dict[str, str]]:
+    from lidr.benchmarks.mgsm import MgsmBenchmark
+
+    settings = getattr(proof.config.evaluation.benchmarks, benchmark)
+    asked = MgsmBenchmark(**settings.model_dump(), name=benchmark).read_questions()
+    return {code: {question.question_id: question.prompt for question in rows} for code, rows in asked.items()}
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -40,236 +332,6 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def copy_run(run: Path, out: Path) -> None:
-    """The files of a run that hold no prompt, and its samples."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in _FILES:
-        if (run / name).exists():
-            shutil.copy(run / name, out / name)
-    for pairs in sorted(run.glob("iteration_*/4_pairs")):
-        iteration = pairs.parent.name
-        if (pairs / "summary.json").exists():
-            shutil.copy(pairs / "summary.json", out / f"{iteration}_pairs.json")
-        for file in sorted(pairs.glob("??.jsonl")):
-            if samples := sample_pairs(file):
-                write_rows(out / f"{iteration}_samples" / file.name, samples)
-
-
-def sample_pairs(file: Path) -> list[dict[str, Any]]:
-    """Pairs drawn by a seed, without the text of their prompts; those whose answers repeat the prompt are left out."""
-    rows = [row for row in read_rows(file) if not any(repeats(row["prompt"], row[side]) for side in _SIDES)]
-    drawn = random.Random(42).sample(range(len(rows)), min(SAMPLES, len(rows)))
-    return [{name: value for name, value in rows[number].items() if name != "prompt"} for number in sorted(drawn)]
-
-
-def repeats(prompt: str, answer: str, words: int = 8) -> bool:
-    """Whether an answer has a run of so many words in common with its prompt, which is not ours to publish."""
-    asked, said = prompt.split(), f" {' '.join(answer.split())} "
-    runs = (" ".join(asked[start : start + words]) for start in range(len(asked) - words + 1))
-    return any(f" {run} " in said for run in runs)
-
-
-def open_runs(root: Path) -> dict[str, Path]:
-    """Run directories by their name in the evidence: of `run.py` the recipe's and the baseline's, else just one."""
-    if (root / "recipe.yaml").exists():
-        return {"run": root}
-    return {name: root / recipe for name, recipe in (("math", RECIPE), ("baseline", BASELINE))}
-
-
-def models(runs: dict[str, Path]) -> dict[str, tuple[Path, int]]:
-    """The measured models, in the order M0, M1, M2, baseline: the run and the iteration."""
-    found: dict[str, tuple[Path, int]] = {}
-    for name, run in runs.items():
-        for file in sorted(run.glob("iteration_*/6_evaluation/mgsm/metrics.json")):
-            number = int(file.parts[-4].removeprefix("iteration_"))
-            found.setdefault("sft" if name == "baseline" and number else f"M{number}", (run, number))
-    return found
-
-
-def verdicts(run: Path, iteration: int) -> dict[str, list[dict[str, Any]]]:
-    """MGSM's scored rows by language."""
-    return {
-        file.stem: list(read_rows(file)) for file in sorted(RunDir(run).evaluation(iteration, "mgsm").glob("??.jsonl"))
-    }
-
-
-def table(metrics: dict[str, dict[str, Any]], field: str, interval: str) -> str:
-    """Markdown: one row per model, one column per language, percent with the 95 % interval."""
-    languages = list(next(iter(metrics.values())))
-    lines = ["| model | " + " | ".join(languages) + " | mean |", "| --- |" + " --- |" * (len(languages) + 1)]
-    for name, by_language in metrics.items():
-        cells = [_cell(by_language[code], field, interval) for code in languages]
-        mean = sum(by_language[code][field] for code in languages) / len(languages)
-        lines.append(f"| {_LABELS.get(name, name)} | " + " | ".join(cells) + f" | {100 * mean:.1f} |")
-    return "\n".join(lines)
-
-
-def _cell(found: dict[str, Any], field: str, interval: str) -> str:
-    low, high = (100 * value for value in found[interval])
-    return f"{100 * found[field]:.1f} ({low:.1f} to {high:.1f})"
-
-
-def tests(rows: dict[str, dict[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
-    """McNemar's exact test of every other model against M0, by language, and against one another."""
-    against = [("M0", "M1"), ("M0", "M2"), ("M0", "sft"), ("M1", "M2"), ("sft", "M1"), ("sft", "M2")]
-    return [
-        {"before": before, "after": after, "language": code, **compare_paired(rows[before][code], rows[after][code])}
-        for before, after in against
-        if before in rows and after in rows
-        for code in rows[before]
-    ]
-
-
-def test_table(found: list[dict[str, Any]]) -> str:
-    languages = list(dict.fromkeys(row["language"] for row in found))
-    lines = ["| from → to | " + " | ".join(languages) + " |", "| --- |" + " --- |" * len(languages)]
-    for pair in dict.fromkeys((row["before"], row["after"]) for row in found):
-        by_language = {row["language"]: row for row in found if (row["before"], row["after"]) == pair}
-        cells = [f"+{row['only_after']} −{row['only_before']}, p {row['p']:.2g}" for row in by_language.values()]
-        lines.append(f"| {pair[0]} → {pair[1]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def iterations(runs: dict[str, Path]) -> str:
-    """Markdown: pairs and drops of every iteration."""
-    lines = ["| run | iteration | pairs | dropped | seconds |", "| --- | --- | --- | --- | --- |"]
-    for name, run in runs.items():
-        path = run / "results.json"
-        for row in json.loads(path.read_text(encoding="utf-8"))["iterations"] if path.exists() else []:
-            cells = (_listed(row[field]) for field in ("pairs", "dropped", "seconds"))
-            lines.append(f"| {name} | {row['iteration']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def costs(runs: dict[str, Path]) -> str:
-    """Markdown: what every stage of every iteration took, from the log."""
-    lines = ["| run | iteration | stage | rows | tokens | seconds | tokens/s |", "|" + " --- |" * 7]
-    trainings = []
-    for name, run in runs.items():
-        log = digest_log(RunDir(run).read_log())
-        for (iteration, stage), work in sorted(log.work.items()):
-            tokens, speed = (f"{work.tokens:,}", f"{work.tokens / work.seconds:,.0f}") if work.tokens else ("", "")
-            cells = [name, iteration, stage, f"{work.rows:,}", tokens, f"{work.seconds:,.1f}", speed]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-        trainings += [f"- Training, {name} {number}: {training_cost(cost)}" for number, cost in log.costs.items()]
-    return "\n".join([*lines, "", *trainings])
-
-
-def _listed(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def tried(root: Path) -> str:
-    """Markdown: what `--try` tried on held-out questions, or nothing."""
-    if not (root / "tuning.json").exists():
-        return ""
-    rows = json.loads((root / "tuning.json").read_text(encoding="utf-8"))
-    named = {", ".join(row["setting"]): row["languages"] for row in rows}
-    return f"""
-## Settings tried, on training questions that no pair was made of, accuracy in percent
-
-{table(named, "accuracy", "ci95")}
-"""
-
-
-def asked_english(root: Path) -> str:
-    """A line on the English questions where `run.py` made them, or nothing."""
-    times = list(read_rows(root / "timetable.jsonl")) if (root / "timetable.jsonl").exists() else []
-    made = next((row for row in times if row["what"] == "English prompts"), None)
-    if made is None:
-        return ""
-    return f"""- English questions are the model's own translations from Spanish: {made["translated"]} made, set aside
-  {_listed(made["aside"]) or "none"}.
-- Seconds from the start to the end: {times[-1]["seconds"]:.0f}, to `{times[-1]["what"]}`.
-"""
-
-
-def page(root: Path, runs: dict[str, Path], metrics: dict[str, dict[str, Any]], found: list[dict[str, Any]]) -> str:
-    """README.md of the evidence."""
-    first = next(iter(runs.values()))
-    environment = json.loads((first / "environment.json").read_text(encoding="utf-8"))
-    recipe = yaml.safe_load((first / "recipe.yaml").read_text(encoding="utf-8"))
-    unseen = [code for code in next(iter(metrics.values())) if code not in recipe["languages"]]
-    versions = ", ".join(f"{name} {value}" for name, value in environment["packages"].items())
-    return f"""# {recipe["name"]}
-
-{recipe["description"]}
-
-Dominant language {recipe["dominant"]}; trained: {", ".join(recipe["languages"])}; measured but
-not trained: {", ".join(unseen) or "none"}. Greedy decoding, seed {environment["seed"]}.
-
-- Hardware: {"; ".join(environment["gpus"]) or environment["processor"]}, {environment["cpus"]} CPU cores.
-- Software: Python {environment["python"]}, {versions}.
-{asked_english(root)}
-## MGSM, accuracy in percent (95 % interval, Wilson)
-
-{table(metrics, "accuracy", "ci95")}
-
-## Answers in another language than the question's, in percent (95 % interval)
-
-{table(metrics, "off_target", "ci95_off_target")}
-
-## McNemar's exact test, per language, not corrected for their number
-
-Questions that only the later model has right (+), that only the earlier one has (−), and p.
-
-{test_table(found)}
-{tried(root)}
-## Pairs
-
-{iterations(runs)}
-
-## Cost
-
-Seconds of processes that worked side by side are summed up.
-
-{costs(runs)}
-
-## Files
-
-In {" and ".join(f"`{name}/`" for name in runs)}: recipe, results, metrics, environment, report with figures, pair
-summaries and up to {SAMPLES} pairs per language drawn by a seed, of those whose answers do not repeat the prompt, with
-the prompts' ids (row numbers of the GSM8K training questions). `verdicts/`: every answer's number, gold and verdict.
-`tests.json`: the table above.
-"""
-
-
-@contextmanager
-def opened(source: Path) -> Iterator[Path]:
-    """The folder behind an archive of `run.py`, or a run directory as it is."""
-    if source.is_dir():
-        yield source
-        return
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(source) as tar:
-        tar.extractall(folder, filter="data")
-        yield Path(folder)
-
-
-def write(root: Path, out: Path) -> None:
-    """All of it."""
-    runs = open_runs(root)
-    for name, run in runs.items():
-        copy_run(run, out / name)
-    found = models(runs)
-    rows = {name: verdicts(*place) for name, place in found.items()}
-    for name, by_language in rows.items():
-        kept = [
-            {key: row.get(key) for key in ("language", "question_id", "answer", "gold", "correct", "off_target")}
-            for scored in by_language.values()
-            for row in scored
-        ]
-        write_rows(out / "verdicts" / f"{name}.jsonl", kept)
-    tested = tests(rows)
-    (out / "tests.json").write_text(json.dumps(tested, indent=1) + "\n", encoding="utf-8")
-    for name in ("timetable.jsonl", "tuning.json"):
-        if (root / name).exists():
-            shutil.copy(root / name, out / name)
-    metrics = {name: read_metrics(RunDir(run), number, "mgsm") for name, (run, number) in found.items()}
-    (out / "README.md").write_text(page(root, runs, metrics, tested), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    target = Path(sys.argv[2])
-    with opened(Path(sys.argv[1])) as opened_root:
-        write(opened_root, target)
-    print(target / "README.md")
+    write(Path(sys.argv[1]), Path(sys.argv[2]))
+    print(Path(sys.argv[2]) / "README.md")

@@ -1,11 +1,9 @@
-"""Questions of the proof in lidr's form: one `<language>.jsonl` per language, the same id for the same question.
+"""GSM8K's training questions as prompts, and the last of them for tuning.
 
 python tools/proof/prepare.py GSM8K_FOLDER OUT
 
-GSM8K_FOLDER has `train_<language>.jsonl` (`instruction`, `final_answer`), aligned by position; their own ids differ by
-language, so rows are numbered. English is not among them: it is made from one of them, with
-`lidr prompts translate OUT/es.jsonl --from es --to en --with model`. The last questions are no prompts but lie in
-OUT/held_out, in MGSM's form, for `tune.py`.
+GSM8K_FOLDER has `train_<language>.jsonl` (`instruction`, `final_answer`), aligned by position. OUT/prompts gets all
+rows but the last 500 as they are; OUT/held_out gets those 500 in MSVAMP's form, for settings to be tried on them.
 """
 
 from __future__ import annotations
@@ -14,27 +12,26 @@ import json
 import sys
 from pathlib import Path
 
-from evidence import write_rows
-
-HELD_OUT = 100  # questions per language
+HELD_OUT = 500  # questions per language
 
 
 def prepare(source: Path, out: Path) -> dict[str, int]:
-    """Number of prompts by language. Raises ValueError where languages are not aligned: a row's number differs."""
+    """The number of prompts by language. Raises ValueError if the languages are not aligned: a row's number differs."""
     files = {path.stem.removeprefix("train_"): path for path in sorted(source.glob("train_*.jsonl"))}
     tables = {code: [json.loads(line) for line in path.open(encoding="utf-8")] for code, path in files.items()}
-    for number, rows in enumerate(zip(*tables.values(), strict=True)):
+    for number, rows in enumerate(zip(*tables.values(), strict=True), 1):
         if len({row["final_answer"] for row in rows}) != 1:
-            raise ValueError(f"{source}: row {number + 1} has different answers in {', '.join(tables)}")
+            raise ValueError(f"{source}: row {number} has different answers in {', '.join(tables)}")
     for code, table in tables.items():
-        prompts = (
-            {"id": f"gsm8k-{number:05d}", "instruction": row["instruction"], "answer": row["final_answer"]}
-            for number, row in enumerate(table[:-HELD_OUT])
-        )
-        write_rows(out / f"{code}.jsonl", prompts)
-        asked = ({"query": row["instruction"], "response": row["final_answer"]} for row in table[-HELD_OUT:])
+        write_rows(out / "prompts" / f"{code}.jsonl", table[:-HELD_OUT])
+        asked = [{"query": row["instruction"], "response": row["final_answer"]} for row in table[-HELD_OUT:]]
         write_rows(out / "held_out" / f"{code}.jsonl", asked)
     return {code: len(table) - HELD_OUT for code, table in tables.items()}
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
