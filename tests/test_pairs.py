@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from lidr.config import GatesConfig
+from lidr.config import GatesConfig, load_config
 from lidr.engines.base import Completion, Request
+from lidr.lab import MODEL_PATH
 from lidr.language_id import LanguageIdentifier
+from lidr.models import end_of_turn_ids, load_tokenizer
 from lidr.records import Dropped, PreferencePair, Prompt
 from lidr.stages.pairs import ends_in_loop, make_pair, most_repeated_line, read_summary, similarity
+from lidr.stages.training import _LABELS, _tokenize_pair
 from lidr.strategies.base import Candidate, Original, Side, is_translation_task
 from lidr.strategies.imbalance import rejected_sources
 from lidr.word_use import WordUse, count_words
@@ -200,6 +203,40 @@ def test_every_prompt_ends_in_a_pair_or_under_one_reason(toy_run: ToyRun, policy
     assert summary["dropped"]["fr"] == {"translation_unparsed": 1}
     assert summary["dropped"]["de"] == {"truncated": 1}
     assert sum(summary["pairs"].values()) == len(made)
+
+
+def test_a_rejected_answer_that_was_cut_off_may_be_kept(toy_run: ToyRun) -> None:
+    def cut_off(request: Request, text: str) -> Completion | None:
+        content = request.messages[-1][1]
+        return Completion(request.request_id, text, "length", 1, 1) if content in ("de: 4", "en: 1") else None
+
+    toy_run.use(ToyEngine(fail=cut_off))
+    config = make_config(toy_run.prompts, pairs={"gates": {"truncated": "chosen"}, "dominant_rejected": "none"})
+    toy_run.run("prompts", "responses", "translations", "pairs", config=config)
+    german = {row["prompt_id"]: row for row in toy_run.rows(toy_run.run_dir.pairs(1, "de"))}
+    assert set(german) == {"p0", "p2", "p3", "p4", "p5"}  # of p1 there is no English answer to learn from
+    assert [key for key, row in german.items() if row["rejected_cut_off"]] == ["p4"]
+    assert not any(row["chosen_cut_off"] for row in german.values())
+    assert read_summary(toy_run.run_dir, 1)["dropped"]["de"] == {"truncated": 1}
+
+
+def test_what_was_cut_off_is_not_trained_to_end() -> None:
+    tokenizer = load_tokenizer(MODEL_PATH)
+    end_ids = end_of_turn_ids(MODEL_PATH, tokenizer)
+    pair = {
+        "prompt_id": "p",
+        "language": "es",
+        "kind": "non_dominant",
+        "prompt": "Hola",
+        "chosen": "Sí.",
+        "rejected": "No lo",
+    }
+    config = load_config("quickstart")
+    pair |= dict.fromkeys(set(_LABELS) - set(pair), "")
+    whole = _tokenize_pair(config, tokenizer, end_ids, pair)
+    cut = _tokenize_pair(config, tokenizer, end_ids, pair | {"rejected_cut_off": True})
+    assert whole["rejected_ids"][-1] in end_ids and cut["rejected_ids"] == whole["rejected_ids"][:-1]
+    assert cut["chosen_ids"] == whole["chosen_ids"] and cut["chosen_ids"][-1] in end_ids
 
 
 def test_prompts_that_a_language_lacks_are_counted(toy_run: ToyRun) -> None:

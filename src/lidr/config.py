@@ -394,8 +394,10 @@ class GatesConfig(_Section):
     """For prompts that ask for a number. Drop a pair whose sides end in the same number: it teaches style alone."""
     max_length_ratio: Annotated[float, Field(gt=1)] | None = 4.0
     """Drop a pair whose longer side has more than this many times the characters of the shorter; null is off."""
-    truncated: bool = True
-    """Drop a pair with a side that was cut off by the length limit, and do not translate such answers."""
+    truncated: bool | Literal["chosen"] = True
+    """Drop a pair with a side that was cut off by the length limit, and do not translate such answers. `chosen` keeps a
+    pair of which only the rejected side was cut off, which teaches a model that rambles to come to an end. false drops
+    none. The end of turn is not trained on after a text that was cut off."""
     translation_tasks: Literal["drop", "keep_source"] | None = "drop"
     """Prompts that ask for a translation: drop them, or prefer the untranslated dominant answer (as the paper
     does); null treats them as any other prompt."""

@@ -89,7 +89,8 @@ class PreferencePair(Row):
     """(x, y_w, y_l) in one language. `kind` is "non_dominant" or "dominant" (which side of the imbalance it teaches).
 
     `chosen_from` and `rejected_from` say where a text comes from: a language code for a direct answer in it, or
-    "en->es" for a translation.
+    "en->es" for a translation. `chosen_cut_off` and `rejected_cut_off` say that the length limit ended a text, so it
+    has no end of turn.
     """
 
     id: str
@@ -101,6 +102,8 @@ class PreferencePair(Row):
     rejected: str
     chosen_from: str
     rejected_from: str
+    chosen_cut_off: bool = False
+    rejected_cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,11 +140,11 @@ def make_pair(
     )
     if reason:
         return Dropped(prompt_id, language, kind, reason, detail)
-    origins = chosen.origin, rejected.origin
     if candidate.swapped:
-        texts, origins = texts[::-1], origins[::-1]
-    row_id = content_id(prompt_id, language, prompt.text, *texts, origins[1])
-    return PreferencePair(row_id, prompt_id, language, kind, prompt.text, *texts, *origins)
+        chosen, rejected, texts = rejected, chosen, texts[::-1]
+    row_id = content_id(prompt_id, language, prompt.text, *texts, rejected.origin)
+    origins, cut_off = (chosen.origin, rejected.origin), (chosen.cut_off, rejected.cut_off)
+    return PreferencePair(row_id, prompt_id, language, kind, prompt.text, *texts, *origins, *cut_off)
 
 
 def failed_gate(

@@ -224,6 +224,9 @@ def _tokenize_pair(config: Config, tokenizer: Any, end_ids: set[int], pair: dict
         f"{side}_ids": tokenize_answer(tokenizer, messages, prompt, pair[side], end_ids)
         for side in ("chosen", "rejected")
     }
+    for side in ("chosen", "rejected"):
+        if pair.get(f"{side}_cut_off"):
+            sides[f"{side}_ids"].pop()  # the model did not end its turn there
     return {name: pair[name] for name in _LABELS} | {"prompt_ids": prompt_ids, **sides}
 
 

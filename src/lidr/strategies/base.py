@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from lidr.config import Config
@@ -36,13 +36,14 @@ class Original:
 class Side:
     """One side of a pair: its text, where it comes from (`es`, or `en->es`), and why it cannot be used, if so.
 
-    `made_from` is what a translation or a guided answer was made from.
+    `made_from` is what a translation or a guided answer was made from; `cut_off` says that the length limit ended it.
     """
 
     text: str | None
     origin: str
     problem: str | None = None
     made_from: Original | None = None
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,17 @@ def direct(answers: Answers, language: str, config: Config) -> Side:
         return Side(None, language, "prompt_missing")
     if response.text is None:
         return Side(None, language, "response_empty" if response.error == "empty" else "response_error")
-    cut_off = response.finish_reason != "stop" and config.pairs.gates.truncated
+    cut_off = response.finish_reason != "stop"
     thinking = split_thinking(response.text).thinking  # an answer with thinking is never taught
-    return Side(response.text, language, "truncated" if cut_off else "thinking" if thinking else None)
+    problem = "truncated" if cut_off and config.pairs.gates.truncated else "thinking" if thinking else None
+    return Side(response.text, language, problem, cut_off=cut_off)
+
+
+def rejected(answers: Answers, language: str, config: Config) -> Side:
+    """The model's own answer in a language as the worse side, which may be cut off if the gates allow it."""
+    side = direct(answers, language, config)
+    may_be_cut_off = config.pairs.gates.truncated == "chosen"
+    return replace(side, problem=None) if side.problem == "truncated" and may_be_cut_off else side
 
 
 def translated(answers: Answers, source: str, target: str, config: Config) -> Side:

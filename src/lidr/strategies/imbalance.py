@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lidr.config import Config
-from lidr.strategies.base import Answers, Candidate, Side, direct, is_translation_task, translated
+from lidr.strategies.base import Answers, Candidate, Side, direct, is_translation_task, rejected, translated
 
 
 def translations(answers: Answers, config: Config) -> list[tuple[str, str]]:
@@ -38,11 +38,11 @@ def candidates(answers: Answers, config: Config) -> Iterator[Candidate]:
     apart = _handled_apart(answers, config)
     for code in config.non_dominant:
         if code not in prompts or dominant not in prompts:
-            chosen = rejected = Side(None, "", "prompt_missing")
+            chosen = worse = Side(None, "", "prompt_missing")
         else:
             chosen = apart or translated(answers, dominant, code, config)
-            rejected = direct(answers, code, config)
-        yield Candidate(answers.prompt_id, code, "non_dominant", prompts.get(code), chosen, rejected, bool(apart))
+            worse = rejected(answers, code, config)
+        yield Candidate(answers.prompt_id, code, "non_dominant", prompts.get(code), chosen, worse, bool(apart))
     others = [code for code in config.non_dominant if code in prompts]
     if dominant not in prompts:
         missing = Side(None, "", "prompt_missing")
@@ -50,8 +50,8 @@ def candidates(answers: Answers, config: Config) -> Iterator[Candidate]:
         return
     for code in rejected_sources(answers.position, others, config.pairs.dominant_rejected):
         chosen = apart or direct(answers, dominant, config)
-        rejected = direct(answers, code, config) if apart else translated(answers, code, dominant, config)
-        yield Candidate(answers.prompt_id, dominant, "dominant", prompts[dominant], chosen, rejected, bool(apart))
+        worse = rejected(answers, code, config) if apart else translated(answers, code, dominant, config)
+        yield Candidate(answers.prompt_id, dominant, "dominant", prompts[dominant], chosen, worse, bool(apart))
 
 
 def _handled_apart(answers: Answers, config: Config) -> Side | None:
