@@ -98,7 +98,9 @@ def gains(proof: Proof, models: list[Measured]) -> list[tuple[str, dict[str, Any
     before = models[0].rows
     for model in models[1:]:
         mean = compare_mean({code: before[code] for code in trained}, {code: model.rows[code] for code in trained})
-        found.append((model.name, mean, {code: compare_paired(before[code], model.rows[code]) for code in before}))
+        found.append(
+            (model.name, mean, {code: compare_paired(before[code], model.rows[code]) for code in model.metrics})
+        )
     return found
 
 
@@ -236,7 +238,7 @@ def headline(proof: Proof) -> str:
     return (
         f"A model of half a billion parameters taught itself arithmetic in {languages} with its own {english_name} "
         f"answers to {proof.config.prompt_source.limit} questions: of MSVAMP's questions it solves {after:.1f} % where "
-        f"it solved {before:.1f} % ({points(mean)} points, {verdict}), and in {english_name} {english[1]:.1f} % after "
+        f"it solved {before:.1f} % (points: {points(mean)}, {verdict}), and in {english_name} {english[1]:.1f} % after "
         f"{english[0]:.1f} % ({p_value(tests[dominant]['p'])}). It took {hours:.1f} hours on {_machine(run)}, with the "
         "measuring."
     )

@@ -20,7 +20,7 @@ def prepare(source: Path, out: Path) -> dict[str, int]:
     files = {path.stem.removeprefix("train_"): path for path in sorted(source.glob("train_*.jsonl"))}
     tables = {code: [json.loads(line) for line in path.open(encoding="utf-8")] for code, path in files.items()}
     for number, rows in enumerate(zip(*tables.values(), strict=True), 1):
-        if len({row["final_answer"] for row in rows}) != 1:
+        if len({row["final_answer"].replace(",", "") for row in rows}) != 1:
             raise ValueError(f"{source}: row {number} has different answers in {', '.join(tables)}")
     for code, table in tables.items():
         write_rows(out / "prompts" / f"{code}.jsonl", table[:-HELD_OUT])

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lidr import loop
 from lidr.config import load_config
+from lidr.errors import LidrError
 from lidr.replacing import open_run
 
 RECIPE = "qwen2.5-0.5b-msvamp"
@@ -52,6 +53,7 @@ def main() -> None:
             f"model.path={options.model}",
             f"prompts.path={options.questions / 'prompts'}",
             f"evaluation.benchmarks.msvamp.path={options.msvamp}",
+            "report.samples=0",  # the questions are not ours to publish
             *options.set,
             *RUNS[name],
         ]
@@ -63,4 +65,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LidrError as error:
+        sys.exit(f"error: {error}")
