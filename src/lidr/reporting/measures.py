@@ -49,11 +49,9 @@ def with_interval(cell: Cell | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MeanGain:
-    """The gain of a mean over languages on `n` questions that they share; see `statistics.compare_mean`."""
+    """How sure the gain of a mean over languages is; see `statistics.compare_mean`."""
 
-    n: int
-    gain: float
-    ci95: list[float]
+    interval: Interval | None
     p: float
 
 
@@ -150,7 +148,7 @@ class Measure:
     def plain_mean(self) -> MeasureRow | None:
         """The mean over the trained languages, or over all of an evaluation outside a run, with its test."""
         mean, gain = self.mean(*PLAIN), self.mean_gain
-        return replace(mean, p=gain.p, of_gain=(gain.ci95[0], gain.ci95[1])) if mean and gain else mean
+        return replace(mean, p=gain.p, of_gain=gain.interval) if mean and gain else mean
 
     @property
     def mean_row(self) -> MeasureRow | None:

@@ -55,8 +55,17 @@ def _tested(measure: Measure, config: Config, run_dir: RunDir) -> Measure:
         rows.append(row)
     averaged = [row.code for row in rows if row.role in PLAIN and row.code in scored and all(row.cells)]
     before, after = ({code: scored[code][side] for code in averaged} for side in (0, 1))
-    gain = compare_mean(before, after) if len(averaged) > 1 else {"n": 0}
-    return replace(measure, rows=rows, mean_gain=MeanGain(**gain) if gain["n"] else None)
+    mean_gain = _mean_gain(before, after) if len(averaged) > 1 else None
+    return replace(measure, rows=rows, mean_gain=mean_gain)
+
+
+def _mean_gain(before: dict[str, list[dict[str, Any]]], after: dict[str, list[dict[str, Any]]]) -> MeanGain | None:
+    """None where no question is shared. An interval without width is none, as in `read_cell`."""
+    found = compare_mean(before, after)
+    if not found["n"]:
+        return None
+    low, high = found["ci95"]
+    return MeanGain((low, high) if low < high else None, found["p"])
 
 
 def _scored(measure: Measure, code: str, model: str, config: Config, run_dir: RunDir) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from lidr.stages.answers import directions, read_answers
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Candidate
 from lidr.thinking import split_thinking
-from lidr.word_use import WordUse, count_words
+from lidr.word_use import WordUse, split_words
 
 _VERSION = 3
 _PROMPTS_COUNTED = 10_000  # enough to know which words a language uses, and bounded in time
@@ -107,11 +107,12 @@ def make_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[Pref
 
 def read_word_use(config: Config, run_dir: RunDir, iteration: int) -> dict[str, WordUse]:
     """For every other language, which words are the dominant language's, by the prompts and the direct answers."""
-    counts = {code: count_words([]) for code in config.languages}
+    counts = {code: Counter[str]() for code in config.languages}
     for answers in islice(read_answers(config, run_dir, iteration, config.languages), _PROMPTS_COUNTED):
         for code, prompt in answers.prompts.items():
             response = answers.responses.get(code)
-            counts[code] += count_words([prompt.text, (response.text if response else None) or ""])
+            counts[code].update(split_words(prompt.text))  # `+=` would go through all words that it has for each row
+            counts[code].update(split_words((response.text if response else None) or ""))
     return {code: WordUse(counts[code], counts[config.dominant]) for code in config.non_dominant}
 
 

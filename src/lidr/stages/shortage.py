@@ -162,7 +162,8 @@ def _remedy(config: Config, run: RunDir, iteration: int, counts: Counter[str]) -
         )
     if reason == "response_empty":
         return "the model gives empty answers; look at system_prompt, and whether it is an instruct model"
-    hint = "" if config.translations.text_first else "set translations.text_first=true, or "
+    asked_otherwise = config.translations.text_first or config.translations.guided
+    hint = "" if asked_otherwise else "set translations.text_first=true, or "
     return f"most often {reason}; {hint}take a model that translates better"
 
 
