@@ -167,3 +167,26 @@ def test_no_row_waits_for_a_longer_one() -> None:
     done = [row.request_id for row in SlotDecoder(model, Sampling(40), 2, None, lambda row: False).decode(rows)]
     assert done.index("0") == 13  # its 39 steps are those of 13 short answers in the other slot
     assert passes == 39 + 3 * (19 - 13) / 2  # batches of two would take 39 + 9 * 3
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(max_new_tokens=12, temperature=1.0)])
+def test_samples_of_one_prompt_are_read_once_and_drawn_apart(
+    sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build(*LLAMA).eval()
+    rows = [
+        replace(row, request_id=f"{row.request_id} {k}", seed=k, generated=[]) for row in make_rows() for k in range(3)
+    ]
+    decode = lambda some, slots: list(SlotDecoder(model, sampling, slots, None, lambda row: False).decode(some))  # noqa: E731
+    alone = {row.request_id: row.generated for one in rows for row in decode([replace(one, generated=[])], 1)}
+    read: list[int] = []
+    forward = model.forward
+
+    def counting(*args: Any, **inputs: Any) -> Any:
+        ids = inputs["input_ids"]
+        read.append(len(ids) if ids.shape[1] > 1 else 0)
+        return forward(*args, **inputs)
+
+    monkeypatch.setattr(model, "forward", counting)
+    assert {row.request_id: row.generated for row in decode(rows, 9)} == alone
+    assert sum(read) < len(rows) / 2

@@ -98,7 +98,7 @@ def test_only_a_finished_answer_is_a_side_of_a_pair(toy_run: ToyRun) -> None:
     config = make_config(Path("prompts"))
     row = json.loads(toy_run.run_dir.responses(1, "en").read_text(encoding="utf-8").splitlines()[0])
     for reason, problem in (("stop", None), ("length", "truncated"), ("max_tokens", "truncated"), ("", "truncated")):
-        answers = Answers(0, "p0", {}, {"en": Response.from_dict(row | {"finish_reason": reason})})
+        answers = Answers(0, "p0", {}, {"en": [Response.from_dict(row | {"finish_reason": reason})]})
         assert direct(answers, "en", config).problem == problem
 
 

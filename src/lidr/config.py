@@ -348,6 +348,18 @@ class DecodingConfig(_Section):
     """Penalty on tokens already seen (1 is none)."""
 
 
+class ResponsesConfig(DecodingConfig):
+    samples: PositiveInt = 1
+    """Answers to each prompt in each language. `pairs.strategy: verified_majority` compares them; the other strategies
+    use one."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ResponsesConfig:
+        if self.samples > 1 and not self.temperature:
+            raise ValueError("samples: greedy answers are all the same; set temperature, 0.7 for example")
+        return self
+
+
 class TranslationsConfig(DecodingConfig):
     max_new_tokens: PositiveInt = 4096
     """Longest translation, in tokens."""
@@ -404,9 +416,11 @@ class GatesConfig(_Section):
 
 
 class PairsConfig(_Section):
-    strategy: Literal["imbalance", "random_sides"] = "imbalance"
+    strategy: Literal["imbalance", "random_sides", "verified_majority"] = "imbalance"
     """How answers become chosen and rejected: `imbalance` is the paper's way; `random_sides` is the control, the same
-    pairs with their sides drawn at random; see `lidr/strategies`."""
+    pairs with their sides drawn at random; `verified_majority` is for prompts that ask for a number, and prefers the
+    model's own answers that end in the number that most of its answers end in, over all languages
+    (`responses.samples`); see `lidr/strategies`."""
     dominant_rejected: str = "one"
     """Whose back-translated answers are the dominant language's rejected side: `one` language per prompt in rotation,
     `all` of them (one pair each), a single language code, or `none` for no pairs in the dominant language."""
@@ -731,7 +745,7 @@ class Config(_Section):
     """Where the prompts come from; needed where there are iterations."""
     engine: EngineConfig = TransformersConfig()
     """What answers and translates."""
-    responses: DecodingConfig = DecodingConfig()
+    responses: ResponsesConfig = ResponsesConfig()
     """Decoding of the answers."""
     translations: TranslationsConfig = TranslationsConfig()
     """Decoding of the translations, and their recovery."""
@@ -763,6 +777,13 @@ class Config(_Section):
             raise ValueError("prompts: missing; set prompts.path (only iterations: 0 needs no prompts)")
         if self.dominant not in self.languages:
             raise ValueError(f"dominant {self.dominant!r} is not among languages {self.languages}")
+        sampled = self.pairs.strategy == "verified_majority"
+        if sampled and self.responses.samples < 2:
+            raise ValueError("pairs.strategy verified_majority compares answers: set responses.samples to 4 or more")
+        if not sampled and self.responses.samples > 1:
+            raise ValueError(f"responses.samples: pairs.strategy {self.pairs.strategy} uses one; leave it out")
+        if sampled and self.probe:
+            raise ValueError("probe: it measures translated answers, and pairs.strategy verified_majority has none")
         policy = self.pairs.dominant_rejected
         if policy not in ("one", "all", "none", *self.non_dominant):
             raise ValueError(f"pairs.dominant_rejected {policy!r}: use one, all, none or one of {self.non_dominant}")
@@ -881,7 +902,7 @@ def _input_sections() -> dict[str, list[type[BaseModel]]]:
     ]
     return {
         "prompts": [PromptsConfig],
-        "responses": [DecodingConfig],
+        "responses": [ResponsesConfig],
         "translations": [TranslationsConfig],
         "pairs": [PairsConfig],
         "training": [TrainingConfig],

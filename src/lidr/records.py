@@ -55,7 +55,10 @@ class Prompt(Row):
 
 @dataclass(frozen=True, slots=True)
 class Response(Row):
-    """y_i^l = M_t(x_i^l). `text` is None exactly when `error` says why there is no answer."""
+    """y_i^l = M_t(x_i^l). `text` is None exactly when `error` says why there is no answer.
+
+    `sample` counts the answers to one prompt in one language, from 0.
+    """
 
     id: str
     prompt_id: str
@@ -64,6 +67,7 @@ class Response(Row):
     finish_reason: str
     completion_tokens: int
     error: str | None = None
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -391,7 +391,7 @@ def _reason(error: Exception) -> str:
 
 
 # What is no field of a kept row: by what sealed rows are joined, known from the request, and the row's own hash.
-_NO_FIELDS = ("id", "prompt_id", "language", "source_language", "target_language", "question_id", "check")
+_NO_FIELDS = ("id", "prompt_id", "language", "sample", "source_language", "target_language", "question_id", "check")
 
 
 class RowFile:

@@ -43,6 +43,10 @@ class Row:
     def length(self) -> int:
         return len(self.prompt) + len(self.generated)
 
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return (*self.prompt, *self.generated)
+
 
 class SlotCache(Cache):
     """Keys and values of the rows being answered, per layer (rows, heads, columns, width).
@@ -186,12 +190,13 @@ class SlotDecoder:
         """Read the prompts of as many rows as there is room for; their first tokens come out of it."""
         while queue and len(self.active) < self.slots:
             batch: list[Row] = []
+            texts: set[tuple[int, ...]] = set()
             while queue and len(self.active) + len(batch) < self.slots:
                 width = max([queue[0].length, *(row.length for row in batch)])
-                count = len(batch) + 1
-                if batch and width * count > PREFILL_TOKENS:
+                texts.add(queue[0].tokens)
+                if batch and width * len(texts) > PREFILL_TOKENS:
                     break
-                if (self.active or batch) and self._is_full(count, width + COLUMNS):
+                if (self.active or batch) and self._is_full(len(batch) + 1, width + COLUMNS):
                     break
                 batch.append(queue.popleft())
             if not batch:
@@ -206,11 +211,15 @@ class SlotDecoder:
             yield from self._take(logits, first)
 
     def read(self, rows: list[Row]) -> tuple[DynamicCache, Tensor]:
-        """Keys and values of rows' tokens, right-aligned, and the logits after the last one, (rows, vocabulary)."""
-        width = max(row.length for row in rows)
+        """Keys and values of rows' tokens, right-aligned, and the logits after the last one, (rows, vocabulary).
+
+        Rows with the same tokens, such as samples of one prompt, are read once.
+        """
+        texts = list(dict.fromkeys(row.tokens for row in rows))
+        width = max(map(len, texts))
         # A row is padded with its own first token. Padding is masked, so any token would do.
-        ids = [[row.prompt[0]] * (width - row.length) + row.prompt + row.generated for row in rows]
-        lengths = torch.tensor([row.length for row in rows], device=self.device)
+        ids = [[*tokens[:1] * (width - len(tokens)), *tokens] for tokens in texts]
+        lengths = torch.tensor(list(map(len, texts)), device=self.device)
         mask = self._mask(lengths, width)
         past = DynamicCache()
         output = self.model(
@@ -221,7 +230,13 @@ class SlotDecoder:
             use_cache=True,
             logits_to_keep=1,
         )
-        return past, output.logits[:, -1]
+        logits = output.logits[:, -1]
+        if len(texts) == len(rows):
+            return past, logits
+        places = {tokens: place for place, tokens in enumerate(texts)}
+        repeated = torch.tensor([places[row.tokens] for row in rows], device=self.device)
+        past.batch_select_indices(repeated)
+        return past, logits[repeated]
 
     def next_logits(self) -> Tensor:
         """Read the newest token of every active row; the logits after it, (rows, vocabulary)."""

@@ -72,7 +72,8 @@ class TransformersEngine:
                     rows.append(row)
                 else:
                     yield no_room(row.request_id, row.length, self.context)
-            rows.sort(key=lambda row: (row.length, row.request_id), reverse=True)
+            first = {row.tokens: row.request_id for row in rows}  # samples of one prompt, which is read once
+            rows.sort(key=lambda row: (row.length, first[row.tokens], row.request_id), reverse=True)
             for start in range(0, len(rows), size):
                 yield from self._answer_group(rows[start : start + size], sampling, done)
 

@@ -71,8 +71,8 @@ def count_prompts(config: Config) -> Prompts:
         answers = Answers(position, prompt_id, prompts)
         for code in config.languages:
             if code in prompts and config.dominant in prompts:
-                found.responses[code] += 1
-                answers.responses[code] = Response("", prompt_id, code, "x", "stop", 1)
+                found.responses[code] += config.responses.samples
+                answers.responses[code] = _samples(config, prompt_id, code)
             if code in prompts and len(found.texts[code]) < SAMPLE:
                 found.texts[code].append(prompts[code].text)
         for source, target in strategy.translations(answers, config):
@@ -83,6 +83,12 @@ def count_prompts(config: Config) -> Prompts:
                 found.pairs[made.language, made.chosen.origin, made.rejected.origin] += 1
         found.groups += 1
     return found
+
+
+def _samples(config: Config, prompt_id: str, language: str) -> list[Response]:
+    """Answers of which every strategy makes its pairs: only the first one in a language that is taught is wrong."""
+    numbers = ["1" if language in config.non_dominant else "0", *["0"] * (config.responses.samples - 1)]
+    return [Response("", prompt_id, language, text, "stop", 1, sample=k) for k, text in enumerate(numbers)]
 
 
 def _read(config: Config) -> Iterator[Prompt]:

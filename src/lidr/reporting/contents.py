@@ -34,6 +34,9 @@ REASONS = {
     "chosen_mixed_languages": "Too many words of the chosen side are the dominant language's.",
     "result_changed": "The translation ends in another number than the answer that it was made from.",
     "same_result": "Both sides end in the same number.",
+    "no_majority": "No number is two votes ahead of every other one among the prompt's answers in all languages.",
+    "no_sample_agrees": "No answer in this language ends in the number that most answers end in.",
+    "no_sample_differs": "No answer in this language ends in another number than most answers do.",
     "rejected_wrong_language": "The rejected side is not in the prompt's language.",
     "too_long": "Prompt and answer together exceed the training length.",
 }

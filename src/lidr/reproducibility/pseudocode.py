@@ -29,6 +29,12 @@ def _decoding(decoding: DecodingConfig) -> str:
 
 
 def _answer(config: Config) -> list[str]:
+    if config.pairs.strategy == "verified_majority":
+        samples = f"k = 1 ... {config.responses.samples}"
+        return [
+            f"y[i, l, k] <- M[t](x[i, l])   for every i, every l and d, and {samples}",
+            f"    # {_decoding(config.responses)}",
+        ]
     back = {
         "one": "y[i, l->d] <- M[t](translate y[i, l] into d)   for every i, and one l per i in rotation",
         "all": "y[i, l->d] <- M[t](translate y[i, l] into d)   for every i, l",
@@ -45,10 +51,24 @@ def _answer(config: Config) -> list[str]:
     return [*lines, f"    # {_decoding(config.translations)}{recover}"]
 
 
-def _pair(config: Config) -> list[str]:
+def _candidates(config: Config) -> list[str]:
+    both = config.pairs.dominant_rejected != "none"
+    if config.pairs.strategy == "verified_majority":
+        return [
+            "a[i] <- the number that most y[i, l, k] end in, over all l, d and k, by two votes at least   for every i",
+            "P <- {(prompt x[i, l], chosen y[i, l, k] that ends in a[i], rejected y[i, l, m] that ends elsewhere)}",
+            f"     for every i, {'l and d' if both else 'l'}; of all k, m the two nearest in length",
+        ]
     lines = ["P <- {(prompt x[i, l], chosen y[i, d->l], rejected y[i, l])}   for every i, l"]
-    if config.pairs.dominant_rejected != "none":
+    if both:
         lines.append("P <- P + {(prompt x[i, d], chosen y[i, d], rejected y[i, l->d])}   for the i, l above")
+    if config.pairs.strategy == "random_sides":
+        lines.append("exchange chosen and rejected in a random half of P   # the control")
+    return lines
+
+
+def _pair(config: Config) -> list[str]:
+    lines = _candidates(config)
     gates = {name: value for name, value in config.pairs.gates.model_dump().items() if value not in (None, False)}
     named = ", ".join(name if value is True else f"{name} {value}" for name, value in gates.items())
     lines += [f"drop from P what fails a gate: {named or 'none is on'}", "stop if P is empty"]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lidr.config import HARNESS, Config, is_remote, may_be_hub_id
+from lidr.config import HARNESS, Config, DecodingConfig, is_remote, may_be_hub_id
 from lidr.reproducibility.pseudocode import pseudocode
 from lidr.reproducibility.variables import VARIABLES
 from lidr.results import read_results
@@ -278,7 +278,7 @@ _STEPS = ("responses", "translations", "training")
 def _experiment_setup(facts: Facts) -> Entry:
     config, run = facts.config, facts.run_dir
     fields = (*_SETTINGS, *(_STEPS if config.iterations else ()))
-    decoding = tuple(f"evaluation.{name}" for name in type(config.responses).model_fields)
+    decoding = tuple(f"evaluation.{name}" for name in DecodingConfig.model_fields)
     evidence = facts.of_recipe(*fields, *decoding)
     for path in (run.responses(1, config.dominant), *sorted(run.iteration(0).glob("6_evaluation/*/metrics.json"))):
         if fingerprint := facts.of_seal(path, "inputs.model"):

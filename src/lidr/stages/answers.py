@@ -15,6 +15,7 @@ from lidr.errors import RunError
 from lidr.records import Response, Translation
 from lidr.run_dir import RunDir, read_rows
 from lidr.stages.prompts import read_groups
+from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Answers
 
 
@@ -25,13 +26,13 @@ class _Cursor:
         self.path, self._rows = path, read_rows(path)
         self._next = next(self._rows, None)
 
-    def take(self, prompt_id: str) -> dict[str, Any] | None:
-        """The row of this prompt, or None where the file has none."""
-        row = self._next
-        if row is None or row["prompt_id"] != prompt_id:
-            return None
-        self._next = next(self._rows, None)
-        return row
+    def take(self, prompt_id: str) -> list[dict[str, Any]]:
+        """The rows of this prompt: one per sample, or none."""
+        found = []
+        while self._next is not None and self._next["prompt_id"] == prompt_id:
+            found.append(self._next)
+            self._next = next(self._rows, None)
+        return found
 
     def check_exhausted(self) -> None:
         if self._next is not None:
@@ -52,13 +53,13 @@ def read_answers(
     by_direction = {pair: _Cursor(run_dir.translations(iteration, *pair)) for pair in translations}
     for position, prompts in enumerate(read_groups(run_dir, iteration)):
         prompt_id = next(iter(prompts.values())).prompt_id
-        answered = {code: row for code, cursor in by_language.items() if (row := cursor.take(prompt_id))}
-        turned = {pair: row for pair, cursor in by_direction.items() if (row := cursor.take(prompt_id))}
+        answered = {code: rows for code, cursor in by_language.items() if (rows := cursor.take(prompt_id))}
+        turned = {pair: rows[0] for pair, cursor in by_direction.items() if (rows := cursor.take(prompt_id))}
         yield Answers(
             position,
             prompt_id,
             prompts,
-            {code: Response.from_dict(row) for code, row in answered.items()},
+            {code: [Response.from_dict(row) for row in rows] for code, rows in answered.items()},
             {pair: Translation.from_dict(row) for pair, row in turned.items()},
         )
     for cursor in (*by_language.values(), *by_direction.values()):
@@ -66,7 +67,5 @@ def read_answers(
 
 
 def directions(config: Config) -> list[tuple[str, str]]:
-    """All (source, target) directions in which a run may translate: from the dominant language and back."""
-    policy = config.pairs.dominant_rejected
-    back = [] if policy == "none" else config.non_dominant if policy in ("one", "all") else [policy]
-    return [(config.dominant, code) for code in config.non_dominant] + [(code, config.dominant) for code in back]
+    """All (source, target) directions in which a run may translate, by its strategy."""
+    return STRATEGIES[config.pairs.strategy].directions(config)

@@ -110,9 +110,9 @@ def read_word_use(config: Config, run_dir: RunDir, iteration: int) -> dict[str, 
     counts = {code: Counter[str]() for code in config.languages}
     for answers in islice(read_answers(config, run_dir, iteration, config.languages), _PROMPTS_COUNTED):
         for code, prompt in answers.prompts.items():
-            response = answers.responses.get(code)
             counts[code].update(split_words(prompt.text))  # `+=` would go through all words that it has for each row
-            counts[code].update(split_words((response.text if response else None) or ""))
+            for response in answers.responses.get(code, ()):
+                counts[code].update(split_words(response.text or ""))
     return {code: WordUse(counts[code], counts[config.dominant]) for code in config.non_dominant}
 
 

@@ -376,7 +376,7 @@ def _of_language(rows: Sequence[Answers], code: str, side: Callable[[Answers, st
 def _failures(rows: Sequence[Answers], dominant: str, code: str) -> dict[str, Any]:
     """Translations that were tried and failed, in all and by length of the dominant answer in characters."""
     tried = [
-        (len(row.responses[dominant].text or ""), row.translations[dominant, code].failure is not None)
+        (len(row.responses[dominant][0].text or ""), row.translations[dominant, code].failure is not None)
         for row in rows
         if (dominant, code) in row.translations
     ]

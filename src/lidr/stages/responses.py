@@ -58,19 +58,20 @@ class _Language:
     def code(self) -> str:
         return self.file.path.stem
 
-    def _asked(self) -> Iterator[tuple[Request, Prompt]]:
+    def _asked(self) -> Iterator[tuple[Request, Prompt, int]]:
         prompts = askable_prompts(self.config, self.run_dir, self.iteration, self.code)
         return make_requests(self.config, self.model, prompts)
 
     def requests(self) -> Iterator[Request]:
-        return (request for request, _ in self._asked())
+        return (request for request, _, _ in self._asked())
 
     def log(self, done: dict[str, Any]) -> None:
         self.run_dir.log("stage", iteration=self.iteration, stage="responses", language=self.code, **done)
 
     def rows(self) -> Iterator[Response]:
-        for request, prompt in self._asked():
-            yield Response(request.request_id, prompt.prompt_id, self.code, **self.file.row(request.request_id))
+        for request, prompt, sample in self._asked():
+            answer = self.file.row(request.request_id)
+            yield Response(request.request_id, prompt.prompt_id, self.code, **answer, sample=sample)
 
 
 def askable_prompts(config: Config, run_dir: RunDir, iteration: int, language: str) -> Iterator[Prompt]:
@@ -83,16 +84,22 @@ def askable_prompts(config: Config, run_dir: RunDir, iteration: int, language: s
 def asked_ids(config: Config, run: RunDir, iteration: int, language: str) -> Iterator[str]:
     """The ids of the answers that an iteration needs in one language, in their order."""
     model = run.model(config, iteration - 1)
-    for request, _ in make_requests(config, model, askable_prompts(config, run, iteration, language)):
+    for request, _, _ in make_requests(config, model, askable_prompts(config, run, iteration, language)):
         yield request.request_id
 
 
-def make_requests(config: Config, model: Model, prompts: Iterable[Prompt]) -> Iterator[tuple[Request, Prompt]]:
-    """One request per prompt, with an id made of all that defines its answer."""
-    settings = {"responses": config.responses.model_dump(), "system": config.system_prompt, "seed": config.seed}
+def make_requests(config: Config, model: Model, prompts: Iterable[Prompt]) -> Iterator[tuple[Request, Prompt, int]]:
+    """(request, prompt, sample) for every sample of every prompt; the id is made of all that defines the answer.
+
+    The number of samples is not part of it, so that more of them leave the first ones as they are.
+    """
+    decoding = config.responses.model_dump(exclude={"samples"})
+    settings = {"responses": decoding, "system": config.system_prompt, "seed": config.seed}
     for prompt in prompts:
-        row_id = content_id(FORMAT, model.fingerprint, prompt.prompt_id, prompt.language, prompt.text, settings)
-        yield Request(row_id, chat(config, prompt.text)), prompt
+        defining = (FORMAT, model.fingerprint, prompt.prompt_id, prompt.language, prompt.text, settings)
+        for sample in range(config.responses.samples):
+            row_id = content_id(*defining, *([sample] if sample else []))
+            yield Request(row_id, chat(config, prompt.text)), prompt, sample
 
 
 def response_fields(completion: Completion) -> dict[str, Any]:

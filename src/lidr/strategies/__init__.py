@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from lidr.strategies import imbalance, random_sides
+from lidr.strategies import imbalance, random_sides, verified_majority
 from lidr.strategies.base import Strategy
 
-STRATEGIES: dict[str, Strategy] = {"imbalance": imbalance, "random_sides": random_sides}
+STRATEGIES: dict[str, Strategy] = {
+    "imbalance": imbalance,
+    "random_sides": random_sides,
+    "verified_majority": verified_majority,
+}

@@ -15,12 +15,15 @@ Kind = Literal["non_dominant", "dominant"]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """One prompt in all languages, with what the model answered and translated. `position` counts prompts from 0."""
+    """One prompt in all languages, with what the model answered and translated. `position` counts prompts from 0.
+
+    `responses` has the samples of every language, in their order: at least one.
+    """
 
     position: int
     prompt_id: str
     prompts: dict[str, Prompt]
-    responses: dict[str, Response] = field(default_factory=dict)
+    responses: dict[str, list[Response]] = field(default_factory=dict)
     translations: dict[tuple[str, str], Translation] = field(default_factory=dict)
 
 
@@ -67,6 +70,10 @@ class Candidate:
 class Strategy(Protocol):
     """One module of this folder."""
 
+    def directions(self, config: Config) -> list[tuple[str, str]]:
+        """All (source, target) directions that `translations` may give."""
+        ...
+
     def translations(self, answers: Answers, config: Config) -> list[tuple[str, str]]:
         """The (source, target) directions in which this prompt's answers have to be translated."""
         ...
@@ -76,11 +83,11 @@ class Strategy(Protocol):
         ...
 
 
-def direct(answers: Answers, language: str, config: Config) -> Side:
-    """The model's own answer in a language."""
-    response = answers.responses.get(language)
-    if response is None:
+def direct(answers: Answers, language: str, config: Config, sample: int = 0) -> Side:
+    """The model's own answer in a language: the first one, or another sample."""
+    if language not in answers.responses:
         return Side(None, language, "prompt_missing")
+    response = answers.responses[language][sample]
     if response.text is None:
         return Side(None, language, "response_empty" if response.error == "empty" else "response_error")
     cut_off = response.finish_reason != "stop"
@@ -89,9 +96,9 @@ def direct(answers: Answers, language: str, config: Config) -> Side:
     return Side(response.text, language, problem, cut_off=cut_off)
 
 
-def rejected(answers: Answers, language: str, config: Config) -> Side:
+def rejected(answers: Answers, language: str, config: Config, sample: int = 0) -> Side:
     """The model's own answer in a language as the worse side, which may be cut off if the gates allow it."""
-    side = direct(answers, language, config)
+    side = direct(answers, language, config, sample)
     may_be_cut_off = config.pairs.gates.truncated == "chosen"
     return replace(side, problem=None) if side.problem == "truncated" and may_be_cut_off else side
 

@@ -12,6 +12,13 @@ from lidr.config import Config
 from lidr.strategies.base import Answers, Candidate, Side, direct, is_translation_task, rejected, translated
 
 
+def directions(config: Config) -> list[tuple[str, str]]:
+    """From the dominant language into every other, and back by `pairs.dominant_rejected`."""
+    policy = config.pairs.dominant_rejected
+    back = [] if policy == "none" else config.non_dominant if policy in ("one", "all") else [policy]
+    return [(config.dominant, code) for code in config.non_dominant] + [(code, config.dominant) for code in back]
+
+
 def translations(answers: Answers, config: Config) -> list[tuple[str, str]]:
     """d->l for every other language, and l->d only where the dominant language's rejected side needs it."""
     dominant = config.dominant

@@ -13,9 +13,9 @@ from lidr.config import Config
 from lidr.records import content_id
 from lidr.strategies.base import Answers, Candidate
 from lidr.strategies.imbalance import candidates as imbalance_candidates
-from lidr.strategies.imbalance import translations
+from lidr.strategies.imbalance import directions, translations
 
-__all__ = ["candidates", "translations"]
+__all__ = ["candidates", "directions", "translations"]
 
 
 def candidates(answers: Answers, config: Config) -> Iterator[Candidate]:
