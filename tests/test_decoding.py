@@ -13,7 +13,7 @@ import torch
 
 from lidr.engines import decoding
 from lidr.engines.base import Sampling
-from lidr.engines.decoding import Row, SlotDecoder, why_not_in_slots
+from lidr.engines.decoding import Row, SlotDecoder, TokenChooser, why_not_in_slots
 from tests.tiny_models import PACKED, PADDED, SMALL, VOCABULARY, build
 
 GREEDY = Sampling(max_new_tokens=12, repetition_penalty=1.3)
@@ -190,3 +190,22 @@ def test_samples_of_one_prompt_are_read_once_and_drawn_apart(
     monkeypatch.setattr(model, "forward", counting)
     assert {row.request_id: row.generated for row in decode(rows, 9)} == alone
     assert sum(read) < len(rows) / 2
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.8), (3.0, 0.99), (0.7, 0.1)])
+@pytest.mark.parametrize("short_list", [2, 64])
+def test_draws_follow_the_probabilities(
+    temperature: float, top_p: float, short_list: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "SHORT_LIST", short_list)
+    count, logits = 4000, torch.randn(12, generator=torch.Generator().manual_seed(3)) * 2
+    probabilities = (logits / temperature).softmax(-1)
+    best = probabilities.sort(descending=True)
+    kept = int((best.values.cumsum(-1) < top_p).sum()) + 1  # Holtzman et al. 2020: the fewest that reach top_p
+    expected = torch.zeros(12).index_put((best.indices[:kept],), best.values[:kept] / best.values[:kept].sum())
+    chooser = TokenChooser(Sampling(1, temperature=temperature, top_p=top_p), count, torch.device("cpu"))
+    rows = [Row("", [1], 1, seed=number) for number in range(count)]
+    chooser.choose(logits.repeat(count, 1), rows, 0)
+    drawn = torch.bincount(torch.tensor([row.generated[0] for row in rows]), minlength=12) / count
+    assert torch.all(drawn[expected == 0] == 0)
+    assert torch.all((drawn - expected).abs() < 4 * (expected / count).sqrt() + 1e-6)

@@ -16,13 +16,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
+from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
 from lidr.engines.base import Sampling
 from lidr.rotary import changing_context
 
 PREFILL_TOKENS = 8192  # of prompts that are read in one pass, padding included: bounds the memory of the activations
+SHORT_LIST = 64  # tokens among which a draw ends nearly always
 COLUMNS, CACHE_GROWTH = 256, 1.5  # the cache grows by so many columns, or to so many times; growing copies it once
 MEMORY_SHARE = 0.8  # of the device that weights and cache may take together
 
@@ -46,6 +47,12 @@ class Row:
     @property
     def tokens(self) -> tuple[int, ...]:
         return (*self.prompt, *self.generated)
+
+    def draw(self) -> Tensor:
+        """The next number in [0, 1) of the row's own."""
+        if self.generator is None:
+            self.generator = torch.Generator().manual_seed(self.seed)
+        return torch.rand((), generator=self.generator)
 
 
 class SlotCache(Cache):
@@ -295,18 +302,13 @@ class TokenChooser:
         # over the vocabulary would cost more than the model's own work on some devices.
         self.seen = torch.zeros(slots, 0, dtype=torch.long, device=device)
         self.penalises = sampling.repetition_penalty != 1
-        self.warpers: list[Any] = []
-        if sampling.temperature > 0:
-            self.warpers.append(TemperatureLogitsWarper(sampling.temperature))
-            if sampling.top_p < 1:  # it sorts the vocabulary
-                self.warpers.append(TopPLogitsWarper(sampling.top_p))
 
     def choose(self, logits: Tensor, rows: list[Row], first: int) -> None:
         """Append a token to each of `rows`, in the slots from `first` on. `logits` (rows, vocabulary) are spent."""
         if self.sampling.top_logprobs:
             self._note_likeliest(logits, rows)
         seen = self.seen[first : first + len(rows)] if self.penalises else None
-        tokens = self._draw(logits, seen, rows) if self.warpers else self._best(logits, seen)
+        tokens = self._draw(logits, seen, rows) if self.sampling.temperature else self._best(logits, seen)
         if self.penalises:
             self._grow(max(row.length for row in rows) + 1)
             slots = torch.arange(first, first + len(rows), device=self.device)
@@ -361,18 +363,39 @@ class TokenChooser:
                 rows[number].likeliest = pairs
 
     def _draw(self, logits: Tensor, seen: Tensor | None, rows: list[Row]) -> Tensor:
+        """One number in [0, 1) per row says how far to go from the likeliest token on.
+
+        The likeliest few are nearly always enough. To sort the vocabulary for every token would take as long as the
+        model's own work.
+        """
         scores = logits.float()
         if seen is not None:
-            scores.scatter_(1, seen, self._penalised(scores, seen))
-        for warper in self.warpers:
-            scores = warper(None, scores)
-        probabilities = scores.softmax(-1)
-        drawn = []
-        for row, row_probabilities in zip(rows, probabilities, strict=True):
-            if row.generator is None:
-                row.generator = torch.Generator(scores.device).manual_seed(row.seed)
-            drawn.append(torch.multinomial(row_probabilities, 1, generator=row.generator))
-        return torch.cat(drawn)
+            scores[torch.arange(len(seen), device=self.device)[:, None], seen] = self._penalised(scores, seen)
+        scores /= self.sampling.temperature
+        total = scores.logsumexp(-1, keepdim=True)
+        numbers = torch.stack([row.draw() for row in rows]).to(self.device)
+        tokens, enough = self._walk(scores, total, numbers, min(SHORT_LIST, scores.shape[-1]))
+        if not enough.all():
+            rest = ~enough
+            tokens[rest] = self._walk(scores[rest], total[rest], numbers[rest], scores.shape[-1])[0]
+        return tokens
+
+    def _walk(self, scores: Tensor, total: Tensor, numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The tokens (rows,) at which the probabilities of the `count` likeliest sum to more than `numbers` (rows,),
+        as shares of the nucleus, the fewest tokens that have `top_p` together; and whether `count` are enough (rows,).
+        """
+        best = scores.topk(count)
+        reached = (best.values - total).exp().cumsum(-1)  # (rows, count)
+        last = torch.full_like(reached[:, 0], count - 1, dtype=torch.long)
+        if self.sampling.top_p < 1:
+            last = torch.minimum(last, (reached < self.sampling.top_p).sum(-1))
+            nucleus = reached.gather(1, last[:, None]).squeeze(1)
+            enough = nucleus >= self.sampling.top_p
+        else:
+            nucleus = torch.ones_like(reached[:, 0])
+            enough = numbers < reached[:, -1]
+        place = torch.minimum((reached <= (numbers * nucleus)[:, None]).sum(-1), last)
+        return best.indices.gather(1, place[:, None]).squeeze(1), enough
 
 
 def likeliest(scores: Tensor, top: int) -> list[list[tuple[int, float]]]:
