@@ -29,7 +29,6 @@ from typing import Any
 
 import torch
 
-from lidr.cli import TORCH_ENVIRONMENT
 from lidr.config import TransformersConfig
 from lidr.devices import pick_dtype
 from lidr.engines.base import Request, Sampling
@@ -39,6 +38,7 @@ from lidr.engines.packed_linear import PackedLinear
 from lidr.engines.transformers import TransformersEngine
 from lidr.lab import MODEL_PATH
 from lidr.models import end_of_turn_ids, load_tokenizer
+from lidr.torch_environment import TORCH_ENVIRONMENT
 
 SYSTEM = ("system", "You are a helpful assistant.")
 SYSTEMS = {

@@ -25,10 +25,10 @@ from typing import Any
 
 import ray
 
-from lidr.cli import TORCH_ENVIRONMENT
 from lidr.config import RayConfig, TransformersConfig
 from lidr.engines import Engine, Request, Sampling, open_model
 from lidr.lab import MODEL_PATH
+from lidr.torch_environment import TORCH_ENVIRONMENT
 
 Answer = Callable[[list[Request], Sampling], int]  # answers requests; how many tokens it wrote
 TOPICS = ["a river", "the number seven", "bread", "a long journey", "winter", "music", "an old friend", "glass"]

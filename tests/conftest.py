@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from lidr.cli import TORCH_ENVIRONMENT
 from lidr.config import Config
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.run_dir import RunDir
+from lidr.torch_environment import TORCH_ENVIRONMENT
 
 for name, value in TORCH_ENVIRONMENT.items():  # as the command line does, and before torch is imported
     os.environ.setdefault(name, value)
@@ -129,7 +129,7 @@ class ToyRun:
         return engine
 
     def run(self, *stages: str, config: Config | None = None) -> None:
-        from lidr.loop import STAGES
+        from lidr.stages import STAGES
 
         for stage in stages:
             STAGES[stage].run(config or self.config, self.run_dir, 1)

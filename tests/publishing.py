@@ -9,9 +9,11 @@ from typing import Any
 from lidr.config import Config, load_config
 from lidr.lab import MODEL_PATH
 from lidr.models import fingerprint
-from lidr.run_dir import RunDir, partial_path, seal, write_text
+from lidr.run_dir import RunDir
+from lidr.seals import seal
 from lidr.stages import training
 from lidr.stages.pairs import read_summary
+from lidr.storage import partial_path, write_text
 from tests.conftest import ToyRun
 
 

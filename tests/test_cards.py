@@ -17,8 +17,10 @@ from lidr.cards.base import base_model, hub_id, license_fields
 from lidr.cli import app
 from lidr.config import Config
 from lidr.errors import ConfigError, DamagedError, RunError
-from lidr.run_dir import RunDir, write_sealed, write_text
+from lidr.run_dir import RunDir
+from lidr.seals import write_sealed
 from lidr.stages.pairs import read_summary
+from lidr.storage import write_text
 from tests.conftest import ToyRun
 from tests.hub_server import metadata_problems
 from tests.publishing import add_model, finish, make_pairs, results
@@ -76,11 +78,9 @@ def test_only_this_model_and_the_first_one_are_compared(finished: tuple[Config, 
     assert "model_name" not in metadata(card)
 
 
-def test_the_card_of_a_new_model_shows_no_figures_of_an_earlier_one(
-    finished: tuple[Config, RunDir], tmp_path: Path
-) -> None:
-    write_trained_card(*finished, 1, tmp_path)
-    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+def test_the_card_of_a_new_model_shows_no_figures_of_an_earlier_one(finished: tuple[Config, RunDir]) -> None:
+    write_trained_card(*finished, 1)
+    card = (finished[1].model_folder(1) / "README.md").read_text(encoding="utf-8")
     assert "had not been measured" in card and "0.800" not in card
     assert metadata_problems(card, "model") == []
 

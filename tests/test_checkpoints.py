@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from lidr.errors import RunError
-from lidr.run_dir import RunDir, partial_path
+from lidr.run_dir import RunDir
+from lidr.storage import partial_path
 from lidr.training import worker
 from lidr.training.checkpoints import COMPLETE, forget_after, last_checkpoint, layout, mark_complete
 from tests.written_pairs import same, train, with_settings, written_run

@@ -16,22 +16,13 @@ from lidr.config import Config
 from lidr.errors import DamagedError, LidrError, RunError
 from lidr.exports.collect import read_pairs, select
 from lidr.models import check_trained, combined, file_hashes
+from lidr.report import page as report
 from lidr.results import read_results, write_results
-from lidr.run_dir import (
-    RowFile,
-    RunDir,
-    is_sealed,
-    partial_path,
-    read_document,
-    read_rows,
-    read_seal,
-    seal,
-    write_sealed,
-    write_text,
-)
-from lidr.stages import report
+from lidr.run_dir import RunDir
+from lidr.seals import RowFile, is_sealed, read_document, read_rows, read_seal, seal, write_sealed
 from lidr.stages.training import read_training_summary
 from lidr.status import run_status
+from lidr.storage import partial_path, write_text
 from tests.conftest import ToyEngine, ToyRun
 from tests.publishing import finish, results
 

@@ -21,7 +21,8 @@ from lidr.exports import write as writing
 from lidr.exports.collect import held_out_prompts, select
 from lidr.exports.write import write_export
 from lidr.records import PreferencePair
-from lidr.run_dir import RunDir, digest, write_sealed
+from lidr.run_dir import RunDir
+from lidr.seals import digest, write_sealed
 from tests.conftest import make_config
 
 SYSTEM = "You are a careful assistant."

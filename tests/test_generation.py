@@ -11,7 +11,7 @@ import pytest
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.errors import RunError
 from lidr.records import Response, content_id
-from lidr.run_dir import RowFile, read_rows
+from lidr.seals import RowFile, read_rows
 from lidr.stages.generation import Part, fill
 
 

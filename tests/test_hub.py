@@ -22,7 +22,8 @@ from lidr.cli import app
 from lidr.config import Config
 from lidr.errors import ConfigError, RunError
 from lidr.hub import HubError
-from lidr.run_dir import RunDir, write_text
+from lidr.run_dir import RunDir
+from lidr.storage import write_text
 from tests.conftest import ToyRun
 from tests.hub_server import TOKEN, HubServer, Repo
 from tests.publishing import add_model, finish, make_pairs

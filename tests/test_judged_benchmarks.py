@@ -28,7 +28,8 @@ from lidr.lab.world import FACTS, question
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.models import fingerprint
-from lidr.run_dir import RunDir, is_sealed, seal
+from lidr.run_dir import RunDir
+from lidr.seals import is_sealed, seal
 from lidr.stages import evaluation
 from lidr.standalone import evaluation_config
 from tests.openai_server import Faults, TestServer

@@ -17,7 +17,7 @@ from lidr.engines import Request, Sampling, open_model
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
 from lidr.models import end_of_turn_ids, fingerprint, import_gguf, load_tokenizer, resolve_model
-from lidr.run_dir import hash_file
+from lidr.storage import hash_file
 
 
 def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.openai import OpenAIEngine
 from lidr.engines.protocol import NEUTRAL
 from lidr.errors import EngineError
-from lidr.run_dir import RowFile
+from lidr.seals import RowFile
 from lidr.stages.generation import Part, fill
 from tests.openai_server import Faults, Reply, TestServer, echo
 

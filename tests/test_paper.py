@@ -4,7 +4,7 @@ import pytest
 
 from lidr.config import BenchmarksConfig
 from lidr.languages import LANGUAGES
-from lidr.reporting.paper import MEAN, PAPER_TABLES, paper_table
+from lidr.report.paper import MEAN, PAPER_TABLES, paper_table
 
 
 def row(benchmark: str, name: str) -> tuple[float | None, ...]:

@@ -32,7 +32,8 @@ from lidr.planning.plan import Plan, Step, make_plan
 from lidr.planning.show import print_measured, print_plan
 from lidr.planning.speed import generation_seconds, reference_seconds, training_seconds
 from lidr.planning.work import Load, Work, count_prompts
-from lidr.run_dir import RunDir, hash_file
+from lidr.run_dir import RunDir
+from lidr.storage import hash_file
 from tests.conftest import ToyEngine, ToyRun, make_config
 
 LLAMA, QWEN, SMOLLM = "meta-llama/Meta-Llama-3-8B-Instruct", "Qwen/Qwen2-7B-Instruct", "x/SmolLM2-135M-Instruct"
@@ -188,7 +189,7 @@ class _Counting(ToyEngine):
 
 
 def test_quickstart_asks_as_often_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lidr.loop import STAGES
+    from lidr.stages import STAGES
 
     config = quickstart()
     plan = make_plan(config, TWO_CORES, tmp_path / "none")

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from typing import Any
 import pytest
 
 from lidr.config import RayConfig, TransformersConfig
+from lidr.engines import ENGINES
 from lidr.engines import transformers as transformers_engine
-from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.base import Completion, Engine, Request, Sampling
 from lidr.engines.transformers import TransformersEngine
 from lidr.errors import EngineError
 from lidr.lab import MODEL_PATH
@@ -37,8 +39,8 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot im
 class ToyWorker:
     """Answers with the question; notes in the model's folder what it was asked. Some questions are too much for it."""
 
-    def __init__(self, config: Any, model: str, trust_remote_code: bool) -> None:
-        self.folder = Path(model)
+    def __init__(self, make_engine: partial[Engine]) -> None:
+        self.folder = Path(make_engine.args[1])
 
     def load(self) -> None:
         if (self.folder / "damaged").exists():
@@ -67,6 +69,10 @@ class ToyWorker:
         (self.folder / "closed").touch()
 
 
+def ray_of(folder: Path, settings: RayConfig) -> RayEngine:
+    return RayEngine(settings, partial(ENGINES[settings.worker.type], settings.worker, str(folder), False))
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -83,7 +89,7 @@ def cluster() -> Iterator[Cluster]:
 def toys(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayEngine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray_engine, "_Worker", ToyWorker)
-        engine = RayEngine(tmp_path_factory.mktemp("toy"), config(batch_size=2))
+        engine = ray_of(tmp_path_factory.mktemp("toy"), config(batch_size=2))
         yield engine
         engine.close()
 
@@ -91,7 +97,7 @@ def toys(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def toy(toys: RayEngine) -> RayEngine:
     """Two toy workers that have not been asked anything; a piece has 2 to 16 requests."""
-    for file in Path(toys.arguments[1]).iterdir():
+    for file in Path(toys.make_engine.args[1]).iterdir():
         file.unlink()
     return toys
 
@@ -110,7 +116,7 @@ def pids(engine: RayEngine) -> list[int]:
 
 
 def asked(engine: RayEngine) -> Counter[str]:
-    return Counter(Path(engine.arguments[1], "asked").read_text().split())
+    return Counter(Path(engine.make_engine.args[1], "asked").read_text().split())
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -129,7 +135,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.fixture
 def lab(cluster: Cluster) -> Iterator[RayEngine]:
-    engine = RayEngine(MODEL_PATH, config(batch_size=4))
+    engine = ray_of(MODEL_PATH, config(batch_size=4))
     yield engine
     engine.close()
 
@@ -238,7 +244,7 @@ def test_workers_that_die_while_they_load_end_the_run(
     monkeypatch.setattr(ray_engine, "_Worker", ToyWorker)
     (tmp_path / "damaged").touch()
     with pytest.raises(EngineError, match=r"3 workers in a row died before the model was loaded: .*died"):
-        RayEngine(tmp_path, config(batch_size=2, workers=1))
+        ray_of(tmp_path, config(batch_size=2, workers=1))
 
 
 def test_an_error_of_a_workers_engine_comes_through_and_the_next_call_works(toy: RayEngine) -> None:
@@ -263,7 +269,7 @@ def test_answers_that_are_no_longer_wanted_are_not_made(toy: RayEngine, monkeypa
 
 def test_a_node_that_is_lost_leaves_its_work_to_the_others(cluster: Cluster, toy: RayEngine) -> None:
     cluster_node = cluster.add_node(num_cpus=4, num_gpus=0, object_store_memory=80 * 2**20)
-    big = RayEngine(Path(toy.arguments[1]), config(batch_size=2, workers=None, cpus_per_worker=4))
+    big = ray_of(Path(toy.make_engine.args[1]), config(batch_size=2, workers=None, cpus_per_worker=4))
     assert big.count == 1  # as many as there is room for
     toy.seats += big.seats
     completions = toy.generate([ask(number, "slow") for number in range(150)], GREEDY)
@@ -276,11 +282,11 @@ def test_a_node_that_is_lost_leaves_its_work_to_the_others(cluster: Cluster, toy
 
 def test_more_than_the_cluster_has_is_refused(cluster: Cluster) -> None:
     with pytest.raises(EngineError, match=r"7 with 0 GPUs and 1 CPUs each.* 0 GPUs and 6 CPUs on 2 nodes.*room for 6"):
-        RayEngine(MODEL_PATH, config(batch_size=1, workers=7))
+        ray_of(MODEL_PATH, config(batch_size=1, workers=7))
     with pytest.raises(EngineError, match=r"1 with 0 GPUs and 4 CPUs each, all on one node.*room for 0"):
-        RayEngine(MODEL_PATH, config(batch_size=1, workers=None, cpus_per_worker=4))
+        ray_of(MODEL_PATH, config(batch_size=1, workers=None, cpus_per_worker=4))
     with pytest.raises(EngineError, match=r"2 with 0.5 GPUs"):
-        RayEngine(MODEL_PATH, config(batch_size=1, gpus_per_worker=0.5))
+        ray_of(MODEL_PATH, config(batch_size=1, gpus_per_worker=0.5))
 
 
 def test_room_is_counted_by_node(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,10 @@ from lidr.errors import ReplaceError
 from lidr.loop import step
 from lidr.replacing import Replaced, check, find_replaced, free_folder, open_run
 from lidr.results import collect_results
-from lidr.run_dir import RunDir, is_released, is_sealed, partial_path, seal, sealed
+from lidr.run_dir import RunDir
+from lidr.seals import is_released, is_sealed, seal, sealed
 from lidr.stages import pairs, responses, training
+from lidr.storage import partial_path
 from tests.conftest import ToyEngine, ToyRun, make_config
 
 

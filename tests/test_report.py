@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from lidr.config import Config, dump_config
-from lidr.reporting import markdown
-from lidr.reporting.contents import reservoir
-from lidr.reporting.log import digest_log
-from lidr.reporting.measures import Cell, Change, read_measures
-from lidr.reporting.plots import curve_plots, language_plot, line_plot
-from lidr.reporting.telemetry import group_table
-from lidr.run_dir import RunDir, write_sealed, write_text
-from lidr.stages import report
+from lidr.report import markdown
+from lidr.report import page as report
+from lidr.report.contents import reservoir
+from lidr.report.log import digest_log
+from lidr.report.measures import Cell, Change, read_measures
+from lidr.report.plots import curve_plots, language_plot, line_plot
+from lidr.report.telemetry import group_table
+from lidr.run_dir import RunDir
+from lidr.seals import write_sealed
+from lidr.storage import write_text
 
 HOSTILE = (
     "<script>alert(1)</script></details></div> ``` ```` {{ 7 * 7 }} {% raw %} <img src=http://x.test/a> \x00\x1b\ud800"

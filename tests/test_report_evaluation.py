@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import Config
-from lidr.reporting.findings import findings, introduction
-from lidr.reporting.judged import judge_warnings, read_judge, read_outcomes
-from lidr.reporting.measures import read_cell, read_measures
-from lidr.reporting.probed import probe_advice
+from lidr.report import page as report
+from lidr.report.findings import findings, introduction
+from lidr.report.judged import judge_warnings, read_judge, read_outcomes
+from lidr.report.measures import read_cell, read_measures
+from lidr.report.probed import probe_advice
 from lidr.results import collect_results
-from lidr.run_dir import RunDir, write_sealed, write_text
-from lidr.stages import probe, report
+from lidr.run_dir import RunDir
+from lidr.seals import write_sealed
+from lidr.stages import probe
+from lidr.storage import write_text
 from tests.test_report import HOSTILE, Page, make_config, make_results, make_run, read_report
 
 JUDGE = {"model": "j<1>", "usd_per_million_input_tokens": 10, "usd_per_million_output_tokens": 30}

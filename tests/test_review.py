@@ -22,7 +22,8 @@ from lidr.review.collect import open_sheet
 from lidr.review.read import Judged, join, parse_verdicts
 from lidr.review.sheet import Sheet, page_data, render_page, sample_pairs, script_safe, text_direction
 from lidr.review.summary import agreement, cohens_kappa, summarise
-from lidr.run_dir import RunDir, write_sealed
+from lidr.run_dir import RunDir
+from lidr.seals import write_sealed
 
 HOSTILE = """</script><script>document.title = "owned"</script> ' " & \u2028 \x00 """
 HOSTILE += """<img src=x onerror="document.title='owned'">"""

@@ -15,7 +15,9 @@ import pytest
 from lidr.config import load_config
 from lidr.errors import RunError
 from lidr.records import Row, content_id
-from lidr.run_dir import RowFile, RunDir, digest, is_sealed, read_rows, stale_because, write_sealed, write_text
+from lidr.run_dir import RunDir
+from lidr.seals import RowFile, digest, is_sealed, read_rows, stale_because, write_sealed
+from lidr.storage import write_text
 from tests.conftest import make_config
 
 

@@ -14,10 +14,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lidr.config import Config, load_config
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, answer, question
-from lidr.loop import STAGES
 from lidr.records import PreferencePair, content_id
-from lidr.reporting.findings import saved_sentences
-from lidr.run_dir import RunDir, hash_file, partial_path, seal, write_sealed
+from lidr.report.findings import saved_sentences
+from lidr.run_dir import RunDir
+from lidr.seals import seal, write_sealed
+from lidr.stages import STAGES
+from lidr.storage import hash_file, partial_path
 from lidr.training.rounding import round_stochastically
 from lidr.training.saved import Saved
 

@@ -13,7 +13,8 @@ from lidr import loop
 from lidr.config import Config, load_config, shipped_recipes
 from lidr.engines.base import Completion, Request
 from lidr.replacing import find_replaced
-from lidr.run_dir import RunDir, digest, sealed, write_sealed
+from lidr.run_dir import RunDir
+from lidr.seals import digest, sealed, write_sealed
 from lidr.stages import training
 from lidr.stages.shortage import TooFewPairsError, check_pairs, enough_tokens, fewest, shortage
 from tests.conftest import ToyEngine, ToyRun, make_config

@@ -19,7 +19,9 @@ import pytest
 from lidr import cli, run_dir
 from lidr.errors import RunError
 from lidr.records import canonical_json, content_id
-from lidr.run_dir import RowFile, RunDir, partial_path, read_rows, read_seal, write_sealed, write_text
+from lidr.run_dir import RunDir
+from lidr.seals import RowFile, read_rows, read_seal, write_sealed
+from lidr.storage import partial_path, write_text
 from lidr.system_errors import explain, writing
 from tests.conftest import ToyRun, make_config
 

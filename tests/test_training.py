@@ -20,10 +20,12 @@ from safetensors.torch import load_file, save_file
 from lidr.config import load_config
 from lidr.errors import ConfigError, RunError
 from lidr.lab import MODEL_PATH
-from lidr.loop import STAGES
 from lidr.loop import run as lidr_run
 from lidr.models import load_model
-from lidr.run_dir import RunDir, partial_path, read_rows, write_sealed
+from lidr.run_dir import RunDir
+from lidr.seals import read_rows, write_sealed
+from lidr.stages import STAGES
+from lidr.storage import partial_path
 from lidr.training.launch import command_line
 from lidr.training.reference import add_columns, is_complete, key
 from lidr.training.trainer import training_arguments

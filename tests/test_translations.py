@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lidr.engines.base import Completion, Request
-from lidr.run_dir import is_sealed
+from lidr.seals import is_sealed
 from lidr.stages.translations import PREFILL, STOP, inputs, parse_guided, parse_translation, split_paragraphs
 from tests.conftest import ToyEngine, ToyRun, make_config
 

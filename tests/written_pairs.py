@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from lidr.config import Config, load_config
-from lidr.loop import STAGES
 from lidr.records import PreferencePair, content_id
-from lidr.run_dir import RunDir, write_sealed
+from lidr.run_dir import RunDir
+from lidr.seals import write_sealed
+from lidr.stages import STAGES
 
 LANGUAGES = ("en", "es")
 

@@ -17,6 +17,7 @@ import typer
 from lidr.commands import audit, export, prompts, publish, review
 from lidr.commands.arguments import names, new_path, path, text
 from lidr.errors import LidrError
+from lidr.torch_environment import TORCH_ENVIRONMENT
 
 if TYPE_CHECKING:
     from lidr.config import Config
@@ -32,22 +33,6 @@ app = typer.Typer(
 lab = typer.Typer(help="The laboratory: a small world and a small model.")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(export.app, name="export")
-
-# Set before torch is imported, which is when it is read; a value that the user has set stays.
-TORCH_ENVIRONMENT = {
-    # Waiting threads sleep instead of spinning. With one other busy process on two cores, generation with a 135M model
-    # took 3.3 s instead of 19.2 s.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # Large tensors begin on a page of their own. glibc cannot reuse the place of a tensor for the next one of that size
-    # where small objects have settled in the gap before it; with the gaps between pages it nearly always can. Training
-    # SmolLM2-135M takes 0.5 GiB less at the same speed.
-    "THP_MEM_ALLOC_ENABLE": "1",
-    # On a CPU every shape of a matrix product in bfloat16 leaves kernels and buffers in two caches (oneDNN's and its
-    # wrapper's), each of up to 1,024 entries: hardly two rows of a training have the same width, and a 0.5B model grew
-    # by 0.5 GiB a step. One row has about 20 shapes, which all layers share.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
-    "LRU_CACHE_CAPACITY": "32",
-}
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="A run directory.")]
 RunDirOption = Annotated[
@@ -238,13 +223,13 @@ def evaluate(
 @app.command()
 def report(run: RunArgument) -> None:
     """Write results.json and the report anew."""
+    from lidr.report import page
     from lidr.results import write_results
     from lidr.run_dir import RunDir
-    from lidr.stages import report as report_stage
 
     run_dir, config = RunDir.load(run)
     write_results(config, run_dir)
-    report_stage.run(config, run_dir)
+    page.run(config, run_dir)
     _say(f"report: {run / 'report.html'}")
 
 
@@ -342,9 +327,10 @@ def _evaluate_run(
     from lidr.config import load_config
     from lidr.errors import LidrError
     from lidr.replacing import open_run
+    from lidr.report import page
     from lidr.results import write_results
-    from lidr.run_dir import LOCK_OWNER, RunDir, read_seal
-    from lidr.stages import report as report_stage
+    from lidr.run_dir import LOCK_OWNER, RunDir
+    from lidr.seals import read_seal
 
     run_dir, config = RunDir.load(path)
     trained = [number for number in range(1, config.iterations + 1) if read_seal(run_dir.model_folder(number))]
@@ -367,8 +353,8 @@ def _evaluate_run(
     results = write_results(config, run_dir)
     for model in results["models"]:
         tables.print_evaluation(f"{config.name}: {model['name']}", model)
-    if report_stage.is_outdated(run_dir):
-        report_stage.run(config, run_dir)
+    if page.is_outdated(run_dir):
+        page.run(config, run_dir)
     _say(f"report: {path / 'report.html'}")
 
 

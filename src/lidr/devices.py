@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from lidr.config import TrainingConfig
+
 
 def pick_device(name: str) -> torch.device:
     """`auto` is the first GPU where there is one, else the CPU."""
@@ -37,6 +39,13 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     return bool(torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and _is_amd()))
+
+
+def uses_bf16(training: TrainingConfig, device: torch.device) -> bool:
+    """Whether matrix products of the training run in bfloat16: if the recipe says so, or `auto` where that is fast."""
+    if training.precision == "auto":
+        return has_fast_bfloat16(device)
+    return training.precision == "bfloat16"
 
 
 @cache

@@ -21,7 +21,8 @@ from lidr.config import Config, flatten
 from lidr.credentials import known_secrets
 from lidr.errors import ConfigError, LidrError, RunError
 from lidr.models import check_trained
-from lidr.run_dir import RunDir, check_sealed, digest, read_seal
+from lidr.run_dir import RunDir
+from lidr.seals import check_sealed, digest, read_seal
 
 # A model as `save_pretrained` writes it. No pickles, no optimiser state.
 MODEL_FILES = (

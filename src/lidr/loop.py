@@ -22,27 +22,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import ModuleType
 
+from lidr.cards import write_trained_card
 from lidr.config import Config
 from lidr.errors import RunError
 from lidr.preflight import check_owed
 from lidr.replacing import check_stage
+from lidr.report import page
 from lidr.results import write_results
-from lidr.run_dir import LOCK_OWNER, RunDir, is_sealed, stale_because
-from lidr.stages import evaluation, pairs, probe, prompts, report, responses, training, translations
+from lidr.run_dir import LOCK_OWNER, RunDir
+from lidr.seals import is_sealed, stale_because
+from lidr.stages import STAGES, probe
 from lidr.stages.shortage import TooFewPairsError, check_pairs
 from lidr.tables import print_evaluation, print_iteration, print_progress
 
-STAGES: dict[str, ModuleType] = {
-    "prompts": prompts,
-    "responses": responses,
-    "translations": translations,
-    "pairs": pairs,
-    "training": training,
-    "evaluation": evaluation,
-    "probe": probe,
-}
 COMMANDS = {
     "probe": "probe", "responses": "respond", "translations": "translate", "training": "train", "evaluation": "evaluate"
 }  # fmt: skip
@@ -81,8 +74,8 @@ def run(config: Config, run_dir: RunDir) -> None:
             print_iteration(config, run_dir, write_results(config, run_dir), iteration)
             if print_progress(config, probe.read_probe(run_dir, iteration), iteration):
                 break
-        if report.is_outdated(run_dir):
-            report.run(config, run_dir)
+        if page.is_outdated(run_dir):
+            page.run(config, run_dir)
         if too_few and iteration == 1:
             raise too_few
         if too_few:
@@ -110,6 +103,8 @@ def step(stage: str, config: Config, run_dir: RunDir, iteration: int, lock: int)
         print(f"iteration {iteration}  {stage}: regenerated because {'; '.join(reasons)}", file=sys.stderr)
         run_dir.log("recompute", iteration=iteration, stage=stage, reasons=reasons)
     STAGES[stage].run(config, run_dir, iteration)
+    if stage == "training":
+        write_trained_card(config, run_dir, iteration)
     return True
 
 

@@ -15,8 +15,8 @@ from lidr.config import EngineConfig, ModelConfig, RayConfig, TransformersConfig
 from lidr.errors import ConfigError, DamagedError, LidrError
 from lidr.languages import LANGUAGES
 from lidr.model_files import SMALL_SUFFIXES, check_adapter, check_model_folder, model_files, read_json
-from lidr.run_dir import hash_file, sealed, way_out, write_text
-from lidr.storage import cache_folder, is_url, kept_copy, local_copy, locked
+from lidr.seals import sealed, way_out
+from lidr.storage import cache_folder, hash_file, is_url, kept_copy, local_copy, locked, write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

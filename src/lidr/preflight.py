@@ -22,13 +22,12 @@ from lidr.engines.serving import check_command
 from lidr.errors import ConfigError
 from lidr.run_dir import RunDir
 from lidr.stages import evaluation
+from lidr.status import run_status
 from lidr.yaml_input import read_mapping
 
 
 def check_owed(config: Config, run_dir: RunDir) -> None:
     """Raises what `check` raises, if the run owes anything."""
-    from lidr.status import run_status  # imports the loop, which calls this
-
     if any(state != "done" for _, _, state, _ in run_status(config, run_dir)):
         check(config, run_dir)
 

@@ -17,13 +17,12 @@ from typing import Any
 
 from lidr.config import Config
 from lidr.errors import ConfigError, DamagedError, DataError, ReplaceError, RunError
-from lidr.run_dir import (
+from lidr.run_dir import RunDir
+from lidr.seals import (
     Inputs,
     Outputs,
-    RunDir,
     is_released,
     is_sealed,
-    partial_path,
     read_rows,
     read_seal,
     release,
@@ -37,6 +36,7 @@ from lidr.run_dir import (
 )
 from lidr.stages import evaluation, pairs, probe, prompts, responses, training, translations
 from lidr.stages.answers import directions
+from lidr.storage import partial_path
 
 Say = Callable[[str], None]
 

@@ -13,10 +13,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from lidr.config import Config
 from lidr.errors import DamagedError, RunError
-from lidr.run_dir import Outputs, RunDir, is_sealed, read_json, read_seal, say_once, stale_because, write_text
+from lidr.run_dir import RunDir, say_once
+from lidr.seals import Outputs, is_sealed, read_json, read_seal, stale_because
 from lidr.stages import evaluation, pairs, probe, training
 from lidr.stages.evaluation import benchmarks_of, read_metrics
 from lidr.stages.pairs import read_summary
+from lidr.storage import write_text
 
 SCHEMA = 1
 

@@ -12,7 +12,7 @@ from lidr.benchmarks import BENCHMARKS
 from lidr.config import Config, load_config
 from lidr.errors import ConfigError
 from lidr.models import recorded_answers
-from lidr.run_dir import read_document
+from lidr.seals import read_document
 from lidr.yaml_input import read_mapping
 
 

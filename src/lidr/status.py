@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from lidr.config import Config
 from lidr.errors import DamagedError, RunError
-from lidr.loop import STAGES
-from lidr.run_dir import Outputs, RunDir, is_sealed, partial_path, sealed, stale_because
+from lidr.run_dir import RunDir
+from lidr.seals import Outputs, is_sealed, sealed, stale_because
+from lidr.stages import STAGES
 from lidr.stages.probe import read_probe
+from lidr.storage import partial_path
 
 Row = tuple[str, str, str, str]
 _WAITING = "waiting", "for the step before it"

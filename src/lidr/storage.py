@@ -1,17 +1,20 @@
-"""Local copies of what a recipe names by URL: `s3://bucket/folder`, `gs://...`, `hf://datasets/org/name/folder`.
+"""Files: hashes, writes that happen as a whole or not at all, and local copies of what a recipe names by URL.
 
-The protocols are fsspec's. Credentials come from where the protocol's own package looks for them (environment, files),
-never from the URL, since a recipe is kept in the run directory.
+URLs are `s3://bucket/folder`, `gs://...`, `hf://datasets/org/name/folder`; the protocols are fsspec's. Credentials come
+from where the protocol's own package looks for them (environment, files), never from the URL, since a recipe is kept in
+the run directory.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
@@ -19,9 +22,80 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lidr.credentials import holds_credential, mask
-from lidr.errors import ConfigError
+from lidr.errors import ConfigError, RunError
 from lidr.records import content_id
-from lidr.run_dir import file_stamps
+
+
+def file_stamps(path: Path) -> dict[str, list[int]]:
+    """Size and time of change of a file, or of all files below a folder: cheap to tell whether input has changed."""
+    files = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
+    return {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()}
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def partial_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+def make_folder(folder: Path) -> None:
+    """Raises RunError where that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: no folder can be made there ({error.strerror}); give another --out") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file as a whole, or not at all; one with this text already is left alone."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    with replacing(path) as aside, aside.open("w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, see `temporary`; at the end it takes the place of `path`."""
+    with temporary(path) as aside:
+        yield aside
+        os.replace(aside, path)
+
+
+@contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, whose name no other process uses.
+
+    Nothing is left of it if something fails, and a later start removes what a killed process left.
+    """
+    aside = path.with_name(f".{path.name[:60]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield aside
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename in (None, str(aside)):
+            error.filename = str(path)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an OSError: one of an open file, such as a full disk, does not say which it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+# --- URLs ------------------------------------------------------------------------------------------------------------
 
 # By what the protocols tell that a file has changed, beside its size: each has some of these.
 _MARKS = (

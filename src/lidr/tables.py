@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lidr.config import Config
-from lidr.reporting.doubts import cut_off, unscored
-from lidr.reporting.kinds import KINDS
-from lidr.reporting.measures import read_cell
-from lidr.reporting.words import VERDICTS
+from lidr.report.doubts import cut_off, unscored
+from lidr.report.kinds import KINDS
+from lidr.report.measures import read_cell
+from lidr.report.words import VERDICTS
 from lidr.run_dir import RunDir
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from typing import Any
 
 from lidr.benchmarks.statistics import compare_mean, compare_paired
 from lidr.config import Config
-from lidr.reporting.findings import training_cost
-from lidr.reporting.log import digest_log
-from lidr.reporting.words import language_name, p_value
-from lidr.run_dir import RunDir, read_rows
+from lidr.report.findings import training_cost
+from lidr.report.log import digest_log
+from lidr.report.words import language_name, p_value
+from lidr.run_dir import RunDir
+from lidr.seals import read_rows
 from lidr.stages.evaluation import read_metrics
 
 BENCHMARKS = {"msvamp": "MSVAMP", "mgsm": "MGSM"}

@@ -19,8 +19,7 @@ from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Comparison
 from lidr.records import Verdict, writable
-from lidr.run_dir import write_text
-from lidr.storage import local_path
+from lidr.storage import local_path, write_text
 
 
 @dataclass(frozen=True, slots=True)

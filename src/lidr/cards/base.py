@@ -10,7 +10,7 @@ from typing import Any
 
 from lidr.config import Config, may_be_hub_id
 from lidr.errors import ConfigError
-from lidr.reporting.markdown import SafeMarkdown, block, one_line
+from lidr.report.markdown import SafeMarkdown, block, one_line
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -105,7 +105,7 @@ def code_block(lines: Sequence[str]) -> SafeMarkdown:
 
 def render_card(template: str, metadata: Any, context: dict[str, Any]) -> str:
     """The metadata as YAML between dashes, then the page. `metadata` is one of huggingface_hub's card data classes."""
-    from lidr.stages.report import PAPER, render
+    from lidr.report.templates import PAPER, render
 
     page = render(template, context | {"paper": PAPER})
     return f"---\n{metadata.to_yaml()}\n---\n\n{page}"

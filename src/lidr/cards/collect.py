@@ -11,11 +11,12 @@ from lidr.config import Config
 from lidr.errors import RunError
 from lidr.models import check_trained, read_model_cache
 from lidr.replacing import check_current
-from lidr.reporting.contents import Sample, reservoir, sample
-from lidr.reporting.measures import Measure, read_measures
-from lidr.reporting.rows import with_rows
+from lidr.report.contents import Sample, reservoir, sample
+from lidr.report.measures import Measure, read_measures
+from lidr.report.rows import with_rows
 from lidr.results import read_results
-from lidr.run_dir import RunDir, digest, read_json, read_seal, say_once
+from lidr.run_dir import RunDir, say_once
+from lidr.seals import digest, read_seal
 from lidr.stages.pairs import read_pairs, read_summary, with_pairs
 from lidr.stages.training import read_training_summary
 
@@ -78,12 +79,11 @@ def _existing(config: Config, run: RunDir, iteration: int) -> int:
 def read_facts(config: Config, run: RunDir, iteration: int, measured: bool = True) -> RunFacts:
     """Read what the cards say. `measured` is off while the model is new, when results.json tells of an earlier one."""
     numbers = [number for number in with_pairs(config, run) if number <= iteration]
-    new = None if measured else iteration
     return RunFacts(
         config,
         iteration,
         [_entry(run, number) for number in numbers],
-        {number: count for number in numbers if (count := _too_long(run, number, number == new))},
+        {number: count for number in numbers if (count := _too_long(run, number))},
         _measures(config, run, iteration) if measured else [],
         _samples(config, run, numbers[-1]) if numbers else {},
         _base_id(config, run),
@@ -122,12 +122,8 @@ def _entry(run: RunDir, iteration: int) -> dict[str, Any]:
     }
 
 
-def _too_long(run: RunDir, iteration: int, is_new: bool) -> int:
-    """How many pairs the iteration's training left out, 0 while it has not been trained; `is_new` is one just ended."""
-    if is_new:
-        return sum(
-            read_json(run.training(iteration) / "summary.json", "start the run again").get("too_long", {}).values()
-        )
+def _too_long(run: RunDir, iteration: int) -> int:
+    """How many pairs the iteration's training left out, 0 while it has not been trained."""
     seal = read_seal(run.model_folder(iteration))
     current = seal is not None and seal.inputs.get("pairs") == digest(run.pair_summary(iteration))
     return sum(read_training_summary(run, iteration).too_long.values()) if current else 0

@@ -18,9 +18,9 @@ from lidr.cards.base import (
     render_card,
 )
 from lidr.cards.collect import RunFacts
-from lidr.reporting.contents import pair_table
-from lidr.reporting.grid import Grid
-from lidr.reporting.words import join_names, language_name
+from lidr.report.contents import pair_table
+from lidr.report.grid import Grid
+from lidr.report.words import join_names, language_name
 from lidr.run_dir import RunDir
 
 # What the pairs depend on; the rest of the recipe is about training and measuring.

@@ -9,7 +9,9 @@ from lidr.cards.collect import checked_iteration, read_facts
 from lidr.cards.data_card import data_card
 from lidr.cards.model_card import model_card
 from lidr.config import Config
-from lidr.run_dir import RunDir, make_folder, read_seal, write_text
+from lidr.run_dir import RunDir
+from lidr.seals import read_seal
+from lidr.storage import make_folder, write_text
 
 
 def write_cards(
@@ -31,7 +33,7 @@ def write_cards(
     return [folder / "README.md" for folder in cards]
 
 
-def write_trained_card(config: Config, run: RunDir, iteration: int, folder: Path) -> None:
-    """The card of a model that has just been trained and is not measured yet; `lidr card` writes it anew later."""
+def write_trained_card(config: Config, run: RunDir, iteration: int) -> None:
+    """Write the card of a model that has just been trained and is not measured yet; `lidr card` replaces it later."""
     facts = read_facts(config, run, iteration, measured=False)
-    write_text(folder / "README.md", model_card(facts, Published()))
+    write_text(run.model_folder(iteration) / "README.md", model_card(facts, Published()))

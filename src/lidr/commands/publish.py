@@ -65,8 +65,8 @@ def push(
     """
     from lidr import hub
     from lidr.cards import Published, checked_iteration
+    from lidr.report.page import is_outdated
     from lidr.run_dir import RunDir
-    from lidr.stages.report import is_outdated
 
     published = Published(model_repo, data_repo, license, base_model)
     run_dir, config = RunDir.load(run)

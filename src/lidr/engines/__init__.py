@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ def _vllm(config: VllmConfig, model: str, trust_remote_code: bool) -> Engine:
 
 
 def _openai(config: OpenAIConfig, model: str, trust_remote_code: bool) -> Engine:
+    if config.batch:
+        from lidr.engines.batches import BatchEngine
+
+        return BatchEngine(model, config)
     from lidr.engines.openai import OpenAIEngine
 
     return OpenAIEngine(model, config)
@@ -34,7 +39,7 @@ def _openai(config: OpenAIConfig, model: str, trust_remote_code: bool) -> Engine
 def _ray(config: RayConfig, model: str, trust_remote_code: bool) -> Engine:
     from lidr.engines.ray import RayEngine
 
-    return RayEngine(Path(model), config, trust_remote_code=trust_remote_code)
+    return RayEngine(config, partial(ENGINES[config.worker.type], config.worker, model, trust_remote_code))
 
 
 # type -> (settings, folder or served name of the model, trust_remote_code) -> engine

@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import IO, Any, Final, Literal, NoReturn
 
 from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
 
 from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.openai import OpenAIEngine
 from lidr.engines.outcomes import SAME_FAILURES, all_refused, same_words
 from lidr.engines.protocol import (
     ROW_STATUS,
@@ -37,9 +38,6 @@ from lidr.engines.protocol import (
     said,
 )
 from lidr.errors import EngineError
-
-if TYPE_CHECKING:
-    from lidr.engines.openai import OpenAIEngine
 
 POLL_S = 30.0
 MAX_ROWS = 50_000  # OpenAI's limits are this and 200 MB
@@ -116,32 +114,33 @@ class _Line(Part):
     error: Any = None
 
 
-def generate_in_batches(
-    engine: OpenAIEngine, requests: Iterable[Request], sampling: Sampling, done: Collection[str]
-) -> Iterator[Completion]:
-    """As `Engine.generate`. All chunks are submitted first; rows come as their batches end.
+class BatchEngine(OpenAIEngine):
+    """A server that is asked by files of requests."""
 
-    Raises EngineError for a server without batch mode, and at the end where rows got no answer. An interrupt leaves the
-    batches running.
-    """
-    with OpenAI(
-        api_key=engine.key,
-        base_url=engine.base_url,
-        max_retries=engine.config.max_retries,
-        timeout=engine.config.timeout_s,
-    ) as client:
-        batches = _Batches(engine, client, sampling)
-        try:
-            for chunk in _chunks(engine, requests, sampling, done):
-                with chunk.file:
-                    yield from batches.begin(chunk)
-            yield from batches.wait()
-        except KeyboardInterrupt:
-            if batches.waiting:
-                running = ", ".join(sent.batch.id for sent in batches.waiting)
-                print(f"\n{running}: goes on without us; {_AGAIN} to pick it up", file=sys.stderr, flush=True)
-            raise
-        batches.end()
+    def generate(
+        self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
+    ) -> Iterator[Completion]:
+        """See `Engine.generate`. All chunks are submitted first; rows come as their batches end.
+
+        Raises EngineError for a server without batch mode, and at the end if rows got no answer. An interrupt leaves
+        the batches running.
+        """
+        settings = self.config
+        with OpenAI(
+            api_key=self.key, base_url=self.base_url, max_retries=settings.max_retries, timeout=settings.timeout_s
+        ) as client:
+            batches = _Batches(self, client, sampling)
+            try:
+                for chunk in _chunks(self, requests, sampling, done):
+                    with chunk.file:
+                        yield from batches.begin(chunk)
+                yield from batches.wait()
+            except KeyboardInterrupt:
+                if batches.waiting:
+                    running = ", ".join(sent.batch.id for sent in batches.waiting)
+                    print(f"\n{running}: goes on without us; {_AGAIN} to pick it up", file=sys.stderr, flush=True)
+                raise
+            batches.end()
 
 
 def _chunks(

@@ -12,7 +12,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -48,8 +48,6 @@ try:
 except ImportError as error:
     raise EngineError(f'engine.type openai needs one more package: pip install "lidr[openai]" ({error})') from None
 
-from lidr.engines.batches import generate_in_batches  # imports openai
-
 T = TypeVar("T")
 
 BACKOFF_S = 0.5  # before the second attempt; doubled before each further one
@@ -66,7 +64,7 @@ _WRONG_URL = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
 
 
 class OpenAIEngine:
-    """Chat completions over HTTP, `concurrency` at a time, or the API's batch mode.
+    """Chat completions over HTTP, `concurrency` at a time.
 
     The event loop runs only while `generate` waits for answers, in the caller's thread. A field of `extra_body` that
     is null is left out of the request: the way to a server that refuses one of the fields sent here. With `launch`,
@@ -94,18 +92,11 @@ class OpenAIEngine:
     def generate(
         self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
     ) -> Iterator[Completion]:
-        """See `Engine.generate`. Takes a request from `requests` only when it is to be sent, in batch mode all of them.
+        """See `Engine.generate`. Takes a request from `requests` only when it is to be sent.
 
         Raises EngineError for what holds for every request (a wrong key or model, a server that is away), and at the
         end where requests were left without an answer; a later call asks for just these.
         """
-        if self.config.batch:
-            return generate_in_batches(self, requests, sampling, done)
-        return self._generate(requests, sampling, done)
-
-    def _generate(
-        self, requests: Iterable[Request], sampling: Sampling, done: Collection[str]
-    ) -> Generator[Completion, None, None]:
         owed = (request for request in requests if request.request_id not in done)
         tasks: set[asyncio.Task[Completion]] = set()
         outcomes = Outcomes(self, max(self.config.concurrency, SAME_FAILURES))

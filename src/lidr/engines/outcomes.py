@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from typing import NoReturn, Protocol
 
+from lidr.config import OpenAIConfig
 from lidr.engines.base import Completion
 from lidr.errors import EngineError
 
-if TYPE_CHECKING:
-    from lidr.engines.openai import OpenAIEngine
+
+class ServerEngine(Protocol):
+    """What is asked: an engine for servers. `answered` says whether there ever was an answer."""
+
+    base_url: str
+    answered: bool
+
+    @property
+    def config(self) -> OpenAIConfig: ...
+
+    def give_up(self, reason: str) -> NoReturn:
+        """Raise EngineError for what holds for every request."""
+        ...
 
 
 # This many failures in a row, or as many as requests are under way, are the server's fault and no longer the rows'.
@@ -41,7 +53,7 @@ class Outcomes:
     back until the next answer: `limit` of them in a row are about the server.
     """
 
-    def __init__(self, engine: OpenAIEngine, limit: int) -> None:
+    def __init__(self, engine: ServerEngine, limit: int) -> None:
         self.engine, self.limit = engine, limit
         self.refused: list[Completion] = []
         self.unreadable: list[Completion] = []
@@ -49,7 +61,7 @@ class Outcomes:
         self.last = ""
 
     def take(self, task: asyncio.Task[Completion]) -> Iterator[Completion]:
-        """What can be yielded now that this task has finished. Raises EngineError as `OpenAIEngine.generate` does."""
+        """What can be yielded now that this task has finished. Raises EngineError as the engine's `generate` does."""
         try:
             completion = task.result()
         except NoAnswer as failure:

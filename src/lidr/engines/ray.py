@@ -11,17 +11,16 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from lidr.chat import DATE, today
-from lidr.cli import TORCH_ENVIRONMENT
 from lidr.config import RayConfig, TransformersConfig
 from lidr.engines.base import Completion, Engine, Request, Sampling
 from lidr.errors import EngineError, LidrError
+from lidr.torch_environment import TORCH_ENVIRONMENT
 
 try:
     import ray
@@ -46,13 +45,11 @@ OBJECT_STORE_BYTES = 2**27  # where Ray is started here; texts are small, and Ra
 class _Worker:
     """What an actor runs. Loading is a call of its own, so that its error is told apart from a process that died."""
 
-    def __init__(self, config: Any, model: str, trust_remote_code: bool) -> None:
-        self.config, self.model, self.trust_remote_code = config, model, trust_remote_code
+    def __init__(self, make_engine: Callable[[], Engine]) -> None:
+        self.make_engine = make_engine
 
     def load(self) -> None:
-        from lidr.engines import ENGINES
-
-        self.engine: Engine = ENGINES[self.config.type](self.config, self.model, self.trust_remote_code)
+        self.engine = self.make_engine()
 
     def generate(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[list[Completion]]:
         yield from together(self.engine.generate(requests, sampling, done))
@@ -113,9 +110,8 @@ class RayEngine:
     has not answered: another one gets them. What an engine raises in a worker is raised here as EngineError.
     """
 
-    def __init__(self, folder: Path, config: RayConfig, trust_remote_code: bool = False) -> None:
-        self.config, self.failed_starts = config, 0
-        self.arguments = (config.worker, str(folder), trust_remote_code)
+    def __init__(self, config: RayConfig, make_engine: Callable[[], Engine]) -> None:
+        self.config, self.make_engine, self.failed_starts = config, make_engine, 0
         self.seats: list[_Seat] = []
         self.connected = _connect(config.address)
         try:
@@ -157,7 +153,7 @@ class RayEngine:
         self.seats, self.connected = [], False
 
     def _start(self) -> _Seat:
-        actor = ray.remote(_Worker).options(**self.options).remote(*self.arguments)
+        actor = ray.remote(_Worker).options(**self.options).remote(self.make_engine)
         return _Seat(actor, actor.load.remote())
 
     def _wait_until_loaded(self) -> None:

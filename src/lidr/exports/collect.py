@@ -12,7 +12,8 @@ from lidr.errors import RunError
 from lidr.exports.base import ExportedPair
 from lidr.records import PreferencePair
 from lidr.replacing import check_current
-from lidr.run_dir import RunDir, digest, read_seal
+from lidr.run_dir import RunDir
+from lidr.seals import digest, read_seal
 from lidr.stages.pairs import read_pairs as read_iteration
 from lidr.stages.pairs import read_summary, with_pairs
 from lidr.stages.training import read_training_summary

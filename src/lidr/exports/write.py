@@ -18,7 +18,8 @@ from lidr.errors import RunError
 from lidr.exports import EXPORTS
 from lidr.exports.base import SPLITS, Export, ExportedPair, ExportFormat, provenance
 from lidr.exports.collect import Selection, answered_with, read_pairs
-from lidr.run_dir import RunDir, hash_file
+from lidr.run_dir import RunDir
+from lidr.storage import hash_file
 
 _NOTE = "export.json"
 _BATCH = 1024  # rows in memory at a time
@@ -201,8 +202,8 @@ def _texts(kind: ExportFormat, export: Export, folder: Path) -> dict[str, str]:
 
 
 def _readme(kind: ExportFormat, export: Export) -> str:
-    from lidr.reporting.markdown import table
-    from lidr.reporting.words import language_name
+    from lidr.report.markdown import table
+    from lidr.report.words import language_name
 
     rows = [[language_name(code), *map(by_split.get, export.splits)] for code, by_split in export.counts.items()]
     rows.append(["All", *map(export.total, export.splits)])

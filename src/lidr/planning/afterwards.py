@@ -9,7 +9,7 @@ from pathlib import Path
 from lidr.config import Config
 from lidr.planning.earlier import Earlier, read_earlier
 from lidr.planning.plan import Plan, Step, make_plan
-from lidr.reporting.log import Log, digest_log
+from lidr.report.log import Log, digest_log
 from lidr.run_dir import RunDir
 
 # The stage of the log that a step of the plan belongs to.

@@ -17,8 +17,7 @@ from lidr.languages import LANGUAGES
 from lidr.prompt_sets.near_duplicates import NearDuplicates, normalized
 from lidr.prompt_sets.reading import language_file, languages_in, note_id, scan_prompts, scratch_table, twice
 from lidr.records import Prompt, content_id, writable
-from lidr.run_dir import write_text
-from lidr.storage import local_path
+from lidr.storage import local_path, write_text
 
 
 @dataclass(frozen=True, slots=True)

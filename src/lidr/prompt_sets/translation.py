@@ -22,7 +22,9 @@ from lidr.language_id import LanguageIdentifier
 from lidr.progress import track
 from lidr.prompt_sets.protect import Part, check, cut, join, protected
 from lidr.records import Prompt, content_id
-from lidr.run_dir import RunDir, read_unsealed_rows, replacing, write_text
+from lidr.run_dir import RunDir
+from lidr.seals import read_unsealed_rows
+from lidr.storage import replacing, write_text
 from lidr.system_errors import writing
 from lidr.translators.base import Offer, Piece, Translator
 

@@ -15,7 +15,7 @@ from lidr.benchmarks.statistics import wilson_interval
 from lidr.errors import DataError
 from lidr.reproducibility.document import AGREEMENT
 from lidr.reproducibility.variables import BY_NAME, VARIABLES, Variable
-from lidr.run_dir import make_folder, write_text
+from lidr.storage import make_folder, write_text
 
 Interval = tuple[float, float]
 Labels = dict[str, dict[str, str]]  # document -> variable -> value
@@ -199,7 +199,7 @@ def _check_label(where: str, name: str, value: str) -> None:
 
 def write_agreement(agreements: Sequence[Agreement], judge: Mapping[str, Any], labels: Path, folder: Path) -> Path:
     """Write agreement.json and agreement.md; returns the latter."""
-    from lidr.stages.report import render
+    from lidr.report.templates import render
 
     make_folder(folder)
     content = {"schema": 1, "judge": judge, "labels": labels.name, "variables": [_as_dict(row) for row in agreements]}

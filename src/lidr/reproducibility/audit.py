@@ -14,7 +14,7 @@ from lidr.errors import ConfigError, DataError, EngineError
 from lidr.judges.base import Judge, Reply, open_judge, tag_mark
 from lidr.reproducibility.document import Document, Passage, windows
 from lidr.reproducibility.variables import BY_NAME, VARIABLES, Variable
-from lidr.run_dir import make_folder, write_text
+from lidr.storage import make_folder, write_text
 from lidr.templates import fill_template, read_template
 from lidr.thinking import split_thinking
 
@@ -191,7 +191,7 @@ def _merge(variable: Variable, findings: Sequence[Finding]) -> Finding:
 
 def write_audit(audit: Audit, folder: Path) -> Path:
     """Write `<document>.json` and `<document>.md`; returns the latter."""
-    from lidr.stages.report import render
+    from lidr.report.templates import render
 
     make_folder(folder)
     content = {"schema": SCHEMA, **asdict(audit)}

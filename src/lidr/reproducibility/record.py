@@ -15,7 +15,9 @@ from lidr.config import HARNESS, Config, DecodingConfig, is_remote, may_be_hub_i
 from lidr.reproducibility.pseudocode import pseudocode
 from lidr.reproducibility.variables import VARIABLES
 from lidr.results import read_results
-from lidr.run_dir import RunDir, hash_file, read_seal, write_text
+from lidr.run_dir import RunDir
+from lidr.seals import read_seal
+from lidr.storage import hash_file, write_text
 from lidr.yaml_input import read_mapping
 
 SCHEMA = 1
@@ -95,7 +97,7 @@ def make_record(config: Config, run_dir: RunDir) -> dict[str, Entry]:
 
 def write_record(config: Config, run_dir: RunDir) -> None:
     """Write reproducibility.json and reproducibility.md into the run."""
-    from lidr.stages.report import PAPER, render
+    from lidr.report.templates import PAPER, render
 
     record = make_record(config, run_dir)
     rows = [

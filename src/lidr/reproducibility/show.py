@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lidr.reporting.words import interval, number, printable
+from lidr.report.words import interval, number, printable
 from lidr.reproducibility.agreement import Agreement, Interval
 from lidr.reproducibility.audit import Audit, Finding
 from lidr.reproducibility.variables import BY_NAME

@@ -22,9 +22,11 @@ from lidr.replacing import check_current
 from lidr.review.read import Judged, VerdictFile, check_once, check_sheet, join, parse_verdicts
 from lidr.review.sheet import Sheet, render_page, sample_pairs
 from lidr.review.summary import summarise
-from lidr.run_dir import RunDir, digest, make_folder, write_text
+from lidr.run_dir import RunDir
+from lidr.seals import digest
 from lidr.stages.pairs import read_pairs
 from lidr.stages.probe import read_probe
+from lidr.storage import make_folder, write_text
 
 Say = Callable[[str], None]
 

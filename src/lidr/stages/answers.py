@@ -13,7 +13,8 @@ from typing import Any
 from lidr.config import Config
 from lidr.errors import RunError
 from lidr.records import Response, Translation
-from lidr.run_dir import RunDir, read_rows
+from lidr.run_dir import RunDir
+from lidr.seals import read_rows
 from lidr.stages.prompts import read_groups
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Answers

@@ -19,24 +19,21 @@ from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import DataError
 from lidr.judges import judge_identity, open_judge
 from lidr.records import Response, canonical_json, content_id
-from lidr.run_dir import (
+from lidr.run_dir import Model, RunDir
+from lidr.seals import (
     Inputs,
-    Model,
     Outputs,
     RowFile,
-    RunDir,
     digest,
-    hash_file,
     is_sealed,
     read_document,
     read_rows,
     short_changes,
     write_sealed,
-    write_text,
 )
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.stages.responses import response_fields
-from lidr.storage import is_url, stamps
+from lidr.storage import hash_file, is_url, stamps, write_text
 from lidr.thinking import set_aside_thinking
 
 # Bump where a change to the code changes the scores of the same answers.

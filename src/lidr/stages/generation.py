@@ -12,7 +12,7 @@ from lidr.engines.base import Completion, Engine, Request, Sampling
 from lidr.errors import RunError
 from lidr.progress import track
 from lidr.records import Row
-from lidr.run_dir import RowFile
+from lidr.seals import RowFile
 
 # Bump where a change to the code changes the text that comes out of the same inputs.
 FORMAT = 2

@@ -17,22 +17,10 @@ from lidr.errors import DamagedError
 from lidr.language_id import LanguageIdentifier
 from lidr.progress import track
 from lidr.records import Dropped, PreferencePair, content_id
-from lidr.run_dir import (
-    Inputs,
-    Outputs,
-    RunDir,
-    digest,
-    hash_file,
-    naming,
-    partial_path,
-    read_document,
-    read_rows,
-    read_seal,
-    seal,
-    sealed,
-    write_sealed,
-)
+from lidr.run_dir import RunDir
+from lidr.seals import Inputs, Outputs, digest, read_document, read_rows, read_seal, seal, sealed, write_sealed
 from lidr.stages.answers import directions, read_answers
+from lidr.storage import hash_file, naming, partial_path
 from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Candidate
 from lidr.thinking import split_thinking

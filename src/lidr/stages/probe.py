@@ -29,9 +29,11 @@ from lidr.judges import Answered, Comparison, Judge, Reply, compare, judge_ident
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.records import Prompt, canonical_json, content_id
-from lidr.run_dir import Inputs, Outputs, RunDir, digest, is_sealed, read_document, write_sealed, write_text
+from lidr.run_dir import RunDir
+from lidr.seals import Inputs, Outputs, digest, is_sealed, read_document, write_sealed
 from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
+from lidr.storage import write_text
 from lidr.strategies.base import Answers, Side, direct, translated
 from lidr.tables import print_probe
 from lidr.thinking import split_thinking

@@ -26,7 +26,8 @@ from lidr.prompt_sets.reading import (
     twice,
 )
 from lidr.records import Prompt, content_id
-from lidr.run_dir import Inputs, Outputs, RunDir, is_sealed, read_rows, write_sealed
+from lidr.run_dir import RunDir
+from lidr.seals import Inputs, Outputs, is_sealed, read_rows, write_sealed
 from lidr.storage import local_path, stamps
 
 _LOADER_VERSION = 2

@@ -11,7 +11,8 @@ from typing import Any
 from lidr.config import Config
 from lidr.engines import Completion, Request, open_engine
 from lidr.records import Prompt, Response, content_id
-from lidr.run_dir import Inputs, Model, Outputs, RowFile, RunDir, digest
+from lidr.run_dir import Model, RunDir
+from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.stages.prompts import read_groups
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from lidr.config import Config
 from lidr.errors import RunError
-from lidr.run_dir import RunDir, read_rows
+from lidr.run_dir import RunDir
+from lidr.seals import read_rows
 from lidr.stages.answers import directions
 from lidr.stages.pairs import draw_held_out, read_summary
 

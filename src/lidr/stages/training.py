@@ -18,26 +18,24 @@ from lidr.config import Config
 from lidr.errors import DamagedError, RunError
 from lidr.progress import track
 from lidr.records import canonical_json
-from lidr.run_dir import (
+from lidr.run_dir import Model, RunDir
+from lidr.seals import (
     Inputs,
-    Model,
     Outputs,
-    RunDir,
     check_sealed,
     digest,
     input_changes,
     is_missing,
-    partial_path,
     read_document,
     read_json,
     read_seal,
     seal,
     sealed,
     write_sealed,
-    write_text,
 )
 from lidr.stages.pairs import read_pairs, read_summary
 from lidr.stages.shortage import check_pairs
+from lidr.storage import partial_path, write_text
 from lidr.system_errors import writing
 
 # A changed value of these does not change what is trained, up to rounding.
@@ -63,7 +61,7 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     return {
         "pairs": digest(run.pair_summary(iteration)),
         "model": run.model(config, iteration - 1).fingerprint,
-        "reference": reference_model(config, run, iteration).fingerprint,
+        "reference": run.reference(config, iteration).fingerprint,
         "training": config.training.model_dump(exclude=_NOT_DEFINING),
         "system_prompt": config.system_prompt,
         "seed": config.seed,
@@ -72,11 +70,6 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
     return [(run.model_folder(iteration), inputs(config, run, iteration))]
-
-
-def reference_model(config: Config, run: RunDir, iteration: int) -> Model:
-    """pi_ref: M_t, the model that the training starts from, or always M_0."""
-    return run.model(config, 0 if config.reference == "initial" else iteration - 1)
 
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
@@ -103,10 +96,8 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     summary = {"pairs": len(dataset), "too_long": too_long, "saved": saved}
     write_sealed(folder / "summary.json", {}, [json.dumps(summary, indent=1)])
     run_dir.log("stage", iteration=iteration, stage="training", seconds=seconds, rows=len(dataset))
-    from lidr.cards import write_trained_card
     from lidr.models import combined, file_hashes
 
-    write_trained_card(config, run_dir, iteration, partial)
     hashes = file_hashes(partial)
     seal(partial, run_dir.model_folder(iteration), made_from, len(dataset), combined(hashes), hashes)
     (folder / "trained.json").unlink(missing_ok=True)
@@ -172,7 +163,7 @@ def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: An
 
     if config.training.distributed != "ddp" and not (run_dir.training(iteration) / "packing.json").exists():
         return True
-    policy = reference_model(config, run_dir, iteration)
+    policy = run_dir.reference(config, iteration)
     file = run_dir.reference_logps(iteration)
     _forget_damaged_reference(file)
     return config.training.objective == "dpo" and not is_complete(dataset, reference_name(config, policy), file)

@@ -16,7 +16,8 @@ from lidr.config import Config
 from lidr.engines import Completion, Request, open_engine
 from lidr.languages import get_language
 from lidr.records import Translation, content_id
-from lidr.run_dir import Inputs, Model, Outputs, RowFile, RunDir, digest
+from lidr.run_dir import Model, RunDir
+from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.answers import directions, read_answers
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.strategies import STRATEGIES

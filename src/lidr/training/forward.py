@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lidr.errors import ConfigError, DamagedError
 from lidr.rotary import changing_context, restart, rotary_modules
-from lidr.run_dir import read_json
+from lidr.seals import read_json
 from lidr.training.loss import LOGITS_PER_CHUNK, chunked_logps, linear_logps, token_logps
 from lidr.training.packing import ATTENTION, Layout, pack, pad, padded_length, segment_length
 

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from lidr.config import Config, EngineConfig, RayConfig, TransformersConfig, VllmConfig
-from lidr.devices import pick_device, pick_dtype
+from lidr.devices import pick_device, pick_dtype, uses_bf16
 from lidr.engines.transformers import load_weights
-from lidr.run_dir import RunDir, partial_path, write_text
+from lidr.run_dir import RunDir
+from lidr.storage import partial_path, write_text
 from lidr.training.forward import PairForward, RowLayout, read_layout
 from lidr.training.reference import pair_logps
-from lidr.training.trainer import uses_bf16
 from lidr.training.weights import stored_dtype
 
 PAIRS = 32  # of the sample

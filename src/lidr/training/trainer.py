@@ -16,19 +16,16 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from lidr.config import Config, TrainingConfig
-from lidr.devices import has_fast_bfloat16
+from lidr.devices import uses_bf16
 from lidr.errors import RunError
 from lidr.progress import Progress
-from lidr.training.checkpoints import COMPLETE, last_checkpoint, layout, mark_complete
+from lidr.training.checkpoints import last_checkpoint, layout, mark_complete
 from lidr.training.forward import PairForward, to_device, tolerance
-from lidr.training.launch import check_trackers
 from lidr.training.loss import PairLosses, dpo_nll_loss, nll_lengths, nll_loss
 from lidr.training.packing import plan_rows
 from lidr.training.telemetry import Alarms, GroupMeans, nested
 
 FEW_STEPS = 6  # below which a training has no warm-up
-
-__all__ = ["COMPLETE", "PairTrainer", "Telemetry", "last_checkpoint", "training_arguments", "uses_bf16"]
 
 Row = dict[str, Any]  # the tensors of one forward pass
 
@@ -282,7 +279,6 @@ class Telemetry(TrainerCallback):
 def training_arguments(config: Config, folder: Path, num_pairs: int, device: torch.device) -> TrainingArguments:
     """The recipe's training section in Trainer's words. One item of its data loader is one optimiser step."""
     training = config.training
-    check_trackers(training)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.parent / "tensorboard")  # checkpoints do not stay
     steps = math.ceil(num_pairs / training.batch_size) * training.epochs
     arguments = TrainingArguments(
@@ -315,10 +311,3 @@ def training_arguments(config: Config, folder: Path, num_pairs: int, device: tor
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are several processes, never DataParallel
     return arguments
-
-
-def uses_bf16(training: TrainingConfig, device: torch.device) -> bool:
-    """Whether matrix products run in bfloat16: where the recipe says so, or by itself where that is fast."""
-    if training.precision == "auto":
-        return has_fast_bfloat16(device)
-    return training.precision == "bfloat16"

@@ -13,12 +13,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
 from lidr.config import Config, LoraSection
+from lidr.devices import uses_bf16
 from lidr.errors import ConfigError, RunError
 from lidr.model_files import OTHER_WEIGHTS, model_files
 from lidr.models import load_model, loading
-from lidr.run_dir import Model, write_text
+from lidr.run_dir import Model
+from lidr.storage import write_text
 from lidr.training.rounding import round_stochastically
-from lidr.training.trainer import uses_bf16
 
 _NOT_COPIED = (
     "*.safetensors",

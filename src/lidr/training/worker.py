@@ -22,7 +22,8 @@ from lidr.devices import pick_device
 from lidr.errors import ConfigError
 from lidr.progress import Progress, track
 from lidr.rotary import changing_context
-from lidr.run_dir import Model, RunDir, partial_path, write_text
+from lidr.run_dir import Model, RunDir
+from lidr.storage import partial_path, write_text
 from lidr.system_errors import explain, writing
 from lidr.training.checkpoints import forget_after, last_checkpoint, layout, step_of
 from lidr.training.cost import training_cost
@@ -35,12 +36,10 @@ from lidr.training.weights import add_adapter, bit_sums, load_base, merge_adapte
 
 def reference(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Find out whether the model can be packed, and compute log pi_ref of all pairs that it is owed for."""
-    from lidr.stages.training import reference_model
-
     set_seed(config.seed)
     dataset = _dataset(run_dir, iteration)
     arguments = training_arguments(config, run_dir.training(iteration), len(dataset), _device(config))
-    policy = reference_model(config, run_dir, iteration)
+    policy = run_dir.reference(config, iteration)
     model = load_base(config, policy, arguments.device).eval()
     forward = _forward(config, run_dir, iteration, model, dataset, sharded=False, write=arguments.should_save)
     if config.training.objective == "dpo":
@@ -51,26 +50,22 @@ def reference(config: Config, run_dir: RunDir, iteration: int) -> None:
 
 def pairs_with_reference(config: Config, run_dir: RunDir, iteration: int) -> Any:
     """All tokenised pairs of an iteration; for DPO with log pi_ref of both sides."""
-    from lidr.stages.training import reference_model
-
     dataset = _dataset(run_dir, iteration)
     if config.training.objective == "sft":
         return dataset
-    policy = reference_model(config, run_dir, iteration)
+    policy = run_dir.reference(config, iteration)
     return add_columns(dataset, reference_name(config, policy), run_dir.reference_logps(iteration))
 
 
 def train(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Train from the last complete checkpoint, or from M_t; leaves M_{t+1} in the model folder's partial path."""
-    from lidr.stages.training import reference_model
-
     set_seed(config.seed)
     start, folder = run_dir.model(config, iteration - 1), run_dir.training(iteration)
     dataset = pairs_with_reference(config, run_dir, iteration)
     trained_on, held_out = split(dataset, config)
     arguments = training_arguments(config, folder / "checkpoints", len(trained_on), _device(config))
     sharded = config.training.distributed != "ddp"
-    policy = reference_model(config, run_dir, iteration)
+    policy = run_dir.reference(config, iteration)
     at_reference = config.training.objective == "dpo" and policy.fingerprint == start.fingerprint
     model = load_base(config, start, arguments.device)
     forward = _forward(config, run_dir, iteration, model, dataset, sharded, write=arguments.should_save)

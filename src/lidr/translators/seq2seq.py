@@ -18,7 +18,7 @@ from lidr.languages import get_language
 from lidr.model_files import check_weights
 from lidr.models import find_model, fingerprint
 from lidr.prompt_sets.protect import Cut
-from lidr.run_dir import hash_file
+from lidr.storage import hash_file
 from lidr.translators.base import Offer, Piece
 
 Family = Literal["nllb", "m2m100", "madlad", "marian"]

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lidr.progress import duration
-from lidr.reporting.contents import PairTable
-from lidr.reporting.grid import Grid
-from lidr.reporting.log import TimeTable
-from lidr.reporting.measures import Measure, with_interval
-from lidr.reporting.telemetry import GroupTable
-from lidr.reporting.words import clipped, finite, language_name, number, printable, signed
+from lidr.report.contents import PairTable
+from lidr.report.grid import Grid
+from lidr.report.log import TimeTable
+from lidr.report.measures import Measure, with_interval
+from lidr.report.telemetry import GroupTable
+from lidr.report.words import clipped, finite, language_name, number, printable, signed
 
 
 class SafeMarkdown(str):

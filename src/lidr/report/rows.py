@@ -10,9 +10,10 @@ from typing import Any
 
 from lidr.benchmarks.statistics import bootstrap_interval, compare_mean, compare_paired
 from lidr.config import Config
-from lidr.reporting.kinds import ACCURACY, HELD_OUT
-from lidr.reporting.measures import PLAIN, Cell, MeanGain, Measure
-from lidr.run_dir import RunDir, read_rows
+from lidr.report.kinds import ACCURACY, HELD_OUT
+from lidr.report.measures import PLAIN, Cell, MeanGain, Measure
+from lidr.run_dir import RunDir
+from lidr.seals import read_rows
 
 # Which rows a metric is over, where a benchmark splits its questions (the laboratory does).
 _GROUPS = {ACCURACY.key: ("", "trained"), HELD_OUT.key: ("held_out",)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.config import Config
-from lidr.reporting.words import language_name, printable
+from lidr.report.words import language_name, printable
 
 REASONS = {
     "prompt_missing": "The prompt does not exist in this language (or in the dominant one).",

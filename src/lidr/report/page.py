@@ -2,7 +2,7 @@
 
 The record of reproducibility is written with it, see `lidr.reproducibility.record`.
 
-`lidr.reporting` turns what the run left on disk into plain values and SVG strings; two templates lay these out. Model
+`lidr.report` turns what the run left on disk into plain values and SVG strings; two templates lay these out. Model
 text is data of unknown intent: both templates escape every value unless it is marked as safe.
 """
 
@@ -11,14 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
 from lidr.config import Config, dump_config, flatten
-from lidr.progress import duration
-from lidr.reporting import markdown
-from lidr.reporting.contents import PairTable, Sample, drop_details, pair_table, reservoir, sample
-from lidr.reporting.findings import (
+from lidr.report.contents import PairTable, Sample, drop_details, pair_table, reservoir, sample
+from lidr.report.findings import (
     alarm_warnings,
     costs,
     cut_off_warnings,
@@ -29,25 +26,26 @@ from lidr.reporting.findings import (
     saved_sentences,
     single_step,
 )
-from lidr.reporting.judged import judge_grid, judge_total, judge_warnings, position_plot, read_judge
-from lidr.reporting.log import Log, digest_log, time_table
-from lidr.reporting.measures import read_measures
-from lidr.reporting.plots import curve_plots, dot_plot, language_plot
-from lidr.reporting.probed import probe_advice, probe_sentences, probe_views
-from lidr.reporting.rows import read_scored, with_rows
-from lidr.reporting.sections import read_sections
-from lidr.reporting.telemetry import group_table
-from lidr.reporting.verdicts import read_verdicts
-from lidr.reporting.words import interval, language_name, number, p_value, percent, signed
+from lidr.report.judged import judge_grid, judge_total, judge_warnings, position_plot, read_judge
+from lidr.report.log import Log, digest_log, time_table
+from lidr.report.measures import read_measures
+from lidr.report.plots import curve_plots, language_plot
+from lidr.report.probed import probe_advice, probe_sentences, probe_views
+from lidr.report.rows import read_scored, with_rows
+from lidr.report.sections import read_sections
+from lidr.report.telemetry import group_table
+from lidr.report.templates import PAPER, render
+from lidr.report.verdicts import read_verdicts
 from lidr.reproducibility import record
 from lidr.results import read_results
-from lidr.run_dir import RunDir, read_seal, write_text
+from lidr.run_dir import RunDir
+from lidr.seals import read_seal
 from lidr.stages.pairs import read_dropped, read_pairs, read_summary
 from lidr.stages.shortage import shortage
+from lidr.storage import write_text
 
 _VERSION = 5  # a report of an older layout is written anew
 _FINGERPRINT = '<meta name="lidr-inputs" content="{}">'
-PAPER = "https://arxiv.org/abs/2410.08964"
 
 
 def run(config: Config, run_dir: RunDir) -> None:
@@ -65,33 +63,6 @@ def is_outdated(run_dir: RunDir) -> bool:
         return True
     with page.open(encoding="utf-8", errors="replace") as handle:
         return _FINGERPRINT.format(_fingerprint(run_dir)) not in handle.read(2000)
-
-
-def render(template: str, context: dict[str, Any]) -> str:
-    """Fill `templates/report.html` or `templates/report.md`; every value is escaped unless it is marked as safe."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    is_html = template.endswith(".html")
-    environment = Environment(
-        loader=FileSystemLoader(str(files("lidr") / "templates")),
-        autoescape=is_html,
-        finalize=None if is_html else markdown.one_line,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "number": number, "signed": signed, "interval": interval, "duration": duration, "percent": percent,
-        "language_name": language_name, "listed": markdown.listed, "block": markdown.block,
-        "measure_table": markdown.measure_table, "pair_table": markdown.pair_table,
-        "time_table": markdown.time_table, "step_table": markdown.step_table,
-        "group_table": markdown.group_table, "environment_table": markdown.environment_table,
-        "grid_table": markdown.grid_table, "p_value": p_value,
-        "dot_plot": dot_plot, "svg": Markup,  # only for what `plots.draw` made, which escapes its texts
-    }  # fmt: skip
-    return environment.get_template(template).render(context)
 
 
 def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:

@@ -1,0 +1,17 @@
+"""The steps of an iteration in their order, one file each: `inputs`, `outputs` and `run`."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from lidr.stages import evaluation, pairs, probe, prompts, responses, training, translations
+
+STAGES: dict[str, ModuleType] = {
+    "prompts": prompts,
+    "responses": responses,
+    "translations": translations,
+    "pairs": pairs,
+    "training": training,
+    "evaluation": evaluation,
+    "probe": probe,
+}
