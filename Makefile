@@ -13,6 +13,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python tools/function_length.py src tools
 	$(BIN)/python -m pytest
 

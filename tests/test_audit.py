@@ -11,13 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from lidr.cli import app
+from lidr.commands.audit import audit
+from lidr.commands.audit.agreement import cohens_kappa, measure_agreement, read_labels
+from lidr.commands.audit.document import Document, find_documents, read_document, windows
+from lidr.commands.audit.rules import RULES, audit_by_rules
 from lidr.errors import DataError, EngineError
 from lidr.judges.base import Reply
-from lidr.reproducibility import audit
-from lidr.reproducibility.agreement import cohens_kappa, measure_agreement, read_labels
-from lidr.reproducibility.document import Document, find_documents, read_document, windows
-from lidr.reproducibility.rules import RULES, audit_by_rules
-from lidr.reproducibility.variables import BY_NAME, VARIABLES
+from lidr.report.variables import BY_NAME, VARIABLES
 from tests.openai_server import TestServer
 
 PAPER = """# Counting sheep

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lidr.benchmarks.confusion import Confusion, check_answer, pass_rates
-from lidr.benchmarks.statistics import wilson_interval
 from lidr.language_id import LanguageIdentifier
 from lidr.languages import LANGUAGES
+from lidr.statistics import wilson_interval
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "mgsm"
 IDENTIFIER = LanguageIdentifier()

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from lidr.cards import Published, write_cards
 from lidr.cli import app
+from lidr.commands.export.collect import read_pairs, select
 from lidr.config import Config
 from lidr.errors import DamagedError, LidrError, RunError
-from lidr.exports.collect import read_pairs, select
 from lidr.models import check_trained, combined, file_hashes
 from lidr.report import page as report
 from lidr.results import read_results, write_results

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from lidr import loop
 from lidr.cli import app
+from lidr.commands.standalone import evaluation_config, model_name
 from lidr.config import load_config
 from lidr.errors import ConfigError, DataError, EngineError, LidrError, ReplaceError, RunError
 from lidr.run_dir import RunDir
-from lidr.standalone import evaluation_config, model_name
 from lidr.status import run_status
 from tests.openai_server import Reply, TestServer
 from tests.rule_judge import RuleJudge, essay, judge_settings

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, create_model
 from typer.testing import CliRunner
 
 from lidr.cli import app
+from lidr.commands.export import write as writing
+from lidr.commands.export.collect import held_out_prompts, select
+from lidr.commands.export.formats import EXPORTS
+from lidr.commands.export.write import write_export
 from lidr.config import Config
 from lidr.errors import ConfigError, RunError
-from lidr.exports import EXPORTS
-from lidr.exports import write as writing
-from lidr.exports.collect import held_out_prompts, select
-from lidr.exports.write import write_export
 from lidr.records import PreferencePair
 from lidr.run_dir import RunDir
 from lidr.seals import digest, write_sealed
@@ -159,7 +159,7 @@ def test_the_chosen_answer_has_the_lower_rank_for_nemo_rl(tmp_path: Path) -> Non
 
 
 def test_the_command_offers_every_format() -> None:
-    from lidr.commands.export import pairs
+    from lidr.commands.export.cli import pairs
 
     offered = typing.get_args(typing.get_type_hints(pairs)["format"])
     assert set(offered) == set(EXPORTS)
@@ -262,7 +262,7 @@ def test_after_a_training_that_found_none_too_long_nothing_is_tokenised(
     write_sealed(run.model_folder(1), made_from, ["{}"] * 7)
     run.training(1).mkdir()
     (run.training(1) / "summary.json").write_text('{"pairs": 7, "too_long": {}}', encoding="utf-8")
-    monkeypatch.setattr("lidr.exports.collect._length_check", None)
+    monkeypatch.setattr("lidr.commands.export.collect._length_check", None)
     assert held_out_prompts(config, run, 1) == expected
     (run.training(1) / "summary.json").write_text('{"pairs": 6, "too_long": {"es": 1}}', encoding="utf-8")
     write_sealed(run.model_folder(1), made_from, ["{}"] * 6)

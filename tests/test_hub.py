@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from lidr import hub
 from lidr.cards import Published
 from lidr.cli import app
+from lidr.commands.publish import hub
+from lidr.commands.publish.hub import HubError
 from lidr.config import Config
 from lidr.errors import ConfigError, RunError
-from lidr.hub import HubError
 from lidr.run_dir import RunDir
 from lidr.storage import write_text
 from tests.conftest import ToyRun

@@ -20,6 +20,7 @@ from lidr.benchmarks.alpaca_files import read_annotations, read_model_outputs
 from lidr.benchmarks.duels import Duel, count_together
 from lidr.benchmarks.mt_bench import read_questions
 from lidr.benchmarks.reading import read_instructions
+from lidr.commands.standalone import evaluation_config
 from lidr.config import Config
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.errors import DataError, EngineError
@@ -31,7 +32,6 @@ from lidr.models import fingerprint
 from lidr.run_dir import RunDir
 from lidr.seals import is_sealed, seal
 from lidr.stages import evaluation
-from lidr.standalone import evaluation_config
 from tests.openai_server import Faults, TestServer
 from tests.rule_judge import RuleJudge, essay, judge_settings, quality, read_conversation, word_length
 

@@ -19,11 +19,11 @@ from lidr.benchmarks.alpaca_files import (
 )
 from lidr.benchmarks.base import Question
 from lidr.benchmarks.length_control import LengthControlled, length_controlled_win_rate
-from lidr.benchmarks.statistics import wilson_interval
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Comparison
 from lidr.records import Verdict
+from lidr.statistics import wilson_interval
 
 OUTPUTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "x-alpacaeval" / "outputs"
 ROW = {"instruction": "Why?", "output": "Because.", "generator": "m", "dataset": "koala"}

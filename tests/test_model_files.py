@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lidr.architecture import find_architecture
 from lidr.config import ModelConfig, load_config
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
 from lidr.model_files import check_adapter
 from lidr.models import engine_identity, fingerprint, load_model, load_tokenizer, resolve_model
-from lidr.planning.architecture import find_architecture
 from lidr.run_dir import RunDir
 from tests.written_pairs import train, written_run
 

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from lidr.benchmarks.numbers import extract_answer, number_text, parse_number, same_number
 from lidr.languages import LANGUAGES
+from lidr.numbers import extract_answer, number_text, parse_number, same_number
 
 # Per language: a last sentence, the separator of thousands and of decimals.
 SENTENCES = {

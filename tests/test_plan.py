@@ -15,23 +15,23 @@ import fsspec
 import pytest
 from typer.testing import CliRunner
 
+from lidr.architecture import Architecture, find_architecture, measure, weights_on_disk
 from lidr.cli import app
+from lidr.commands.plan.afterwards import compare_with_log
+from lidr.commands.plan.earlier import Earlier
+from lidr.commands.plan.fixes import engine_fix, training_fix
+from lidr.commands.plan.lengths import Lengths
+from lidr.commands.plan.memory import engine_use, training_need
+from lidr.commands.plan.plan import Plan, Step, make_plan
+from lidr.commands.plan.show import print_measured, print_plan
+from lidr.commands.plan.speed import generation_seconds, reference_seconds, training_seconds
+from lidr.commands.plan.work import Load, Work, count_prompts
 from lidr.config import Config, LoraSection, ModelConfig, RayConfig, TransformersConfig, VllmConfig, load_config
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.errors import ConfigError
+from lidr.hardware import Device, Hardware, parse_hardware, this_machine
 from lidr.lab import MODEL_PATH
 from lidr.models import find_model
-from lidr.planning.afterwards import compare_with_log
-from lidr.planning.architecture import Architecture, find_architecture, measure, weights_on_disk
-from lidr.planning.earlier import Earlier
-from lidr.planning.fixes import engine_fix, training_fix
-from lidr.planning.hardware import Device, Hardware, parse_hardware, this_machine
-from lidr.planning.lengths import Lengths
-from lidr.planning.memory import engine_use, training_need
-from lidr.planning.plan import Plan, Step, make_plan
-from lidr.planning.show import print_measured, print_plan
-from lidr.planning.speed import generation_seconds, reference_seconds, training_seconds
-from lidr.planning.work import Load, Work, count_prompts
 from lidr.run_dir import RunDir
 from lidr.storage import hash_file
 from tests.conftest import ToyEngine, ToyRun, make_config

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from lidr.cli import app
+from lidr.commands.prompts.near_duplicates import NearDuplicates, banding
+from lidr.commands.prompts.sampling import Sample, Wanted, allocate, draw_sample
 from lidr.errors import ConfigError, DataError, LidrError
 from lidr.languages import LANGUAGES
-from lidr.prompt_sets.near_duplicates import NearDuplicates, banding
-from lidr.prompt_sets.sampling import Sample, Wanted, allocate, draw_sample
 from lidr.records import Prompt
 
 Rows = list[tuple[str, Prompt, dict[str, Any]]]

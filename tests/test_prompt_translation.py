@@ -11,14 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from lidr.cli import app
+from lidr.commands.prompts.protect import check, cut, join, protected
+from lidr.commands.prompts.translation import translate_prompts
+from lidr.commands.prompts.translators.base import Offer, Piece
 from lidr.errors import ConfigError, EngineError, RunError
 from lidr.language_id import LanguageIdentifier
-from lidr.prompt_sets.protect import check, cut, join, protected
-from lidr.prompt_sets.translation import translate_prompts
 from lidr.records import Prompt
 from lidr.run_dir import RunDir
 from lidr.stages.prompts import load_prompts
-from lidr.translators.base import Offer, Piece
 from tests.conftest import make_config
 from tests.google_translate_server import GoogleServer
 from tests.openai_server import Reply, TestServer
@@ -279,7 +279,7 @@ def test_google_translates_in_batches_within_its_limits(tmp_path: Path) -> None:
 
 
 def test_a_quota_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lidr.translators.google._RETRY_S", 2.0)
+    monkeypatch.setattr("lidr.commands.prompts.translators.google._RETRY_S", 2.0)
     with GoogleServer(translate=in_target, refuse=lambda number: 429 if number == 1 else 0).run() as server:
         assert google(tmp_path, server, ["Is this the question?"]).exit_code == 0
     assert len(server.requests) == 3
@@ -289,7 +289,7 @@ def test_a_quota_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_what_google_refuses_ends_the_command_and_what_was_paid_is_kept(
     status: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lidr.translators.google._RETRY_S", 0.5)
+    monkeypatch.setattr("lidr.commands.prompts.translators.google._RETRY_S", 0.5)
     with GoogleServer(translate=in_target, refuse=lambda number: status if number > 1 else 0).run() as server:
         result = google(tmp_path, server, ["Is this the question?"])
         assert isinstance(result.exception, EngineError) and message in str(result.exception)

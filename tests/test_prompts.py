@@ -18,11 +18,11 @@ import pytest
 from lidr import storage
 from lidr.config import PromptFields, load_config
 from lidr.errors import DataError
-from lidr.prompt_sets.reading import language_code, read_prompts, scan_prompts
 from lidr.records import Prompt
 from lidr.run_dir import RunDir
 from lidr.seals import is_sealed
 from lidr.stages import prompts
+from lidr.stages.prompt_files import language_code, read_prompts, scan_prompts
 from lidr.stages.prompts import load_prompts
 from tests.conftest import make_config
 

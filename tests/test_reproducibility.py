@@ -12,9 +12,9 @@ import yaml
 
 from lidr.config import Config, dump_config
 from lidr.report import page as report
-from lidr.reproducibility.pseudocode import pseudocode
-from lidr.reproducibility.record import make_record, write_record
-from lidr.reproducibility.variables import VARIABLES
+from lidr.report.pseudocode import pseudocode
+from lidr.report.record import make_record, write_record
+from lidr.report.variables import VARIABLES
 from lidr.run_dir import RunDir
 from lidr.seals import write_sealed
 from lidr.storage import write_text

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import typer
 
-from lidr.commands.review import review
+from lidr.commands.review.cli import review
+from lidr.commands.review.collect import open_sheet
+from lidr.commands.review.read import Judged, join, parse_verdicts
+from lidr.commands.review.sheet import Sheet, page_data, render_page, sample_pairs, script_safe, text_direction
+from lidr.commands.review.summary import agreement, cohens_kappa, summarise
 from lidr.config import Config
 from lidr.errors import DataError, RunError
 from lidr.records import PreferencePair, content_id
-from lidr.review.collect import open_sheet
-from lidr.review.read import Judged, join, parse_verdicts
-from lidr.review.sheet import Sheet, page_data, render_page, sample_pairs, script_safe, text_direction
-from lidr.review.summary import agreement, cohens_kappa, summarise
 from lidr.run_dir import RunDir
 from lidr.seals import write_sealed
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lidr.commands.review import review
+from lidr.commands.review.cli import review
 from lidr.run_dir import RunDir
 from tests.test_review import TEXTS, make_run
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lidr.benchmarks.statistics import (
+from lidr.statistics import (
     bootstrap_interval,
     compare_mean,
     compare_paired,

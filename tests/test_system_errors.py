@@ -261,8 +261,8 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_never_advises_to_remove_what_was_paid_for(tmp_path: Path) -> None:
-    from lidr.prompt_sets.translation import Memory
-    from lidr.translators.base import Offer
+    from lidr.commands.prompts.translation import Memory
+    from lidr.commands.prompts.translators.base import Offer
 
     memory = Memory(tmp_path / "memory.sqlite")
     for number in range(3):

@@ -9,8 +9,8 @@ import pytest
 
 from lidr.benchmarks.base import Question
 from lidr.benchmarks.mgsm import MgsmBenchmark
-from lidr.benchmarks.numbers import extract_answer
 from lidr.engines.base import Completion, Request
+from lidr.numbers import extract_answer
 from lidr.stages.pairs import read_summary
 from lidr.stages.translations import parse_translation
 from lidr.thinking import Spoken, set_aside_thinking, split_thinking

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
+from lidr.commands.prompts.translators import Offer, Piece
+from lidr.commands.prompts.translators.engine import EngineTranslator
+from lidr.commands.prompts.translators.google import batches
+from lidr.commands.prompts.translators.seq2seq import Seq2SeqTranslator, flores_code, split_sentences
 from lidr.config import OpenAIConfig
 from lidr.engines.base import Completion, Sampling
 from lidr.errors import ConfigError
 from lidr.languages import LANGUAGES
-from lidr.translators import Offer, Piece
-from lidr.translators.engine import EngineTranslator
-from lidr.translators.google import batches
-from lidr.translators.seq2seq import Seq2SeqTranslator, flores_code, split_sentences
 
 LETTERS = [chr(code) for code in range(33, 127)]
 SMALL: dict[str, Any] = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
@@ -237,7 +237,7 @@ def test_a_translation_without_an_end_and_a_sentence_beyond_the_limit_are_failur
     made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     translator = Seq2SeqTranslator(str(made("nllb")))
-    monkeypatch.setattr("lidr.translators.seq2seq._longest", lambda tokens: 4)
+    monkeypatch.setattr("lidr.commands.prompts.translators.seq2seq._longest", lambda tokens: 4)
     pieces = [Piece("0", "Blue"), Piece("1", "Blue. " + "x" * 600)]
     found = {offer.key: (offer.text, offer.failure) for offer in translator.translate(pieces, "en", "es", False)}
     assert found == {"0": (None, "cut_off"), "1": (None, "too_long")}

@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lidr.commands import audit, export, prompts, publish, review
 from lidr.commands.arguments import names, new_path, path, text
+from lidr.commands.audit import cli as audit
+from lidr.commands.export import cli as export
+from lidr.commands.prompts import cli as prompts
+from lidr.commands.publish import cli as publish
+from lidr.commands.review import cli as review
 from lidr.errors import LidrError
 from lidr.torch_environment import TORCH_ENVIRONMENT
 
@@ -91,11 +95,11 @@ def plan(
     import json
     from dataclasses import asdict
 
+    from lidr.commands.plan.afterwards import compare_with_log
+    from lidr.commands.plan.plan import make_plan
+    from lidr.commands.plan.show import print_measured, print_plan
     from lidr.config import load_config
-    from lidr.planning.afterwards import compare_with_log
-    from lidr.planning.hardware import parse_hardware
-    from lidr.planning.plan import make_plan
-    from lidr.planning.show import print_measured, print_plan
+    from lidr.hardware import parse_hardware
 
     is_run = (Path(recipe) / "recipe.yaml").exists()
     config = load_config(str(Path(recipe) / "recipe.yaml") if is_run else recipe, set_)
@@ -125,9 +129,9 @@ def probe(
     `lidr run RECIPE --probe` goes on from here. The sample is kept out of training, so a run that has answered other
     prompts already needs a probe in a directory of its own.
     """
-    from lidr import tables
     from lidr.config import load_config
     from lidr.replacing import open_run
+    from lidr.report import terminal as tables
     from lidr.run_dir import LOCK_OWNER, RunDir
     from lidr.stages.probe import read_probe
 
@@ -173,8 +177,8 @@ def translate(run: RunArgument, iteration: IterationOption = None, replace: Repl
 def pair(run: RunArgument, iteration: IterationOption = None, replace: ReplaceOption = False) -> None:
     """Step 4: make pairs and print the drop reasons."""
     config, run_dir, done = _stages(run, iteration, replace, "pairs")
+    from lidr.report.terminal import print_drops
     from lidr.stages.pairs import read_summary
-    from lidr.tables import print_drops
 
     print_drops(config, read_summary(run_dir, done), done)
 
@@ -236,9 +240,9 @@ def report(run: RunArgument) -> None:
 @app.command()
 def status(run: RunArgument) -> None:
     """What a run has done and what it still owes."""
+    from lidr.report.terminal import print_status
     from lidr.run_dir import RunDir
     from lidr.status import run_status
-    from lidr.tables import print_status
 
     run_dir, config = RunDir.load(run)
     print_status(run_status(config, run_dir))
@@ -248,7 +252,7 @@ def status(run: RunArgument) -> None:
 def recipes() -> None:
     """The recipes that come with the package."""
     from lidr.config import load_config, shipped_recipes
-    from lidr.tables import print_recipes
+    from lidr.report.terminal import print_recipes
 
     print_recipes([(name, load_config(name).description) for name in shipped_recipes()])
 
@@ -323,11 +327,12 @@ def _interruptible() -> Iterator[None]:
 def _evaluate_run(
     path: Path, iteration: int | None, benchmarks: list[str], codes: list[str], settings: list[str], replace: bool
 ) -> None:
-    from lidr import standalone, tables
+    from lidr.commands import standalone
     from lidr.config import load_config
     from lidr.errors import LidrError
     from lidr.replacing import open_run
     from lidr.report import page
+    from lidr.report import terminal as tables
     from lidr.results import write_results
     from lidr.run_dir import LOCK_OWNER, RunDir
     from lidr.seals import read_seal
@@ -362,7 +367,8 @@ def _evaluate_model(
     model: str, recipe: str, benchmarks: list[str], codes: list[str], base_url: str | None, out: Path | None,
     settings: list[str], replace: bool,
 ) -> None:  # fmt: skip
-    from lidr import loop, standalone
+    from lidr import loop
+    from lidr.commands import standalone
     from lidr.config import trimmed
     from lidr.replacing import open_run
 

@@ -29,12 +29,12 @@ from lidr.errors import RunError
 from lidr.preflight import check_owed
 from lidr.replacing import check_stage
 from lidr.report import page
+from lidr.report.terminal import print_evaluation, print_iteration, print_probe, print_progress
 from lidr.results import write_results
 from lidr.run_dir import LOCK_OWNER, RunDir
 from lidr.seals import is_sealed, stale_because
 from lidr.stages import STAGES, probe
 from lidr.stages.shortage import TooFewPairsError, check_pairs
-from lidr.tables import print_evaluation, print_iteration, print_progress
 
 COMMANDS = {
     "probe": "probe", "responses": "respond", "translations": "translate", "training": "train", "evaluation": "evaluate"
@@ -55,6 +55,7 @@ def run(config: Config, run_dir: RunDir) -> None:
                 print_evaluation(config.name, model)
         if config.probe:
             step("probe", config, run_dir, 0, lock)
+            print_probe(config, probe.read_probe(run_dir, 0))
             config = probe.conclude(config, run_dir)
         for iteration in range(1, config.iterations + 1):
             step("prompts", config, run_dir, iteration, lock)

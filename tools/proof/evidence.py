@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lidr.benchmarks.statistics import compare_mean, compare_paired
 from lidr.config import Config
 from lidr.report.findings import training_cost
 from lidr.report.log import digest_log
@@ -25,6 +24,7 @@ from lidr.report.words import language_name, p_value
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.stages.evaluation import read_metrics
+from lidr.statistics import compare_mean, compare_paired
 
 BENCHMARKS = {"msvamp": "MSVAMP", "mgsm": "MGSM"}
 SAMPLES, REPEATED_WORDS = 20, 8

@@ -11,14 +11,14 @@ from typing import Any
 from lidr.benchmarks.base import Bench, Benchmark
 from lidr.config import HARNESS, HarnessConfig
 from lidr.errors import ConfigError
+from lidr.seals import read_rows
 
 
 def _lab(settings: Any, bench: Bench) -> Benchmark:
     from lidr.benchmarks.lab import LabBenchmark
-    from lidr.stages.prompts import read_groups
 
-    groups = read_groups(bench.run, 1) if bench.config.iterations else ()
-    return LabBenchmark(settings.languages, frozenset(next(iter(group.values())).prompt_id for group in groups))
+    rows = read_rows(bench.run.prompts(1)) if bench.config.iterations else ()
+    return LabBenchmark(settings.languages, frozenset(row["prompt_id"] for row in rows))
 
 
 def _arithmetic(name: str, settings: Any, bench: Bench) -> Benchmark:

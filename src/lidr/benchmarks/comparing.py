@@ -9,13 +9,13 @@ from typing import Any
 from lidr.benchmarks.alpaca_files import read_model_outputs
 from lidr.benchmarks.base import Bench, Question
 from lidr.benchmarks.reading import read_instructions
-from lidr.benchmarks.statistics import share
 from lidr.config import InstructionsConfig
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Comparison, compare, summarise
 from lidr.language_id import LanguageIdentifier
 from lidr.records import Verdict
+from lidr.statistics import share
 from lidr.thinking import set_aside_thinking
 
 

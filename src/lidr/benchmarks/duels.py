@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.benchmarks.numbers import extract_answer, parse_number, same_number
-from lidr.benchmarks.statistics import rounded, sign_test, wilson_interval
+from lidr.numbers import extract_answer, parse_number, same_number
+from lidr.statistics import rounded, sign_test, wilson_interval
 
 
 @dataclass(frozen=True, slots=True)

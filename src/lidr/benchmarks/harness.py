@@ -28,12 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from lidr.benchmarks.base import AnswerFunction, LanguageResult
-from lidr.benchmarks.statistics import rounded, wilson_interval
 from lidr.chat import Chat
 from lidr.errors import ConfigError, DataError
 from lidr.languages import LANGUAGES
 from lidr.models import load_model, quiet
 from lidr.records import Row
+from lidr.statistics import rounded, wilson_interval
 
 _OKAPI = (
     "es", "fr", "de", "ru", "it", "zh", "bn", "te", "ar", "pt", "ca", "ro", "nl", "sv", "da", "sk", "hr", "hu", "id",

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from lidr.benchmarks.base import AnswerFunction, Asked, LanguageResult, Question, Score
-from lidr.benchmarks.statistics import share
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError
 from lidr.lab import world
 from lidr.lab.world import FACTS, HELD_OUT_FORM, LANGUAGES
 from lidr.language_id import LanguageIdentifier
+from lidr.statistics import share
 
 TRAINED, HELD_OUT = "trained", "held_out"
 

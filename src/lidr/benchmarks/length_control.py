@@ -35,7 +35,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from lidr.benchmarks.statistics import wilson_interval
+from lidr.statistics import wilson_interval
 
 _PRIOR_PRECISION = 0.01  # 1 / 10**2; at 805 pairs it moves a win rate of 0.9 by 3e-5
 _Z95 = NormalDist().inv_cdf(0.975)

@@ -14,13 +14,13 @@ from typing import Any
 
 from lidr.benchmarks.base import AnswerFunction, Asked, LanguageResult, Question, Score
 from lidr.benchmarks.confusion import check_answer, pass_rates
-from lidr.benchmarks.numbers import extract_answer, number_text, parse_number, same_number
 from lidr.benchmarks.reading import answer_field, read_language, text_field
-from lidr.benchmarks.statistics import share
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.language_id import LanguageIdentifier
 from lidr.languages import get_language
+from lidr.numbers import extract_answer, number_text, parse_number, same_number
+from lidr.statistics import share
 from lidr.storage import local_path
 from lidr.thinking import set_aside_thinking
 

@@ -10,7 +10,6 @@ from typing import Any
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, LanguageResult, Question
 from lidr.benchmarks.comparing import off_target
 from lidr.benchmarks.reading import read_language
-from lidr.benchmarks.statistics import bootstrap_interval, rounded
 from lidr.cells import id_cell, is_blank, text_cell, wrong_type
 from lidr.config import MtBenchConfig
 from lidr.engines.base import Completion
@@ -18,6 +17,7 @@ from lidr.errors import DataError
 from lidr.judges import Answered, score_answers
 from lidr.language_id import LanguageIdentifier
 from lidr.records import Rating
+from lidr.statistics import bootstrap_interval, rounded
 
 _FIELD = "evaluation.benchmarks.mt_bench"
 _WAY_OUT = f"set {_FIELD}.path to a folder of <language>.jsonl files in FastChat's question format"

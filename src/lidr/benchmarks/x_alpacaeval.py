@@ -8,10 +8,10 @@ from lidr.benchmarks import alpaca_files
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, LanguageResult, Question
 from lidr.benchmarks.comparing import Compared, compare_answers, instructions, reference_outputs
 from lidr.benchmarks.length_control import length_controlled_win_rate
-from lidr.benchmarks.statistics import rounded
 from lidr.config import XAlpacaEvalConfig
 from lidr.engines.base import Completion
 from lidr.language_id import LanguageIdentifier
+from lidr.statistics import rounded
 
 
 class XAlpacaEvalBenchmark:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from lidr.config import EngineConfig
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -37,3 +41,26 @@ def names(value: str | None, option: str) -> list[str]:
             f"{value!r} names nothing; leave {option} out, or name some with commas", param_hint=option
         )
     return found
+
+
+def parse_engine(base_url: str | None, given: list[str] | None) -> EngineConfig:
+    """The engine of a command outside of recipes. Raises ConfigError for a field that it does not have."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from lidr.config import EngineConfig, explain
+    from lidr.errors import ConfigError
+    from lidr.yaml_input import read_value
+
+    values = {"type": "openai", "base_url": base_url} if base_url else {"type": "transformers"}
+    for item in given or []:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {item}: write it as field=value, for example batch_size=32")
+        values[name.strip().removeprefix("engine.")] = read_value(value, f"--set {name}")
+    try:
+        engine: EngineConfig = TypeAdapter(EngineConfig).validate_python(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        said = explain(problem | {"loc": ("engine", *problem["loc"])}).removeprefix("engine.")
+        raise ConfigError(f"--set {said}") from None
+    return engine

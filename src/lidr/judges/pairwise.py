@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.benchmarks.statistics import bootstrap_interval, rounded, sign_test, wilson_interval
 from lidr.judges.base import Judge, Reply, tag_mark, unscored_reason
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.languages import get_language
 from lidr.records import Verdict
+from lidr.statistics import bootstrap_interval, rounded, sign_test, wilson_interval
 from lidr.templates import fill_template, read_template
 from lidr.thinking import split_thinking
 

@@ -1,6 +1,6 @@
 """The last step: what a run was, what came of it and what it cost, as one self-contained page and as Markdown.
 
-The record of reproducibility is written with it, see `lidr.reproducibility.record`.
+The record of reproducibility is written with it, see `lidr.report.record`.
 
 `lidr.report` turns what the run left on disk into plain values and SVG strings; two templates lay these out. Model
 text is data of unknown intent: both templates escape every value unless it is marked as safe.
@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from lidr.config import Config, dump_config, flatten
+from lidr.report import record
 from lidr.report.contents import PairTable, Sample, drop_details, pair_table, reservoir, sample
 from lidr.report.findings import (
     alarm_warnings,
@@ -36,7 +37,6 @@ from lidr.report.sections import read_sections
 from lidr.report.telemetry import group_table
 from lidr.report.templates import PAPER, render
 from lidr.report.verdicts import read_verdicts
-from lidr.reproducibility import record
 from lidr.results import read_results
 from lidr.run_dir import RunDir
 from lidr.seals import read_seal

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lidr.benchmarks.statistics import bootstrap_interval, compare_mean, compare_paired
 from lidr.config import Config
 from lidr.report.kinds import ACCURACY, HELD_OUT
 from lidr.report.measures import PLAIN, Cell, MeanGain, Measure
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
+from lidr.statistics import bootstrap_interval, compare_mean, compare_paired
 
 # Which rows a metric is over, where a benchmark splits its questions (the laboratory does).
 _GROUPS = {ACCURACY.key: ("", "trained"), HELD_OUT.key: ("held_out",)}

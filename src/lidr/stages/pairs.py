@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lidr.benchmarks.numbers import extract_answer
 from lidr.config import Config, GatesConfig
 from lidr.errors import DamagedError
 from lidr.language_id import LanguageIdentifier
+from lidr.numbers import extract_answer
 from lidr.progress import track
 from lidr.records import Dropped, PreferencePair, content_id
 from lidr.run_dir import RunDir
@@ -232,15 +232,6 @@ def _units(text: str) -> set[str]:
     if len(text) > 12 * len(words):  # few spaces: Chinese, Japanese, Thai
         return {text[i : i + 2] for i in range(len(text) - 1)}
     return set(words)
-
-
-def draw_held_out(prompt_ids: Iterable[str], config: Config) -> set[str]:
-    """The prompts whose pairs, in all languages alike, are measured and not trained on."""
-    import torch
-
-    prompts = sorted(set(prompt_ids))
-    order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(config.seed)).tolist()
-    return {prompts[number] for number in order[: config.training.held_out]}
 
 
 def read_summary(run_dir: RunDir, iteration: int) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from pydantic import ValidationError
 
 from lidr.benchmarks.comparing import off_target
 from lidr.benchmarks.duels import Duel, count_duels, count_together, direction, is_right
-from lidr.benchmarks.statistics import bootstrap_interval, rounded, wilson_interval
 from lidr.config import Config, ModelConfig
 from lidr.engines import Completion
 from lidr.errors import ConfigError, RunError
@@ -33,9 +32,9 @@ from lidr.run_dir import RunDir
 from lidr.seals import Inputs, Outputs, digest, is_sealed, read_document, write_sealed
 from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
+from lidr.statistics import bootstrap_interval, rounded, wilson_interval
 from lidr.storage import write_text
 from lidr.strategies.base import Answers, Side, direct, translated
-from lidr.tables import print_probe
 from lidr.thinking import split_thinking
 
 _VERSION = 2
@@ -140,11 +139,10 @@ def judged_by(config: Config) -> list[str]:
 
 
 def conclude(config: Config, run: RunDir) -> Config:
-    """Say what the probe of M_0 found, and give back the recipe to go on with: another one where it is to be obeyed."""
+    """The recipe to go on with after the probe of M_0: another one if the probe is to be obeyed."""
     assert config.probe is not None
     found = read_probe(run, 0)
     assert found is not None
-    print_probe(config, found)
     if config.probe.obey:
         config = obeyed(config, found)
         run.write_recipe(config)

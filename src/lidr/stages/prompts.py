@@ -13,7 +13,10 @@ from typing import Any
 from lidr.config import Config, PromptsConfig
 from lidr.errors import ConfigError, DataError
 from lidr.languages import get_language
-from lidr.prompt_sets.reading import (
+from lidr.records import Prompt, content_id
+from lidr.run_dir import RunDir
+from lidr.seals import Inputs, Outputs, is_sealed, read_rows, write_sealed
+from lidr.stages.prompt_files import (
     SUFFIXES,
     blank,
     language_cell,
@@ -25,9 +28,6 @@ from lidr.prompt_sets.reading import (
     scratch_table,
     twice,
 )
-from lidr.records import Prompt, content_id
-from lidr.run_dir import RunDir
-from lidr.seals import Inputs, Outputs, is_sealed, read_rows, write_sealed
 from lidr.storage import local_path, stamps
 
 _LOADER_VERSION = 2

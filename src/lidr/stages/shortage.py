@@ -14,7 +14,8 @@ from lidr.errors import RunError
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.stages.answers import directions
-from lidr.stages.pairs import draw_held_out, read_summary
+from lidr.stages.pairs import read_summary
+from lidr.training.held_out import draw_held_out
 
 # Answers grow in their upper half about as a log-normal with this standard deviation: of 805 answers of each of two
 # models in three languages the 95 % quantile is 1.5 to 3.1 times the median, which is 0.25 to 0.7.

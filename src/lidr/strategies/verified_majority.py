@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from itertools import product
 
-from lidr.benchmarks.numbers import extract_answer
 from lidr.config import Config
+from lidr.numbers import extract_answer
 from lidr.strategies.base import Answers, Candidate, Kind, Side, direct, rejected
 
 _LEAD = 2  # votes by which a* is ahead of every other number

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from lidr.architecture import measure
 from lidr.config import Config
-from lidr.planning.architecture import measure
-from lidr.planning.hardware import this_machine
+from lidr.hardware import this_machine
 from lidr.training.trainer import PairTrainer
 
 

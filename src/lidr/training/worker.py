@@ -28,6 +28,7 @@ from lidr.system_errors import explain, writing
 from lidr.training.checkpoints import forget_after, last_checkpoint, layout, step_of
 from lidr.training.cost import training_cost
 from lidr.training.forward import PairForward, RowLayout, find_layout, read_layout
+from lidr.training.held_out import draw_held_out
 from lidr.training.reference import add_columns, autocast, reference_name, write_reference
 from lidr.training.saved import note_trained, sample
 from lidr.training.trainer import PairTrainer, Telemetry, training_arguments
@@ -102,8 +103,6 @@ def split(dataset: Any, config: Config) -> tuple[Any, Any]:
     """(pairs to train on, held-out pairs or None): whole prompts are held out, in all languages alike."""
     if not config.training.held_out:
         return dataset, None
-    from lidr.stages.pairs import draw_held_out
-
     prompts = list(dataset["prompt_id"])
     out = draw_held_out(prompts, config)
     if out.issuperset(prompts):

@@ -1,0 +1,1 @@
+"""A run's preference pairs for other tools."""

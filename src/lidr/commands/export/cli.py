@@ -1,0 +1,57 @@
+"""`lidr export`: a run's pairs in the formats of other trainers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lidr.commands.arguments import names, new_path, path
+
+app = typer.Typer(help="A run's data in the formats of other tools.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command()
+def pairs(
+    run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="A run directory.")],
+    format: Annotated[
+        Literal["trl", "llamafactory", "nemo-rl", "axolotl", "openrlhf", "parquet"],
+        typer.Option("--format", "-f", help="The tool that takes the pairs."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="PATH", parser=new_path, help="The new folder; an earlier export there is replaced."),
+    ],
+    iteration: Annotated[
+        str | None, typer.Option("--iteration", "-i", metavar="N|all", help="Default: the last with pairs.")
+    ] = None,
+    languages: Annotated[str | None, typer.Option(metavar="es,fr,...", help="Default: all of the run.")] = None,
+    plain: Annotated[
+        bool | None,
+        typer.Option("--plain/--conversational", help="Texts or chat messages. Default: messages; parquet: texts."),
+    ] = None,
+    system: Annotated[
+        bool, typer.Option("--system/--no-system", help="The system prompt, where it has a place.")
+    ] = True,
+) -> None:
+    """Write the preference pairs for another trainer.
+
+    The folder has the data, what the tool needs beside it, and a README.md with the command that takes it.
+    """
+    from lidr.commands.export.collect import select
+    from lidr.commands.export.write import write_export
+    from lidr.run_dir import RunDir
+
+    run_dir, config = RunDir.load(run)
+    codes = names(languages, "--languages")
+    export = write_export(config, run_dir, format, select(config, run_dir, iteration, codes), out, plain, system)
+    for code, by_split in [*export.counts.items(), ("all", {split: export.total(split) for split in export.splits})]:
+        print(f"{code:<4}", *(f"{by_split[split]:>8,} {split}" for split in export.splits))
+    print(f"export: {out}", file=sys.stderr)

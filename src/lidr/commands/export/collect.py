@@ -1,0 +1,134 @@
+"""Which pairs of a run are exported, and which of them are held out; read one at a time from the run's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lidr.commands.export.base import ExportedPair
+from lidr.config import Config
+from lidr.errors import RunError
+from lidr.records import PreferencePair
+from lidr.replacing import check_current
+from lidr.run_dir import RunDir
+from lidr.seals import digest, read_seal
+from lidr.stages.pairs import read_pairs as read_iteration
+from lidr.stages.pairs import read_summary, with_pairs
+from lidr.stages.training import read_training_summary
+from lidr.training.held_out import draw_held_out
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is exported: `iterations` in order, `languages` in the order of the recipe, and the prompts held out."""
+
+    iterations: list[int]
+    languages: list[str]
+    held_out: frozenset[str]
+
+
+def select(config: Config, run: RunDir, iteration: str | None, languages: list[str]) -> Selection:
+    """Check what was asked for against what the run has.
+
+    Raises RunError that names what there is, and for pairs of another recipe.
+    """
+    iterations = _iterations(config, run, iteration)
+    for number in iterations:
+        check_current(config, run, number)
+    known = list(dict.fromkeys(code for number in iterations for code in read_summary(run, number)["pairs"]))
+    if unknown := [code for code in languages if code not in known]:
+        raise RunError(f"--languages {','.join(unknown)}: the pairs of this run are in {', '.join(known)}")
+    held_out: set[str] = set()
+    if config.training.held_out:
+        # With several iterations in one file, a prompt that any of them holds out is trained on by none.
+        for number in iterations:
+            held_out |= held_out_prompts(config, run, number)
+    return Selection(iterations, [code for code in known if not languages or code in languages], frozenset(held_out))
+
+
+def _iterations(config: Config, run: RunDir, wanted: str | None) -> list[int]:
+    filled = [number for number in with_pairs(config, run) if any(read_summary(run, number)["pairs"].values())]
+    if not filled:
+        raise RunError(f"{run.path} has no pairs yet; `lidr run {run.recipe} --run-dir {run.path}` makes them")
+    if wanted is None:
+        return filled[-1:]
+    if wanted == "all":
+        return filled
+    if not wanted.isdecimal() or int(wanted) not in filled:
+        have = ", ".join(map(str, filled))
+        raise RunError(f"--iteration {wanted}: this run has pairs of iteration {have}; give one of them, or all")
+    return [int(wanted)]
+
+
+def read_pairs(run: RunDir, selection: Selection, system: bool) -> Iterator[ExportedPair]:
+    """The pairs, by iteration, then language, then in the order of the prompts."""
+    for iteration in selection.iterations:
+        asked = answered_with(run, iteration)
+        prompt = asked["system_prompt"] if system else None
+        for code in selection.languages:
+            counted = code in read_summary(run, iteration)["pairs"]  # an earlier iteration may lack a language
+            for row in read_iteration(run, iteration, code) if counted else ():
+                pair = PreferencePair.from_dict(row)
+                yield ExportedPair(pair, iteration, f"M{iteration - 1}", asked["model"], prompt or None)
+
+
+def answered_with(run: RunDir, iteration: int) -> dict[str, Any]:
+    """What an iteration's answers were made from, `model` (the fingerprint) and `system_prompt` among it.
+
+    Taken from the answers' own seal, since the recipe may have changed after them.
+    """
+    for code in read_summary(run, iteration)["pairs"]:
+        if seal := read_seal(run.responses(iteration, code)):
+            return dict(seal.inputs)
+    raise RunError(f"{run.responses(iteration, '')}: the answers that the pairs were made from are gone; run again")
+
+
+def held_out_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
+    """The prompts whose pairs the training measures instead of training on them: its own draw, on the same prompts."""
+    return draw_held_out(_trainable_prompts(config, run, iteration), config)
+
+
+def _trainable_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
+    """The prompts with a pair that is not longer than training.max_length: the draw is among these."""
+    rows = (row for code in read_summary(run, iteration)["pairs"] for row in read_iteration(run, iteration, code))
+    if _known_to_fit(config, run, iteration):
+        return {row["prompt_id"] for row in rows}
+    fits = _length_check(config, _model_folder(config, run, iteration - 1))
+    return {row["prompt_id"] for row in rows if fits(row)}
+
+
+def _known_to_fit(config: Config, run: RunDir, iteration: int) -> bool:
+    """Whether a training on just these pairs has found none too long, so that they need not be tokenised again."""
+    seal = read_seal(run.model_folder(iteration))
+    if seal is None or seal.inputs["pairs"] != digest(run.pair_summary(iteration)):
+        return False
+    return (
+        seal.inputs["training"]["max_length"] == config.training.max_length
+        and not read_training_summary(run, iteration).too_long
+    )
+
+
+def _model_folder(config: Config, run: RunDir, number: int) -> Path:
+    """Where M_number's tokenizer is. Its weights are not needed, so they are not fetched."""
+    from lidr.models import find_model
+
+    return run.model_folder(number) if number else find_model(config.model, weights=False)
+
+
+def _length_check(config: Config, folder: Path) -> Any:
+    from lidr.models import end_of_turn_ids, load_tokenizer
+    from lidr.training.tokens import tokenize_answer, tokenize_prompt
+
+    tokenizer = load_tokenizer(folder, config.model.trust_remote_code)
+    end_ids = end_of_turn_ids(folder, tokenizer)
+    system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
+
+    def fits(row: dict[str, Any]) -> bool:
+        messages = [*system, {"role": "user", "content": row["prompt"]}]
+        prompt, ids = tokenize_prompt(tokenizer, messages, end_ids)
+        answers = (tokenize_answer(tokenizer, messages, prompt, row[side], end_ids) for side in ("chosen", "rejected"))
+        return len(ids) + max(map(len, answers)) <= config.training.max_length
+
+    return fits

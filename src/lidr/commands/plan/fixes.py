@@ -1,0 +1,121 @@
+"""Settings with which a run fits, found by trying them in the planner's own arithmetic, the mildest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from lidr.architecture import Architecture
+from lidr.commands.plan.memory import EngineUse, engine_use, processes_of, reference_need, training_need
+from lidr.commands.plan.work import Load
+from lidr.config import Config, LoraSection, RayConfig, TransformersConfig, VllmConfig
+from lidr.hardware import Hardware
+
+Overrides = list[str]
+SPARE = 0.1  # of the memory that a proposal leaves free, since all of this is estimates
+
+
+def fits_training(config: Config, shape: Architecture, hardware: Hardware, pairs: Load, spare: float = 0.0) -> bool:
+    """Whether the training step and the reference pass fit, with a share of the memory to spare."""
+    return _most(config, shape, hardware, pairs) <= (1 - spare) * hardware.device.memory_gib
+
+
+def _most(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> float:
+    """GiB on each device of the larger of both."""
+    sides = 1 + (config.training.objective == "dpo")
+    load = replace(pairs, longest=min(pairs.longest, sides * config.training.max_length))
+    needs = [training_need(config, shape, hardware, load).gib]
+    if has_reference(config):
+        needs.append(reference_need(config, shape, hardware, load).gib)
+    return max(needs)
+
+
+def has_reference(config: Config) -> bool:
+    """Whether there is a reference pass: for DPO, or to try out packing, which a sharded model cannot."""
+    return config.training.objective == "dpo" or config.training.distributed != "ddp"
+
+
+def training_fix(
+    config: Config, shape: Architecture, hardware: Hardware, pairs: Load
+) -> tuple[Overrides, float] | None:
+    """Overrides with which training fits, and the GiB it then takes; None where none of those tried does.
+
+    All weights are trained as long as that can be: first sharded, then with recomputed activations and smaller rows; an
+    adapter comes next, then one on 4-bit weights, then shorter pairs.
+    """
+    for changes in _training_candidates(config, hardware):
+        training = config.training.model_copy(update=changes)
+        if fits_training(config.model_copy(update={"training": training}), shape, hardware, pairs, SPARE):
+            overrides = [_as_override(f"training.{name}", value) for name, value in changes.items()]
+            return overrides, _most(config.model_copy(update={"training": training}), shape, hardware, pairs)
+    return None
+
+
+def _training_candidates(config: Config, hardware: Hardware) -> Iterator[dict[str, Any]]:
+    training, on_gpu = config.training, hardware.device.is_gpu
+    ways: list[dict[str, Any]] = [{}]
+    if on_gpu and training.distributed == "ddp" and processes_of(config, hardware) > 1:
+        ways.append({"distributed": "fsdp2"})
+    if training.lora is None:
+        ways.append({"lora": LoraSection()})
+    if on_gpu and not (training.lora and training.lora.quantize):
+        quantized = (training.lora or LoraSection()).model_copy(update={"quantize": "nf4"})
+        ways.append({"lora": quantized} | ({} if training.distributed == "ddp" else {"distributed": "ddp"}))
+    always = training.gradient_checkpointing is True
+    recompute: dict[str, Any] = {} if always else {"gradient_checkpointing": True}
+    smaller = [{"token_budget": tokens} for tokens in (4096, 2048, 1024) if tokens < training.token_budget]
+    lengths: list[dict[str, Any]] = [{"max_length": n} for n in (2048, 1024) if n < training.max_length]
+    for shorter in ({}, *lengths):
+        if shorter:
+            ways, smaller = ways[-1:], smaller[-1:]
+        for way in ways:
+            yield from (way | extra | shorter for extra in ({}, recompute, *(recompute | less for less in smaller)))
+
+
+def engine_fix(config: Config, shape: Architecture, hardware: Hardware, load: Load) -> Overrides | None:
+    """Overrides with which the model fits where it answers; None where none of those tried does."""
+    engine = config.engine
+    if isinstance(engine, TransformersConfig) and hardware.device.is_gpu:
+        for kind in ("int8", "nf4"):
+            changed = engine.model_copy(update={"quantize": kind})
+            if not engine_use(changed, shape, hardware, load).problem:
+                return [f"engine.quantize={kind}"]
+    if isinstance(engine, VllmConfig):
+        for split in (1, 2, 4, 8, 16):
+            arguments = engine.arguments | {"tensor_parallel_size": split}
+            if not engine_use(engine.model_copy(update={"arguments": arguments}), shape, hardware, load).problem:
+                return [f"engine.arguments.tensor_parallel_size={split}"]
+    if isinstance(engine, RayConfig):
+        for workers in range(engine_use(engine, shape, hardware, load).replicas - 1, 0, -1):
+            if not engine_use(engine.model_copy(update={"workers": workers}), shape, hardware, load).problem:
+                return [f"engine.workers={workers}"]
+    return None
+
+
+def judge_fix(config: Config, judge: Architecture, shape: Architecture, hardware: Hardware) -> Overrides | None:
+    """Overrides with which two models in vLLM share the GPUs; None where they cannot, or another engine answers."""
+    name, half = "gpu_memory_utilization", 0.45
+    engines = config.engine, config.evaluation.judge.engine if config.evaluation.judge else None
+    for engine, model in zip(engines, (shape, judge), strict=True):
+        if not isinstance(engine, VllmConfig):
+            return None
+        changed = engine.model_copy(update={"arguments": engine.arguments | {name: half}})
+        longest = float(model.context or 0)
+        if engine_use(changed, model, hardware, Load(1, longest, 0.0, longest)).problem:
+            return None
+    return [f"engine.arguments.{name}={half}", f"evaluation.judge.engine.arguments.{name}={half}"]
+
+
+def with_all_gpus(use: EngineUse, hardware: Hardware) -> EngineUse | None:
+    """The same engine in a worker on every GPU; None where it uses all as it is."""
+    if not hardware.device.is_gpu or use.kind == "remote":
+        return None
+    replicas = hardware.count // use.devices
+    return replace(use, replicas=replicas) if replicas > use.replicas else None
+
+
+def _as_override(name: str, value: Any) -> str:
+    if isinstance(value, LoraSection):
+        return f"{name}.quantize=nf4" if value.quantize else f"{name}={{}}"
+    return f"{name}={str(value).lower() if isinstance(value, bool) else value}"

@@ -1,0 +1,166 @@
+"""What a run has to do: requests and tokens of every step, as the loop would make them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lidr.commands.plan.lengths import SAMPLE, Lengths
+from lidr.config import Config
+from lidr.records import Prompt, Response, Translation
+from lidr.stages.prompts import grouped, load_held_out, load_prompts
+from lidr.stages.translations import request_template
+from lidr.storage import is_url
+from lidr.strategies import STRATEGIES
+from lidr.strategies.base import Answers
+
+ASSUMED_PROMPTS = 1000
+
+
+@dataclass
+class Load:
+    """Work of one step: `read` and `written` are tokens, `longest` the most that one request can come to."""
+
+    requests: int = 0
+    read: float = 0.0
+    written: float = 0.0
+    longest: float = 0.0
+
+    def add(self, requests: int, read: float, written: float, limit: float = 0.0) -> None:
+        """Requests of so many tokens each, with answers of at most `limit`."""
+        self.requests += requests
+        self.read += requests * read
+        self.written += requests * written
+        self.longest = max(self.longest, read + (limit or written))
+
+    @property
+    def mean(self) -> float:
+        """Tokens of a request and its answer."""
+        return (self.read + self.written) / self.requests if self.requests else 0.0
+
+
+@dataclass
+class Prompts:
+    """The prompts of a run, counted: requests by language and direction, pairs by how they are made, some texts."""
+
+    groups: int = 0
+    responses: Counter[str] = field(default_factory=Counter)
+    translations: Counter[tuple[str, str]] = field(default_factory=Counter)
+    pairs: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (language, origin chosen, origin rejected)
+    texts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    assumed: bool = False
+
+
+def at_hand(path: str) -> bool:
+    """Whether a recipe's path is on this machine or behind a URL, and not a hub id or something that is elsewhere."""
+    return is_url(path) or Path(path).expanduser().exists()
+
+
+def count_prompts(config: Config) -> Prompts:
+    """Read the prompts where they are at hand and count what the recipe's strategy asks for; else assume some.
+
+    Every answer is taken to be complete and every pair to pass the gates.
+    """
+    assumed = config.prompt_source.path != "lab" and not at_hand(config.prompt_source.path)
+    groups = _assumed(config) if assumed else grouped(_read(config))
+    strategy, found = STRATEGIES[config.pairs.strategy], Prompts(assumed=assumed)
+    for position, prompts in enumerate(groups):
+        prompt_id = next(iter(prompts.values())).prompt_id
+        answers = Answers(position, prompt_id, prompts)
+        for code in config.languages:
+            if code in prompts and config.dominant in prompts:
+                found.responses[code] += config.responses.samples
+                answers.responses[code] = _samples(config, prompt_id, code)
+            if code in prompts and len(found.texts[code]) < SAMPLE:
+                found.texts[code].append(prompts[code].text)
+        for source, target in strategy.translations(answers, config):
+            found.translations[source, target] += 1
+            answers.translations[source, target] = Translation("", prompt_id, source, target, "x")
+        for made in strategy.candidates(answers, config):
+            if not made.chosen.problem and not made.rejected.problem:
+                found.pairs[made.language, made.chosen.origin, made.rejected.origin] += 1
+        found.groups += 1
+    return found
+
+
+def _samples(config: Config, prompt_id: str, language: str) -> list[Response]:
+    """Answers of which every strategy makes its pairs: only the first one in a language that is taught is wrong."""
+    numbers = ["1" if language in config.non_dominant else "0", *["0"] * (config.responses.samples - 1)]
+    return [Response("", prompt_id, language, text, "stop", 1, sample=k) for k, text in enumerate(numbers)]
+
+
+def _read(config: Config) -> Iterator[Prompt]:
+    held_out: frozenset[str] = frozenset()
+    if config.probe:
+        wanted = config.model_copy(update={"languages": config.probe.languages or config.languages})
+        held_out = frozenset(prompt.prompt_id for prompt in load_held_out(wanted))
+    return load_prompts(config, held_out)
+
+
+def _assumed(config: Config) -> Iterator[dict[str, Prompt]]:
+    for number in range(config.prompt_source.limit or ASSUMED_PROMPTS):
+        yield {code: Prompt(str(number), code, "") for code in config.languages}
+
+
+class Work:
+    """The loads of the steps of one iteration."""
+
+    def __init__(self, config: Config, lengths: Lengths, prompts: Prompts) -> None:
+        self.config, self.lengths, self.prompts = config, lengths, prompts
+        source = config.prompts
+        self.kind = "general" if source is None else "lab" if source.path == "lab" else source.task
+        self.around = lengths.around()
+
+    def prompt(self, language: str) -> float:
+        """Tokens of a prompt in a language, with the chat template; that of an unseen one is a sentence or two."""
+        texts = self.prompts.texts.get(language)
+        if not texts or not any(texts):
+            return self.around + 40 * self.lengths.expansion_of(language)
+        return self.around + self.lengths.text(texts, language)
+
+    def answer(self, language: str) -> float:
+        """Tokens of the model's own answer."""
+        limit = self.config.responses.max_new_tokens
+        return self.lengths.answer(self.kind, language, limit, "responses", language)
+
+    def translation(self, source: str, target: str) -> float:
+        """Tokens of the translation of the model's own answer."""
+        limit = self.config.translations.max_new_tokens
+        found = self.lengths.measured.get(("translations", f"{source}->{target}"))
+        return min(found or self.lengths.turned(self.answer(source), source, target, self.kind), limit)
+
+    def respond(self, prompts: int | None = None, languages: Iterable[str] = ()) -> Load:
+        """The answers to the prompts or, for the probe, to so many in each language."""
+        load = Load()
+        wanted = dict.fromkeys(languages, prompts) if prompts is not None else self.prompts.responses
+        for code, count in wanted.items():
+            load.add(count or 0, self.prompt(code), self.answer(code), self.config.responses.max_new_tokens)
+        return load
+
+    def translate(self, wanted: dict[tuple[str, str], int] | None = None) -> Load:
+        """The translations that the strategy asks for, or those given by (source, target)."""
+        load = Load()
+        template = self.lengths.text([request_template(self.config)], "en")
+        for (source, target), count in (self.prompts.translations if wanted is None else wanted).items():
+            read = self.around + template + self.answer(source)
+            load.add(count, read, self.translation(source, target), self.config.translations.max_new_tokens)
+        return load
+
+    def pairs(self, with_rejected: bool) -> Load:
+        """The pairs: `read` are the tokens of a pass over them, both answers after one prompt."""
+        load = Load()
+        training, config = self.config.training, self.config
+        most = config.responses.max_new_tokens + config.translations.max_new_tokens
+        for (language, chosen, rejected), count in self.prompts.pairs.items():
+            answers = [self._origin(chosen)] + ([self._origin(rejected)] if with_rejected else [])
+            length = self.prompt(language) + sum(answers)
+            load.add(count, length, 0.0)
+            load.longest = max(load.longest, self.prompt(language) + most)
+        load.longest = min(load.longest, (1 + with_rejected) * training.max_length)
+        return load
+
+    def _origin(self, origin: str) -> float:
+        source, arrow, target = origin.partition("->")
+        return self.translation(source, target) if arrow else self.answer(source)

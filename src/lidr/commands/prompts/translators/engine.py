@@ -1,0 +1,69 @@
+"""A language model as the translator: the one that is to be trained, or any other behind one of lidr's engines."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any
+
+from lidr.commands.prompts.protect import Cut
+from lidr.commands.prompts.translators.base import Offer, Piece
+from lidr.config import EngineConfig, ModelConfig, is_remote
+from lidr.engines import Engine, Request, Sampling, open_model
+from lidr.languages import get_language
+from lidr.models import engine_identity, resolve_model
+from lidr.stages.translations import PREFILL, STOP, parse_translation
+from lidr.storage import cache_folder
+from lidr.templates import fill_template, read_template
+
+_SYSTEM = "You are a helpful assistant."
+
+
+class EngineTranslator:
+    """The tag protocol of a run's own translations, greedy; a retry names what must be copied.
+
+    `model` is a Hugging Face folder, a hub id, a GGUF file or `lab`, or a served model's name. The engine is opened
+    with the first piece.
+    """
+
+    cuts: tuple[Cut, Cut] = ("whole", "paragraphs")
+    usd_per_million_characters: float | None = None  # servers charge by the token
+
+    def __init__(self, engine: EngineConfig, model: str, max_new_tokens: int = 2048) -> None:
+        self._config, self._stack = engine, ExitStack()
+        self._sampling = Sampling(max_new_tokens=max_new_tokens, stop=(STOP,))
+        if is_remote(engine):
+            self._model, known = model, {"base_url": engine.base_url, "model": model, "extra_body": engine.extra_body}
+        else:
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            folder, fingerprint = resolve_model(ModelConfig(path=model), cache_folder() / "fingerprints.json")
+            self._model, known = str(folder), {"model": fingerprint} | engine_identity(engine)
+        templates = [read_template("translate"), read_template("translate_strict"), PREFILL, STOP, _SYSTEM]
+        self.identity: dict[str, Any] = known | {"templates": templates, "sampling": self._sampling.as_dict()}
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return self._stack.enter_context(open_model(self._config, self._model))
+
+    def translate(
+        self, pieces: Iterable[Piece], source: str, target: str, retry: bool, done: Collection[str] = frozenset()
+    ) -> Iterator[Offer]:
+        requests = (self._request(piece, get_language(target).name, retry) for piece in pieces)
+        for completion in self._engine.generate(requests, self._sampling, done):
+            if completion.request_id not in done:
+                found = parse_translation(completion)
+                passing = completion.finish_reason == "error"
+                yield Offer(completion.request_id, found["text"], found["failure"] or "", passing)
+
+    def _request(self, piece: Piece, language: str, retry: bool) -> Request:
+        values = {"language": language, "text": piece.text}
+        if retry:
+            kept = "\n".join(piece.keep) or "names"
+            content = fill_template(read_template("translate_strict"), keep=kept, **values)
+        else:
+            content = fill_template(read_template("translate"), **values)
+        return Request(piece.key, (("system", _SYSTEM), ("user", content)), prefill=PREFILL)
+
+    def close(self) -> None:
+        self._stack.close()
