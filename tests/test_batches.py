@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from lidr.config import OpenAIConfig
 from lidr.engines import batches
 from lidr.engines.base import Completion, Request
-from lidr.engines.openai import OpenAIEngine
+from lidr.engines.batches import BatchEngine
 from lidr.errors import EngineError
 from tests.openai_server import BatchApi, Reply, TestServer, echo
 from tests.test_openai_engine import SAMPLING, TEXTS, TRANSLATE, ask, begun, by_id, engine_for
@@ -35,8 +36,8 @@ def api(server: TestServer) -> BatchApi:
     return server.batches
 
 
-def engine(server: TestServer, **settings: Any) -> OpenAIEngine:
-    return engine_for(server, batch=True, **settings)
+def engine(server: TestServer, **settings: Any) -> BatchEngine:
+    return BatchEngine("test", OpenAIConfig(type="openai", base_url=server.base_url, batch=True, **settings))
 
 
 def ids(*numbers: int) -> list[str]:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +20,8 @@ from lidr import loop
 from lidr.config import Config, load_config
 from lidr.replacing import open_run
 from lidr.stages.shortage import TooFewPairsError
-from lidr.strategies import STRATEGIES, imbalance
 from lidr.strategies.base import Answers, Candidate
+from lidr.strategies.imbalance import Imbalance
 
 WEAK = ["es", "fr", "de", "ru"]
 # A run small enough to be killed and resumed several times.
@@ -125,30 +124,31 @@ def test_a_changed_recipe_makes_anew_what_it_changes_and_no_more(
     assert "training: regenerated because training.beta: 0.1 -> 0.2" in capsys.readouterr().err
 
 
-def swapped(answers: Answers, config: Config) -> Iterator[Candidate]:
-    for candidate in imbalance.candidates(answers, config):
+CANDIDATES = Imbalance.candidates
+
+
+def swapped(strategy: Imbalance, answers: Answers, config: Config) -> Iterator[Candidate]:
+    for candidate in CANDIDATES(strategy, answers, config):
         yield replace(candidate, chosen=candidate.rejected, rejected=candidate.chosen)
 
 
 def test_swapped_pairs_make_it_worse(copy: Path, finished: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    backwards = SimpleNamespace(translations=imbalance.translations, candidates=swapped)
-    monkeypatch.setitem(STRATEGIES, "imbalance", backwards)
+    monkeypatch.setattr(Imbalance, "candidates", swapped)
     shutil.rmtree(copy / "iteration_1" / "4_pairs")
     results = run(copy, "iterations=1", "pairs.gates.wrong_language=null")
     assert measure(results, "M1", "accuracy", WEAK) < measure(results, "M0", "accuracy", WEAK)
     assert measure(results, "M1", "accuracy", WEAK) < measure(finished[1], "M1", "accuracy", WEAK) - 0.2
 
 
-def equal(answers: Answers, config: Config) -> Iterator[Candidate]:
-    for candidate in imbalance.candidates(answers, config):
+def equal(strategy: Imbalance, answers: Answers, config: Config) -> Iterator[Candidate]:
+    for candidate in CANDIDATES(strategy, answers, config):
         yield replace(candidate, chosen=candidate.rejected)
 
 
 def test_a_run_ends_where_no_pair_is_left(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alike = SimpleNamespace(translations=imbalance.translations, candidates=equal)
-    monkeypatch.setitem(STRATEGIES, "imbalance", alike)
+    monkeypatch.setattr(Imbalance, "candidates", equal)
     results = run(copy, "iterations=2")  # the first iteration's pairs are there already
     assert [model["name"] for model in results["models"]] == ["M0", "M1"]
     assert results["iterations"][1]["dropped"] == {"identical": 600}

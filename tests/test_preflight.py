@@ -103,5 +103,5 @@ def test_a_finished_run_needs_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     """It may be looked at on a machine that has neither the device nor the packages."""
     config: Config = load_config("quickstart", ["engine.device=cuda:99", "iterations=0"])
     run_dir = RunDir.start(config, tmp_path / "run", say=print)
-    monkeypatch.setattr("lidr.status.run_status", lambda *_: [("0", "evaluation", "done", "")])
+    monkeypatch.setattr("lidr.preflight.run_status", lambda *_: [("0", "evaluation", "done", "")])
     check_owed(config, run_dir)

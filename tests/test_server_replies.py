@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from lidr.commands.standalone import evaluation_config
-from lidr.config import OpenAIConfig, trimmed
+from lidr.config import OpenAIConfig
 from lidr.engines import openai as openai_engine
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.openai import OpenAIEngine
 from lidr.engines.protocol import NEUTRAL, names_field, read_finish_reason
 from lidr.errors import ConfigError, EngineError
 from lidr.records import Response
+from lidr.settings import trimmed
 from lidr.strategies.base import Answers, direct
 from tests.conftest import ToyEngine, ToyRun, make_config
 from tests.openai_server import Reply, TestServer, echo

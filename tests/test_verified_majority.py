@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lidr.config import dump_config, load_config
 from lidr.engines.base import Completion, Request
 from lidr.errors import ConfigError
 from lidr.records import Prompt, Response
-from lidr.strategies.base import Answers, Candidate
-from lidr.strategies.verified_majority import candidates, majority
+from lidr.strategies.base import Answers, Candidate, strategy_of
+from lidr.strategies.verified_majority import majority
 from tests.conftest import ToyEngine, ToyRun, make_config
 
-SAMPLED = {"samples": 3, "temperature": 0.7}
-PAIRS = {"strategy": "verified_majority", "dominant_rejected": "none"}
+VERIFIED = {"type": "verified_majority", "samples": 3}
+PAIRS = {"strategy": VERIFIED, "dominant_rejected": "none"}
 
 
 def found(samples: dict[str, list[str]], cut_off: tuple[str, ...] = (), **pairs: Any) -> dict[str, Candidate]:
     """The candidates by language; texts in `cut_off` ended at the length limit."""
-    config = make_config(Path("prompts"), responses=SAMPLED, pairs=PAIRS | pairs)
+    config = make_config(Path("prompts"), pairs=PAIRS | pairs)
     answers = Answers(0, "p", {code: Prompt("p", code, "x") for code in samples})
     for code, texts in samples.items():
         answers.responses[code] = [
             Response("", "p", code, text, "length" if text in cut_off else "stop", 1, sample=number)
             for number, text in enumerate(texts)
         ]
-    return {candidate.language: candidate for candidate in candidates(answers, config)}
+    return {candidate.language: candidate for candidate in strategy_of(config).candidates(answers, config)}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def found(samples: dict[str, list[str]], cut_off: tuple[str, ...] = (), **pairs:
     [([], None), ([7], None), ([7, 7], 7), ([7, 7, 8], None), ([7, 7, 7, 8], 7), ([7, 7, 8, 8], None)],
 )
 def test_the_majority_has_a_lead_of_two_votes(votes: list[int], agreed: int | None) -> None:
-    assert majority([Decimal(vote) for vote in votes]) == agreed
+    assert majority([Decimal(vote) for vote in votes], lead=2) == agreed
 
 
 def test_the_sides_are_samples_in_the_language_nearest_in_length() -> None:
@@ -84,7 +86,7 @@ def test_samples_are_kept_one_by_one_and_more_of_them_keep_the_first(toy_run: To
 
     engine = ToyEngine(fail=numbered)
     toy_run.use(engine)
-    config = make_config(toy_run.prompts, responses=SAMPLED, pairs=PAIRS)
+    config = make_config(toy_run.prompts, pairs=PAIRS)
     toy_run.run("prompts", "responses", "translations", "pairs", config=config)
     assert not list(toy_run.run_dir.path.rglob("3_translations/*"))
     rows = toy_run.rows(toy_run.run_dir.responses(1, "es"))
@@ -92,21 +94,23 @@ def test_samples_are_kept_one_by_one_and_more_of_them_keep_the_first(toy_run: To
     pairs = toy_run.rows(toy_run.run_dir.pairs(1, "es"))
     assert pairs and all(row["chosen"] != row["rejected"] for row in pairs)
     asked = len(engine.asked)
-    more = make_config(toy_run.prompts, responses=SAMPLED | {"samples": 4}, pairs=PAIRS)
+    more = make_config(toy_run.prompts, pairs=PAIRS | {"strategy": VERIFIED | {"samples": 4}})
     toy_run.run("responses", config=more)
     assert len(engine.asked) - asked == asked // 3
     assert [row for row in toy_run.rows(toy_run.run_dir.responses(1, "es")) if row["sample"] < 3] == rows
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("settings", "says"),
     [
-        ({"responses": {"samples": 4}}, "greedy answers are all the same"),
-        ({"responses": {"samples": 4, "temperature": 1}}, "imbalance uses one"),
-        ({"pairs": {"strategy": "verified_majority"}}, "set responses.samples"),
-        ({"pairs": PAIRS, "responses": SAMPLED, "probe": {"prompts": 2}}, "has none"),
+        ({"samples": 1}, "greater than or equal to 2"),
+        ({"temperature": 0}, "greater than 0"),
+        ({"sample": 4}, "did you mean samples"),
     ],
 )
-def test_samples_that_are_of_no_use_are_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises((ConfigError, ValueError), match=says):
-        make_config(Path("prompts"), **changes)
+def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], says: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    strategy = {"type": "verified_majority"} | settings
+    recipe.write_text(dump_config(make_config(Path("prompts"))), encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"pairs.strategy.*{says}"):
+        load_config(recipe, [f"pairs.strategy={json.dumps(strategy)}"])

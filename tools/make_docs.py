@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from lidr.config import Config, load_config, shipped_recipes
+from lidr.plugins import Plugin
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = ("", "run", "plan", "probe", "respond", "translate", "pair", "train", "evaluate", "report", "status",
@@ -47,7 +48,7 @@ def fields(section: type[BaseModel], prefix: str) -> list[tuple[str, Any]]:
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
     """The sections that a field may hold: one, or in the case of the engine one of several."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and not issubclass(annotation, Plugin):
         yield annotation
     elif get_origin(annotation) in (Union, UnionType, Annotated):
         for option in get_args(annotation):

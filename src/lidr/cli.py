@@ -369,8 +369,8 @@ def _evaluate_model(
 ) -> None:  # fmt: skip
     from lidr import loop
     from lidr.commands import standalone
-    from lidr.config import trimmed
     from lidr.replacing import open_run
+    from lidr.settings import trimmed
 
     model = trimmed(model)
     folder = out or Path("evaluations") / standalone.model_name(model)

@@ -8,11 +8,9 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
 import yaml
@@ -20,93 +18,35 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
     Tag,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from lidr.credentials import find_credential, looks_like_key, mask, mask_setting
+from lidr.credentials import looks_like_key, mask, mask_setting
 from lidr.errors import ConfigError
 from lidr.languages import get_language
+from lidr.plugins import Plugin, reader
+from lidr.settings import (
+    HidesValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PathText,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Trimmed,
+)
 from lidr.yaml_input import MAX_DEPTH, read_mapping, read_value
 
 
 def may_be_hub_id(path: str) -> bool:
     """Whether a recipe's path that is not on disk has the form of a hub id, `org/name`."""
     return path.count("/") == 1 and not path.startswith((".", "/", "~")) and not path.endswith(".gguf")
-
-
-class HidesValue(ValueError):
-    """A value that must not be shown. `field` is its dotted name, if another section found it."""
-
-    def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_credentials(cls, data: Any) -> Any:
-        if isinstance(data, dict) and (found := find_credential(data)):
-            raise HidesValue(_no_credential(found), found)
-        return data
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_value_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        kinds = set(_kinds(cls.model_fields[info.field_name or ""].annotation))
-        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
-            raise ValueError("a number is needed")
-        return value
-
-
-def _kinds(annotation: Any) -> Iterator[Any]:
-    """The types that a field takes, without what is inside of lists and mappings."""
-    if get_origin(annotation) in (Union, UnionType):
-        for option in get_args(annotation):
-            yield from _kinds(option)
-    elif get_origin(annotation) is Annotated:
-        yield from _kinds(get_args(annotation)[0])
-    else:
-        yield annotation
-
-
-def _no_credential(field: str) -> str:
-    """What to say of a field that holds a credential."""
-    section, _, name = field.rpartition(".")
-    if name == "api_key_env":
-        return "holds a key; give the name of the environment variable that holds it, such as OPENAI_API_KEY"
-    if name == "launch":
-        hint = "write $NAME in its place, and set that environment variable"
-    elif "extra_body" in section or name in ("extra_body", "base_url"):
-        hint = "put it into an environment variable, and give that one's name in api_key_env beside base_url"
-    else:
-        hint = "give it in the environment, where the package that needs it looks for it"
-    return f"holds a password, key or signature, and a recipe is kept with its results: {hint}"
-
-
-def _path(text: str) -> str:
-    if not text.strip() or text != text.strip() or not text.isprintable():
-        raise ValueError("a path or a name is needed, without blanks around it and without control characters")
-    return text
-
-
-def trimmed(text: Any) -> Any:
-    """A text without the blanks and quotes that are copied along with it."""
-    return text.strip(" \t\r\n\"'\u00a0\ufeff\u200b") if isinstance(text, str) else text
-
-
-Trimmed = Annotated[str, BeforeValidator(trimmed)]
 
 
 def _known_languages(languages: list[str]) -> list[str]:
@@ -120,15 +60,9 @@ def _known_languages(languages: list[str]) -> list[str]:
 
 
 LanguageCodes = Annotated[list[str], AfterValidator(_known_languages)]
-PathText = Annotated[str, AfterValidator(_path)]
-_MOST = 2**31 - 1  # what every library below takes as a whole number
-PositiveInt = Annotated[int, Field(gt=0, le=_MOST)]
-NonNegativeInt = Annotated[int, Field(ge=0, le=_MOST)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     path: PathText
     """M_0: a Hugging Face folder, on disk or behind a URL such as `s3://bucket/folder`; a hub id; a `.gguf` file; or
     `lab` for the small model that comes with the package."""
@@ -138,7 +72,7 @@ class ModelConfig(_Section):
     """Run Python code that a hub model brings along. Leave off unless you have read that code."""
 
 
-class PromptFields(_Section):
+class PromptFields(Section):
     id: str | None = "id"
     """Column with the prompt's id, the same in every language; null numbers the rows of each language's file, so that
     rows at the same place are the same prompt."""
@@ -152,7 +86,7 @@ class PromptFields(_Section):
     worked solution that ends as GSM8K's do, what stands behind `####` counts."""
 
 
-class PromptsConfig(_Section):
+class PromptsConfig(Section):
     path: PathText
     """A folder of `<language>.jsonl|json|csv|parquet` files, one such table with a language column, a Hugging Face
     data set (hub id or folder), or `lab`. Files and folders may be on disk or behind a URL (`s3://`, `gs://`, `hf://`
@@ -186,7 +120,7 @@ def _device(name: str) -> str:
     return name
 
 
-class TransformersConfig(_Section):
+class TransformersConfig(Section):
     type: Literal["transformers"] = "transformers"
     """The model's weights, in this process."""
     device: Annotated[str, AfterValidator(_device)] = "auto"
@@ -202,7 +136,7 @@ class TransformersConfig(_Section):
     """Load the weights in 8 or 4 bits, for answering only (`lidr[qlora]`); training loads them as they are."""
 
 
-class VllmConfig(_Section):
+class VllmConfig(Section):
     type: Literal["vllm"]
     """vLLM in this process (`lidr[vllm]`)."""
     adapter: PathText | None = None
@@ -211,7 +145,7 @@ class VllmConfig(_Section):
     """vLLM's own engine arguments under their own names: `tensor_parallel_size`, `gpu_memory_utilization` ..."""
 
 
-class OpenAIConfig(_Section):
+class OpenAIConfig(Section):
     type: Literal["openai"]
     """A server that speaks OpenAI's chat completions: an API, vLLM, llama.cpp, `transformers serve` ..."""
     base_url: Trimmed = "https://api.openai.com/v1"
@@ -286,7 +220,7 @@ def _engine_type(value: Any) -> str:
     return str(found)
 
 
-class RayConfig(_Section):
+class RayConfig(Section):
     type: Literal["ray"]
     """Several engines, each in a worker of its own, on a Ray cluster (`lidr[ray]`)."""
     worker: Annotated[
@@ -337,7 +271,7 @@ def _temperature(value: float) -> float:
     return value
 
 
-class DecodingConfig(_Section):
+class DecodingConfig(Section):
     max_new_tokens: PositiveInt = 2400
     """Longest answer, in tokens; a longer one is cut off and marked as such."""
     temperature: Annotated[NonNegativeFloat, AfterValidator(_temperature)] = 0.0
@@ -347,17 +281,9 @@ class DecodingConfig(_Section):
     repetition_penalty: PositiveFloat = 1.1
     """Penalty on tokens already seen (1 is none)."""
 
-
-class ResponsesConfig(DecodingConfig):
-    samples: PositiveInt = 1
-    """Answers to each prompt in each language. `pairs.strategy: verified_majority` compares them; the other strategies
-    use one."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ResponsesConfig:
-        if self.samples > 1 and not self.temperature:
-            raise ValueError("samples: greedy answers are all the same; set temperature, 0.7 for example")
-        return self
+    def in_words(self) -> str:
+        how = f"temperature {self.temperature}, top-p {self.top_p}" if self.temperature else "greedy"
+        return f"{how}, repetition penalty {self.repetition_penalty}, at most {self.max_new_tokens} new tokens"
 
 
 class TranslationsConfig(DecodingConfig):
@@ -382,7 +308,7 @@ class TranslationsConfig(DecodingConfig):
         return self
 
 
-class GatesConfig(_Section):
+class GatesConfig(Section):
     identical: bool = True
     """Drop a pair whose two sides are the same text."""
     max_similarity: Annotated[float, Field(gt=0, le=1)] | None = 0.95
@@ -415,12 +341,14 @@ class GatesConfig(_Section):
     does); null treats them as any other prompt."""
 
 
-class PairsConfig(_Section):
-    strategy: Literal["imbalance", "random_sides", "verified_majority"] = "imbalance"
+class PairsConfig(Section):
+    strategy: Annotated[
+        Plugin, BeforeValidator(reader("strategies")), PlainSerializer(Plugin.as_recipe), Field(validate_default=True)
+    ] = "imbalance"  # type: ignore[assignment]
     """How answers become chosen and rejected: `imbalance` is the paper's way; `random_sides` is the control, the same
     pairs with their sides drawn at random; `verified_majority` is for prompts that ask for a number, and prefers the
-    model's own answers that end in the number that most of its answers end in, over all languages
-    (`responses.samples`); see `lidr/strategies`."""
+    model's own answers that end in the number that most of them end in, over all languages. With settings it is
+    `{type: verified_majority, samples: 4}`; `path/file.py:Name` takes one of your own. See `lidr/strategies`."""
     dominant_rejected: str = "one"
     """Whose back-translated answers are the dominant language's rejected side: `one` language per prompt in rotation,
     `all` of them (one pair each), a single language code, or `none` for no pairs in the dominant language."""
@@ -434,7 +362,7 @@ class PairsConfig(_Section):
     language, loops, errors) before the run ends before training and says which setting mends it. 1 never does."""
 
 
-class LoraSection(_Section):
+class LoraSection(Section):
     rank: PositiveInt = 16
     """Rank of the adapter's matrices."""
     alpha: PositiveInt = 32
@@ -447,7 +375,7 @@ class LoraSection(_Section):
     """`nf4` keeps the frozen weights in 4 bits (QLoRA; needs a GPU and `lidr[qlora]`)."""
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     objective: Literal["dpo", "sft"] = "dpo"
     """`dpo` is DPO + alpha NLL; `sft` is the NLL alone, on the chosen side (the Multilingual Alignment baseline)."""
     beta: PositiveFloat = 0.1
@@ -513,12 +441,12 @@ class TrainingConfig(_Section):
         return self
 
 
-class LabBenchmarkConfig(_Section):
+class LabBenchmarkConfig(Section):
     languages: LanguageCodes = ["en", "es", "fr", "de", "ru", "it"]
     """Languages of the laboratory to be asked."""
 
 
-class MgsmConfig(_Section):
+class MgsmConfig(Section):
     path: PathText = "juletxara/mgsm"
     """A folder of `<language>.jsonl` files (`query`, `response`), on disk or behind a URL, or a Hugging Face data set
     (hub id or folder)."""
@@ -541,7 +469,7 @@ class MsvampConfig(MgsmConfig):
     """Languages to be asked."""
 
 
-class InstructionsConfig(_Section):
+class InstructionsConfig(Section):
     path: PathText | None = None
     """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, on disk or behind a URL, or a
     Hugging Face data set with one configuration per language. null takes the instructions of the answers that are
@@ -562,7 +490,7 @@ class XAlpacaEvalConfig(InstructionsConfig):
     """Reference answers: a folder of `<language>.json` files in AlpacaEval's format (`instruction`, `output`)."""
 
 
-class MtBenchConfig(_Section):
+class MtBenchConfig(Section):
     path: PathText
     """A folder of `<language>.jsonl` files in FastChat's question format (`question_id`, `category`, `turns`), on disk
     or behind a URL, or a Hugging Face data set with one configuration per language."""
@@ -572,7 +500,7 @@ class MtBenchConfig(_Section):
     """Ask only the first n questions of each language."""
 
 
-class HarnessConfig(_Section):
+class HarnessConfig(Section):
     languages: LanguageCodes | None = None
     """Languages to be asked; null takes those of the recipe's that the harness has the task in."""
     limit: PositiveInt | None = None
@@ -593,7 +521,10 @@ class HarnessConfig(_Section):
         return self
 
 
-class BenchmarksConfig(_Section):
+OwnBenchmark = Annotated[Plugin, BeforeValidator(reader("benchmarks")), PlainSerializer(Plugin.as_recipe)]
+
+
+class BenchmarksConfig(Section):
     lab: LabBenchmarkConfig | None = None
     """Facts of the laboratory's world."""
     mgsm: MgsmConfig | None = None
@@ -626,6 +557,21 @@ class BenchmarksConfig(_Section):
     """INCLUDE, through lm-evaluation-harness."""
     belebele: HarnessConfig | None = None
     """Belebele, through lm-evaluation-harness."""
+    own: dict[str, OwnBenchmark] = {}
+    """Benchmarks of your own, each by a name for the results: `{riddles: {type: riddles.py:Riddles, limit: 50}}`."""
+
+    @field_validator("own")
+    @classmethod
+    def _named(cls, own: dict[str, Plugin]) -> dict[str, Plugin]:
+        for name in own:
+            if not name.isidentifier() or name in cls.model_fields:
+                raise ValueError(f"{name!r}: name it with letters, digits and _, and not like a built-in one")
+        return own
+
+    def chosen(self) -> dict[str, Section]:
+        """Name -> settings of those that are measured."""
+        named = {name: settings for name, settings in self if isinstance(settings, Section)}
+        return named | self.own
 
 
 JUDGED = ("head_to_head", "x_alpacaeval", "mt_bench")
@@ -634,7 +580,7 @@ HARNESS = tuple(
 )
 
 
-class JudgeConfig(_Section):
+class JudgeConfig(Section):
     model: PathText
     """The judge: a served model's name, or with a local engine a Hugging Face folder or hub id."""
     revision: str | None = None
@@ -680,7 +626,7 @@ class EvaluationConfig(DecodingConfig):
         return self
 
 
-class ProbeConfig(_Section):
+class ProbeConfig(Section):
     prompts: PositiveInt = 50
     """Size of the sample, in prompts; they are kept out of training."""
     languages: LanguageCodes | None = None
@@ -696,12 +642,12 @@ class ProbeConfig(_Section):
     """Measure every new model against the one before it, and stop when no language gains beyond noise."""
 
 
-class ReportConfig(_Section):
+class ReportConfig(Section):
     samples: NonNegativeInt = 10
     """Random pairs per language shown in the report."""
 
 
-class AboutConfig(_Section):
+class AboutConfig(Section):
     affiliation: str | None = None
     """Who does the research, for reproducibility.md; null says that it is not given."""
     license: str | None = None
@@ -718,7 +664,7 @@ def _name(name: str) -> str:
     return name
 
 
-class Config(_Section):
+class Config(Section):
     """A whole run. See `lidr recipes` for the shipped ones."""
 
     name: Annotated[str, AfterValidator(_name)]
@@ -745,11 +691,11 @@ class Config(_Section):
     """Where the prompts come from; needed where there are iterations."""
     engine: EngineConfig = TransformersConfig()
     """What answers and translates."""
-    responses: ResponsesConfig = ResponsesConfig()
+    responses: DecodingConfig = DecodingConfig()
     """Decoding of the answers."""
     translations: TranslationsConfig = TranslationsConfig()
     """Decoding of the translations, and their recovery."""
-    pairs: PairsConfig = PairsConfig()
+    pairs: PairsConfig = Field(default_factory=PairsConfig)  # a strategy's file imports this one
     """Strategy and gates."""
     training: TrainingConfig = TrainingConfig()
     """DPO + NLL, or the SFT baseline."""
@@ -777,13 +723,6 @@ class Config(_Section):
             raise ValueError("prompts: missing; set prompts.path (only iterations: 0 needs no prompts)")
         if self.dominant not in self.languages:
             raise ValueError(f"dominant {self.dominant!r} is not among languages {self.languages}")
-        sampled = self.pairs.strategy == "verified_majority"
-        if sampled and self.responses.samples < 2:
-            raise ValueError("pairs.strategy verified_majority compares answers: set responses.samples to 4 or more")
-        if not sampled and self.responses.samples > 1:
-            raise ValueError(f"responses.samples: pairs.strategy {self.pairs.strategy} uses one; leave it out")
-        if sampled and self.probe:
-            raise ValueError("probe: it measures translated answers, and pairs.strategy verified_majority has none")
         policy = self.pairs.dominant_rejected
         if policy not in ("one", "all", "none", *self.non_dominant):
             raise ValueError(f"pairs.dominant_rejected {policy!r}: use one, all, none or one of {self.non_dominant}")
@@ -902,7 +841,7 @@ def _input_sections() -> dict[str, list[type[BaseModel]]]:
     ]
     return {
         "prompts": [PromptsConfig],
-        "responses": [ResponsesConfig],
+        "responses": [DecodingConfig],
         "translations": [TranslationsConfig],
         "pairs": [PairsConfig],
         "training": [TrainingConfig],

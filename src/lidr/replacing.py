@@ -35,8 +35,8 @@ from lidr.seals import (
     write_sealed,
 )
 from lidr.stages import evaluation, pairs, probe, prompts, responses, training, translations
-from lidr.stages.answers import directions
 from lidr.storage import partial_path
+from lidr.strategies.base import strategy_of
 
 Say = Callable[[str], None]
 
@@ -310,7 +310,7 @@ def _responses(config: Config, run: _Preview, iteration: int) -> list[Replaced]:
 def _translations(config: Config, run: _Preview, iteration: int) -> list[Replaced]:
     found = []
     for (source, target), (path, made_from) in zip(
-        directions(config), translations.outputs(config, run, iteration), strict=True
+        strategy_of(config).directions(config), translations.outputs(config, run, iteration), strict=True
     ):
         owed = lambda s=source, t=target: translations.asked_ids(config, run, iteration, s, t)  # noqa: E731
         paragraphs = partial_path(translations.paragraphs_path(path))

@@ -1,14 +1,15 @@
-"""Benchmarks: what is measured. A new one is one file here, its settings in config.py and one line in BENCHMARKS."""
+"""Benchmarks: what is measured. A recipe may name one of your own, see `base.BenchmarkPlugin`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from lidr.benchmarks.base import Bench, Benchmark
+from lidr.benchmarks.base import AnswerFunction, Bench, Benchmark, BenchmarkPlugin, LanguageResult
 from lidr.config import HARNESS, HarnessConfig
 from lidr.errors import ConfigError
 from lidr.seals import read_rows
@@ -67,3 +68,19 @@ BENCHMARKS: dict[str, Callable[[Any, Bench], Benchmark]] = {
     "language_confusion": _imported("language_confusion", "LanguageConfusionBenchmark"),
     **{family: partial(_harness, family) for family in HARNESS},
 }
+
+
+def open_benchmark(name: str, settings: Any, bench: Bench) -> Benchmark:
+    """The benchmark of that name with its files read: one of BENCHMARKS, or of the user's own."""
+    if isinstance(settings, BenchmarkPlugin):
+        return _Own(settings, bench)
+    return BENCHMARKS[name](settings, bench)
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    settings: BenchmarkPlugin
+    bench: Bench
+
+    def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
+        return self.settings.evaluate(answer, self.bench)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from lidr.config import Config
+from lidr.config import Config, LanguageCodes
 from lidr.engines.base import Completion
+from lidr.plugins import Plugin
 from lidr.records import Row
 from lidr.run_dir import Model, RunDir
+from lidr.settings import PositiveInt
 
 if TYPE_CHECKING:
     from lidr.judges import Judge
@@ -100,6 +103,27 @@ class Benchmark(Protocol):
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
         """Yield one result per language, each as soon as it is known."""
         ...
+
+
+class BenchmarkPlugin(Plugin):
+    """A benchmark from outside the package, `evaluation.benchmarks.own`. Its fields are its settings.
+
+    A field named `path` is a file or folder whose content counts among the inputs. Metrics with the names of built-in
+    ones (`accuracy`, `n`, `ci95` ...) are shown as theirs.
+    """
+
+    languages: LanguageCodes | None = None
+    """Languages to be asked; null takes the recipe's."""
+    limit: PositiveInt | None = None
+    """Ask only the first n questions of each language."""
+
+    def size(self) -> tuple[int, float]:
+        """For `lidr plan`: questions in each language, and tokens of one in English."""
+        return 1000, 100.0
+
+    @abstractmethod
+    def evaluate(self, answer: AnswerFunction, bench: Bench) -> Iterator[LanguageResult]:
+        """Yield one result per language of `bench.languages(self.languages)`, each as soon as it is known."""
 
 
 @runtime_checkable

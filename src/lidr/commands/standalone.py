@@ -45,7 +45,7 @@ def evaluation_config(
         recipe, done = str(folder / "recipe.yaml"), measured(folder)
         # What an earlier command asked for in vain is not asked for again.
         given = load_config(recipe).evaluation.benchmarks.model_dump()
-        overrides += [f"evaluation.benchmarks.{name}=null" for name in given if given[name] and name not in done]
+        overrides += [f"evaluation.benchmarks.{name}=null" for name in BENCHMARKS if given[name] and name not in done]
     base = load_config(recipe, overrides)
     config = load_config(recipe, overrides + benchmark_overrides(base, benchmarks, languages, settings, done))
     chosen = config.evaluation.benchmarks
@@ -83,7 +83,7 @@ def benchmark_overrides(
     if unknown:
         raise ConfigError(f"--benchmarks: no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     known: dict[str, Any] = base.evaluation.benchmarks.model_dump()
-    chosen = list(benchmarks) or [name for name, found in known.items() if found]
+    chosen = list(benchmarks) or [name for name in BENCHMARKS if known[name]]
     # An empty mapping, so that a benchmark's own settings can be given field by field after it.
     overrides = [f"evaluation.benchmarks.{name}={{}}" for name in benchmarks if not known[name]]
     if languages:

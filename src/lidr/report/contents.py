@@ -11,6 +11,7 @@ from typing import Any
 
 from lidr.config import Config
 from lidr.report.words import language_name, printable
+from lidr.strategies.base import strategy_of
 
 REASONS = {
     "prompt_missing": "The prompt does not exist in this language (or in the dominant one).",
@@ -34,9 +35,6 @@ REASONS = {
     "chosen_mixed_languages": "Too many words of the chosen side are the dominant language's.",
     "result_changed": "The translation ends in another number than the answer that it was made from.",
     "same_result": "Both sides end in the same number.",
-    "no_majority": "No number is two votes ahead of every other one among the prompt's answers in all languages.",
-    "no_sample_agrees": "No answer in this language ends in the number that most answers end in.",
-    "no_sample_differs": "No answer in this language ends in another number than most answers do.",
     "rejected_wrong_language": "The rejected side is not in the prompt's language.",
     "too_long": "Prompt and answer together exceed the training length.",
 }
@@ -86,12 +84,12 @@ def pair_table(iteration: dict[str, Any], details: dict[str, Counter[str]], conf
     totals = Counter(iteration.get("dropped", {}))
     for reason in {reason for reasons in by_language.values() for reason in reasons}:
         totals[reason] = max(totals[reason], sum(reasons.get(reason, 0) for reasons in by_language.values()))
-    rows = []
+    rows, reasons = [], REASONS | strategy_of(config).reasons
     for reason, total in sorted(totals.items(), key=lambda item: (-item[1], item[0])):
         counts = [by_language.get(code, {}).get(reason, 0) for code in codes]
         common = [] if reason in _NUMBERED else details.get(reason, Counter()).most_common(3)
         examples = ", ".join(f"{detail.replace('->', ' → ')} ({count:,})" for detail, count in common if detail)
-        rows.append(DropRow(reason, REASONS.get(reason, "No description."), examples, counts, total))
+        rows.append(DropRow(reason, reasons.get(reason, "No description."), examples, counts, total))
     return PairTable(iteration.get("iteration", 0), codes, [pairs.get(code, 0) for code in codes], rows)
 
 

@@ -160,9 +160,7 @@ def _open_source_code(facts: Facts) -> Entry:
 def _open_data_sets(facts: Facts) -> Entry:
     config, values, local = facts.config, [], []
     sources = {"prompts.path": config.prompts.path} if config.prompts and config.iterations else {}
-    for name, settings in config.evaluation.benchmarks:
-        if settings is None:
-            continue
+    for name, settings in config.evaluation.benchmarks.chosen().items():
         paths = {key: getattr(settings, key, None) for key in ("path", "reference", "against", "include_path")}
         sources |= {
             f"evaluation.benchmarks.{name}.{key}": path for key, path in paths.items() if path not in (None, "M0")

@@ -16,7 +16,6 @@ from lidr.records import Response, Translation
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.stages.prompts import read_groups
-from lidr.strategies import STRATEGIES
 from lidr.strategies.base import Answers
 
 
@@ -65,8 +64,3 @@ def read_answers(
         )
     for cursor in (*by_language.values(), *by_direction.values()):
         cursor.check_exhausted()
-
-
-def directions(config: Config) -> list[tuple[str, str]]:
-    """All (source, target) directions in which a run may translate, by its strategy."""
-    return STRATEGIES[config.pairs.strategy].directions(config)

@@ -11,13 +11,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from lidr.benchmarks import BENCHMARKS
+from lidr.benchmarks import open_benchmark
 from lidr.benchmarks.alpaca_files import read_model_outputs
 from lidr.benchmarks.base import Asked, AsksAhead, Bench, Benchmark, Question
 from lidr.config import HARNESS, JUDGED, Config, flatten
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import DataError
 from lidr.judges import judge_identity, open_judge
+from lidr.plugins import Plugin
 from lidr.records import Response, canonical_json, content_id
 from lidr.run_dir import Model, RunDir
 from lidr.seals import (
@@ -43,11 +44,12 @@ _PATH_FIELDS = ("path", "against", "reference", "include_path")
 
 def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Inputs:
     """Everything that the measurements of one benchmark depend on."""
-    settings = getattr(config.evaluation.benchmarks, benchmark)
+    settings = benchmarks_of(config)[benchmark]
     made_from: Inputs = {
         "format": [FORMAT, _SCORING],
         "model": run.model(config, iteration).fingerprint,
         "benchmark": settings.model_dump(),
+        "benchmark_source": settings.source if isinstance(settings, Plugin) else None,
         "languages": config.languages if getattr(settings, "languages", None) is None else None,
         "training_prompts": digest(run.prompts(1)) if benchmark == "lab" and config.iterations else None,
         "decoding": _decoding(config),
@@ -65,8 +67,7 @@ def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Input
 
 def benchmarks_of(config: Config) -> dict[str, Any]:
     """Name -> settings of the recipe's benchmarks."""
-    chosen = {name: getattr(config.evaluation.benchmarks, name) for name in BENCHMARKS}
-    return {name: settings for name, settings in chosen.items() if settings is not None}
+    return config.evaluation.benchmarks.chosen()
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
@@ -174,7 +175,7 @@ def _owed(
         examinee = _Examinee(config, run_dir, iteration, name, model, made_from, engine)
         initial = examinee if iteration == 0 else _initial(config, run_dir, name, stack)
         bench = Bench(config, run_dir, iteration, model, folder, judge, initial.answer)
-        owed.append((name, BENCHMARKS[name](benchmarks_of(config)[name], bench), examinee))
+        owed.append((name, open_benchmark(name, benchmarks_of(config)[name], bench), examinee))
     return owed
 
 

@@ -19,10 +19,9 @@ from lidr.progress import track
 from lidr.records import Dropped, PreferencePair, content_id
 from lidr.run_dir import RunDir
 from lidr.seals import Inputs, Outputs, digest, read_document, read_rows, read_seal, seal, sealed, write_sealed
-from lidr.stages.answers import directions, read_answers
+from lidr.stages.answers import read_answers
 from lidr.storage import hash_file, naming, partial_path
-from lidr.strategies import STRATEGIES
-from lidr.strategies.base import Candidate
+from lidr.strategies.base import Candidate, strategy_of
 from lidr.thinking import split_thinking
 from lidr.word_use import WordUse, split_words
 
@@ -36,9 +35,12 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
         "format": _VERSION,
         "prompts": digest(run.prompts(iteration)),
         "responses": {code: digest(run.responses(iteration, code)) for code in config.languages},
-        "translations": {f"{s}-{t}": digest(run.translations(iteration, s, t)) for s, t in directions(config)},
+        "translations": {
+            f"{s}-{t}": digest(run.translations(iteration, s, t)) for s, t in strategy_of(config).directions(config)
+        },
         "pairs": config.pairs.model_dump(exclude={"minimum", "max_fault_share"}),
         "dominant": config.dominant,
+        **strategy_of(config).identity(),
     }
 
 
@@ -85,10 +87,10 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
 
 def make_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[PreferencePair | Dropped]:
     """All pairs and drops of an iteration, in the order of the prompts."""
-    strategy = STRATEGIES[config.pairs.strategy]
+    strategy = strategy_of(config)
     identifier = LanguageIdentifier.among(config.languages)
     word_use = read_word_use(config, run_dir, iteration) if config.pairs.gates.max_foreign_words is not None else {}
-    for answers in read_answers(config, run_dir, iteration, config.languages, directions(config)):
+    for answers in read_answers(config, run_dir, iteration, config.languages, strategy_of(config).directions(config)):
         for candidate in strategy.candidates(answers, config):
             yield make_pair(candidate, config.pairs.gates, identifier, word_use)
 

@@ -35,6 +35,7 @@ from lidr.stages.answers import read_answers
 from lidr.statistics import bootstrap_interval, rounded, wilson_interval
 from lidr.storage import write_text
 from lidr.strategies.base import Answers, Side, direct, translated
+from lidr.strategies.imbalance import Imbalance
 from lidr.thinking import split_thinking
 
 _VERSION = 2
@@ -252,7 +253,7 @@ class _Probe:
         if iteration:
             folder = str(self.run_dir.checked_model(self.config, iteration).folder)
             model = ModelConfig(path=folder, trust_remote_code=model.trust_remote_code)
-        pairs = self.config.pairs.model_copy(update={"dominant_rejected": "none"})
+        pairs = self.config.pairs.model_copy(update={"dominant_rejected": "none", "strategy": Imbalance()})
         changed = {"model": model, "languages": self.languages, "dominant": dominant, "pairs": pairs, "probe": None}
         return self.config.model_copy(update=changed), small
 

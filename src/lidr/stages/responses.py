@@ -15,16 +15,19 @@ from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.stages.prompts import read_groups
+from lidr.strategies.base import strategy_of
 
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     """Everything that the answers depend on."""
+    draws = strategy_of(config).draws(config)
     return {
         "format": FORMAT,
         "model": run.model(config, iteration - 1).fingerprint,
         "prompts": digest(run.prompts(iteration)),
         "system_prompt": config.system_prompt,
-        "responses": config.responses.model_dump(),
+        "responses": draws.decoding.model_dump(),
+        "samples": draws.samples if draws.samples > 1 else None,
         "seed": config.seed,
     }
 
@@ -42,7 +45,12 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
         parts = [Part(each.file, each.requests, response_fields, each.log, each.rows) for each in owed]
-        fill(parts, engine, sampling_of(config, config.responses), f"{run_dir.title(iteration)}  respond")
+        fill(
+            parts,
+            engine,
+            sampling_of(config, strategy_of(config).draws(config).decoding),
+            f"{run_dir.title(iteration)}  respond",
+        )
 
 
 @dataclass(frozen=True)
@@ -94,11 +102,11 @@ def make_requests(config: Config, model: Model, prompts: Iterable[Prompt]) -> It
 
     The number of samples is not part of it, so that more of them leave the first ones as they are.
     """
-    decoding = config.responses.model_dump(exclude={"samples"})
-    settings = {"responses": decoding, "system": config.system_prompt, "seed": config.seed}
+    draws = strategy_of(config).draws(config)
+    settings = {"responses": draws.decoding.model_dump(), "system": config.system_prompt, "seed": config.seed}
     for prompt in prompts:
         defining = (FORMAT, model.fingerprint, prompt.prompt_id, prompt.language, prompt.text, settings)
-        for sample in range(config.responses.samples):
+        for sample in range(draws.samples):
             row_id = content_id(*defining, *([sample] if sample else []))
             yield Request(row_id, chat(config, prompt.text)), prompt, sample
 

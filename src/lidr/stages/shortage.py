@@ -13,8 +13,8 @@ from lidr.config import Config
 from lidr.errors import RunError
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
-from lidr.stages.answers import directions
 from lidr.stages.pairs import read_summary
+from lidr.strategies.base import strategy_of
 from lidr.training.held_out import draw_held_out
 
 # Answers grow in their upper half about as a log-normal with this standard deviation: of 805 answers of each of two
@@ -190,5 +190,5 @@ def _responses(config: Config, run: RunDir, iteration: int) -> Iterator[dict[str
 
 
 def _translations(config: Config, run: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
-    for source, target in directions(config):
+    for source, target in strategy_of(config).directions(config):
         yield from read_rows(run.translations(iteration, source, target))

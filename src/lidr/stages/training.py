@@ -85,8 +85,9 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
         dataset, too_long = _tokenize(config, run_dir, iteration, start, tokenising)
     if too_long:  # these were not known when the loop looked at the pairs
         check_pairs(config, run_dir, iteration, too_long, list(dataset["prompt_id"]))
-    from lidr.training.launch import run_workers
+    from lidr.training.launch import check_trackers, run_workers
 
+    check_trackers(config.training)
     began = time.monotonic()
     if _owes_reference(config, run_dir, iteration, dataset):
         run_workers("reference", config, run_dir, iteration)

@@ -18,10 +18,9 @@ from lidr.languages import get_language
 from lidr.records import Translation, content_id
 from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
-from lidr.stages.answers import directions, read_answers
+from lidr.stages.answers import read_answers
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
-from lidr.strategies import STRATEGIES
-from lidr.strategies.base import direct
+from lidr.strategies.base import direct, strategy_of
 from lidr.templates import fill_template, read_template
 from lidr.thinking import split_thinking
 
@@ -48,6 +47,7 @@ def inputs(config: Config, run: RunDir, iteration: int, source: str, target: str
         "dominant": config.dominant,
         "dominant_rejected": config.pairs.dominant_rejected,
         "gates": {"truncated": gates.truncated, "translation_tasks": gates.translation_tasks},
+        "strategy": strategy_of(config).translation_identity(),
         "rescued": [_SHORTEST, *_MENDABLE],
         "seed": config.seed,
     }
@@ -61,7 +61,10 @@ def request_template(config: Config) -> str:
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
-    return [(run.translations(iteration, *pair), inputs(config, run, iteration, *pair)) for pair in directions(config)]
+    return [
+        (run.translations(iteration, *pair), inputs(config, run, iteration, *pair))
+        for pair in strategy_of(config).directions(config)
+    ]
 
 
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
@@ -71,7 +74,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """
     model = run_dir.checked_model(config, iteration - 1)
     owed = []
-    for source, target in directions(config):
+    for source, target in strategy_of(config).directions(config):
         made_from = inputs(config, run_dir, iteration, source, target)
         file = RowFile(run_dir.translations(iteration, source, target), made_from)
         if not file.sealed:
@@ -120,7 +123,7 @@ class _Direction:
     def _asked(self) -> Iterator[tuple[Request, str, str]]:
         """(request, prompt id, source text) of every answer to be translated."""
         settings = {"translations": self.config.translations.model_dump(), "system": self.config.system_prompt}
-        strategy = STRATEGIES[self.config.pairs.strategy]
+        strategy = strategy_of(self.config)
         for answers in read_answers(self.config, self.run_dir, self.iteration, [self.source]):
             if (self.source, self.target) not in strategy.translations(answers, self.config):
                 continue

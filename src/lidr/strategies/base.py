@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, ClassVar, Literal
 
-from lidr.config import Config
+from lidr.config import Config, DecodingConfig
+from lidr.plugins import Plugin
 from lidr.records import Prompt, Response, Translation
 from lidr.thinking import split_thinking
 
@@ -67,20 +69,62 @@ class Candidate:
     swapped: bool = False
 
 
-class Strategy(Protocol):
-    """One module of this folder."""
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The answers that a strategy needs: so many to each prompt in each language, decoded in this way."""
+
+    samples: int
+    decoding: DecodingConfig
+
+
+class Strategy(Plugin):
+    """One class per file. Its fields are its settings; it knows nothing of files, engines and gates."""
+
+    reasons: ClassVar[dict[str, str]] = {}
+    """Meanings of the problems that its sides have and no other strategy's."""
+
+    def draws(self, config: Config) -> Draws:
+        """The answers that it needs: by default one, as the recipe decodes."""
+        return Draws(1, config.responses)
 
     def directions(self, config: Config) -> list[tuple[str, str]]:
-        """All (source, target) directions that `translations` may give."""
-        ...
+        """All (source, target) directions that `translations` may give; by default none."""
+        return []
 
     def translations(self, answers: Answers, config: Config) -> list[tuple[str, str]]:
         """The (source, target) directions in which this prompt's answers have to be translated."""
-        ...
+        return []
 
+    @abstractmethod
     def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
         """One candidate for every pair that this prompt owes, those that cannot be made included."""
-        ...
+
+    def answers_in_words(self, config: Config) -> list[str]:
+        """How the answers are made, as lines of pseudocode with the recipe's parameters."""
+        draws = self.draws(config)
+        answers = "y[i, l] <- M[t](x[i, l])   for every i, every l and d"
+        if draws.samples > 1:
+            answers = f"y[i, l, k] <- M[t](x[i, l])   for every i, every l and d, and k = 1 ... {draws.samples}"
+        return [answers, f"    # {draws.decoding.in_words()}"]
+
+    def pairs_in_words(self, config: Config) -> list[str]:
+        """How P, the set of pairs, is made of the answers, as lines of pseudocode."""
+        return [f"P <- pairs of the y[i, ...] by {self.type}: {' '.join((self.__doc__ or '').split())}"]
+
+    def identity(self) -> dict[str, Any]:
+        """What else its candidates depend on, beside the recipe: its source, if that is outside this package."""
+        return {"strategy_source": self.source} if self.source else {}
+
+    def translation_identity(self) -> Any:
+        """What of it `translations` depends on; None if that is nothing but the recipe's other fields."""
+        return [self.as_recipe(), self.source]
+
+
+def strategy_of(config: Config) -> Strategy:
+    """The recipe's strategy."""
+    found = config.pairs.strategy
+    assert isinstance(found, Strategy)  # made by `lidr.plugins`
+    return found
 
 
 def direct(answers: Answers, language: str, config: Config, sample: int = 0) -> Side:

@@ -7,27 +7,71 @@ d:       chosen y^d, the direct answer;                     rejected y^{l->d}, a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from lidr.config import Config
-from lidr.strategies.base import Answers, Candidate, Side, direct, is_translation_task, rejected, translated
+from lidr.strategies.base import Answers, Candidate, Side, Strategy, direct, is_translation_task, rejected, translated
 
 
-def directions(config: Config) -> list[tuple[str, str]]:
-    """From the dominant language into every other, and back by `pairs.dominant_rejected`."""
-    policy = config.pairs.dominant_rejected
-    back = [] if policy == "none" else config.non_dominant if policy in ("one", "all") else [policy]
-    return [(config.dominant, code) for code in config.non_dominant] + [(code, config.dominant) for code in back]
+class Imbalance(Strategy):
+    """The translated dominant answer is preferred to the direct one."""
 
+    def directions(self, config: Config) -> list[tuple[str, str]]:
+        """From the dominant language into every other, and back by `pairs.dominant_rejected`."""
+        policy = config.pairs.dominant_rejected
+        back = [] if policy == "none" else config.non_dominant if policy in ("one", "all") else [policy]
+        return [(config.dominant, code) for code in config.non_dominant] + [(code, config.dominant) for code in back]
 
-def translations(answers: Answers, config: Config) -> list[tuple[str, str]]:
-    """d->l for every other language, and l->d only where the dominant language's rejected side needs it."""
-    dominant = config.dominant
-    if dominant not in answers.prompts or _handled_apart(answers, config):
-        return []
-    others = [code for code in config.non_dominant if code in answers.prompts]
-    return [(dominant, code) for code in others] + [
-        (code, dominant) for code in rejected_sources(answers.position, others, config.pairs.dominant_rejected)
-    ]
+    def translations(self, answers: Answers, config: Config) -> list[tuple[str, str]]:
+        """d->l for every other language, and l->d only where the dominant language's rejected side needs it."""
+        dominant = config.dominant
+        if dominant not in answers.prompts or _handled_apart(answers, config):
+            return []
+        others = [code for code in config.non_dominant if code in answers.prompts]
+        return [(dominant, code) for code in others] + [
+            (code, dominant) for code in rejected_sources(answers.position, others, config.pairs.dominant_rejected)
+        ]
+
+    def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
+        """One candidate per non-dominant language, and the dominant ones by `pairs.dominant_rejected`."""
+        dominant, prompts = config.dominant, answers.prompts
+        apart = _handled_apart(answers, config)
+        for code in config.non_dominant:
+            if code not in prompts or dominant not in prompts:
+                chosen = worse = Side(None, "", "prompt_missing")
+            else:
+                chosen = apart or translated(answers, dominant, code, config)
+                worse = rejected(answers, code, config)
+            yield Candidate(answers.prompt_id, code, "non_dominant", prompts.get(code), chosen, worse, bool(apart))
+        others = [code for code in config.non_dominant if code in prompts]
+        if dominant not in prompts:
+            missing = Side(None, "", "prompt_missing")
+            yield Candidate(answers.prompt_id, dominant, "dominant", None, missing, missing)
+            return
+        for code in rejected_sources(answers.position, others, config.pairs.dominant_rejected):
+            chosen = apart or direct(answers, dominant, config)
+            worse = rejected(answers, code, config) if apart else translated(answers, code, dominant, config)
+            yield Candidate(answers.prompt_id, dominant, "dominant", prompts[dominant], chosen, worse, bool(apart))
+
+    def translation_identity(self) -> Any:
+        return None
+
+    def answers_in_words(self, config: Config) -> list[str]:
+        policy = config.pairs.dominant_rejected
+        which = {"one": "every i, and one l per i in rotation", "all": "every i, l"}
+        lines = [*super().answers_in_words(config), "y[i, d->l] <- M[t](translate y[i, d] into l)   for every i, l"]
+        if policy != "none":
+            lines.append(
+                f"y[i, l->d] <- M[t](translate y[i, l] into d)   for {which.get(policy, f'every i, and l = {policy}')}"
+            )
+        recover = "; one that is cut off is made anew paragraph by paragraph" if config.translations.recover else ""
+        return [*lines, f"    # {config.translations.in_words()}{recover}"]
+
+    def pairs_in_words(self, config: Config) -> list[str]:
+        lines = ["P <- {(prompt x[i, l], chosen y[i, d->l], rejected y[i, l])}   for every i, l"]
+        if config.pairs.dominant_rejected != "none":
+            lines.append("P <- P + {(prompt x[i, d], chosen y[i, d], rejected y[i, l->d])}   for the i, l above")
+        return lines
 
 
 def rejected_sources(position: int, languages: list[str], policy: str) -> list[str]:
@@ -37,28 +81,6 @@ def rejected_sources(position: int, languages: list[str], policy: str) -> list[s
     if policy == "all":
         return languages
     return [code for code in languages if code == policy]
-
-
-def candidates(answers: Answers, config: Config) -> Iterator[Candidate]:
-    """One candidate per non-dominant language, and the dominant ones by `pairs.dominant_rejected`."""
-    dominant, prompts = config.dominant, answers.prompts
-    apart = _handled_apart(answers, config)
-    for code in config.non_dominant:
-        if code not in prompts or dominant not in prompts:
-            chosen = worse = Side(None, "", "prompt_missing")
-        else:
-            chosen = apart or translated(answers, dominant, code, config)
-            worse = rejected(answers, code, config)
-        yield Candidate(answers.prompt_id, code, "non_dominant", prompts.get(code), chosen, worse, bool(apart))
-    others = [code for code in config.non_dominant if code in prompts]
-    if dominant not in prompts:
-        missing = Side(None, "", "prompt_missing")
-        yield Candidate(answers.prompt_id, dominant, "dominant", None, missing, missing)
-        return
-    for code in rejected_sources(answers.position, others, config.pairs.dominant_rejected):
-        chosen = apart or direct(answers, dominant, config)
-        worse = rejected(answers, code, config) if apart else translated(answers, code, dominant, config)
-        yield Candidate(answers.prompt_id, dominant, "dominant", prompts[dominant], chosen, worse, bool(apart))
 
 
 def _handled_apart(answers: Answers, config: Config) -> Side | None:

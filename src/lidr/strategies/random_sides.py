@@ -12,14 +12,17 @@ from dataclasses import replace
 from lidr.config import Config
 from lidr.records import content_id
 from lidr.strategies.base import Answers, Candidate
-from lidr.strategies.imbalance import candidates as imbalance_candidates
-from lidr.strategies.imbalance import directions, translations
-
-__all__ = ["candidates", "directions", "translations"]
+from lidr.strategies.imbalance import Imbalance
 
 
-def candidates(answers: Answers, config: Config) -> Iterator[Candidate]:
-    """Every candidate of `imbalance`; a hash of the seed, the prompt's id and the sides' origins says which way up."""
-    for found in imbalance_candidates(answers, config):
-        drawn = content_id(config.seed, found.prompt_id, found.chosen.origin, found.rejected.origin)
-        yield replace(found, swapped=int(drawn, 16) % 2 == 1)
+class RandomSides(Imbalance):
+    """The pairs of `imbalance` with chosen and rejected drawn at random."""
+
+    def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
+        """A hash of the seed, the prompt's id and the sides' origins says which way up each pair is."""
+        for found in super().candidates(answers, config):
+            drawn = content_id(config.seed, found.prompt_id, found.chosen.origin, found.rejected.origin)
+            yield replace(found, swapped=int(drawn, 16) % 2 == 1)
+
+    def pairs_in_words(self, config: Config) -> list[str]:
+        return [*super().pairs_in_words(config), "exchange chosen and rejected in a random half of P   # the control"]

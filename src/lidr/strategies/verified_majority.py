@@ -15,40 +15,63 @@ from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import product
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from lidr.config import Config
 from lidr.numbers import extract_answer
-from lidr.strategies.base import Answers, Candidate, Kind, Side, direct, rejected
-
-_LEAD = 2  # votes by which a* is ahead of every other number
-
-
-def directions(config: Config) -> list[tuple[str, str]]:
-    """Nothing is translated."""
-    return []
+from lidr.settings import PositiveFloat, PositiveInt
+from lidr.strategies.base import Answers, Candidate, Draws, Kind, Side, Strategy, direct, rejected
 
 
-def translations(answers: Answers, config: Config) -> list[tuple[str, str]]:
-    """Nothing is translated."""
-    return []
+class VerifiedMajority(Strategy):
+    """An answer that ends in the majority's number is preferred to one in the same language that does not."""
+
+    samples: Annotated[int, Field(ge=2)] = 8
+    """Answers to each prompt in each language."""
+    temperature: PositiveFloat = 0.9
+    """They are drawn at this temperature."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus sampling; 1 is off."""
+    lead: PositiveInt = 2
+    """Votes by which a number is ahead of every other one to count as right."""
+
+    reasons: ClassVar[dict[str, str]] = {
+        "no_majority": "No number leads clearly enough among the prompt's answers in all languages.",
+        "no_sample_agrees": "No answer in this language ends in the number that most answers end in.",
+        "no_sample_differs": "No answer in this language ends in another number than most answers do.",
+    }
+
+    def draws(self, config: Config) -> Draws:
+        drawn = {"temperature": self.temperature, "top_p": self.top_p}
+        return Draws(self.samples, config.responses.model_copy(update=drawn))
+
+    def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
+        """One candidate per language; none in the dominant one if `pairs.dominant_rejected` is `none`."""
+        numbers = {code: _numbers(answers, code, config) for code in config.languages}
+        agreed = majority([number for found in numbers.values() for number in found if number is not None], self.lead)
+        for code in config.languages:
+            kind: Kind = "dominant" if code == config.dominant else "non_dominant"
+            if kind == "dominant" and config.pairs.dominant_rejected == "none":
+                continue
+            sides = _sides(answers, code, config, numbers[code], agreed)
+            yield Candidate(answers.prompt_id, code, kind, answers.prompts.get(code), *sides)
+
+    def pairs_in_words(self, config: Config) -> list[str]:
+        which = "l" if config.pairs.dominant_rejected == "none" else "l and d"
+        return [
+            f"a[i] <- the number that most y[i, l, k] end in, over all l, d and k, by {self.lead} votes or more   "
+            "for every i",
+            "P <- {(prompt x[i, l], chosen y[i, l, k] that ends in a[i], rejected y[i, l, m] that ends elsewhere)}",
+            f"     for every i, {which}; of all k, m the two nearest in length",
+        ]
 
 
-def candidates(answers: Answers, config: Config) -> Iterator[Candidate]:
-    """One candidate per language; none in the dominant one if `pairs.dominant_rejected` is `none`."""
-    numbers = {code: _numbers(answers, code, config) for code in config.languages}
-    agreed = majority([number for found in numbers.values() for number in found if number is not None])
-    for code in config.languages:
-        kind: Kind = "dominant" if code == config.dominant else "non_dominant"
-        if kind == "dominant" and config.pairs.dominant_rejected == "none":
-            continue
-        sides = _sides(answers, code, config, numbers[code], agreed)
-        yield Candidate(answers.prompt_id, code, kind, answers.prompts.get(code), *sides)
-
-
-def majority(votes: list[Decimal]) -> Decimal | None:
-    """The number with the most votes; None if its lead is too small to say anything."""
+def majority(votes: list[Decimal], lead: int) -> Decimal | None:
+    """The number with the most votes; None if it is not ahead of every other one by `lead`."""
     counted = Counter(votes).most_common(2)
-    if not counted or counted[0][1] - (counted[1][1] if len(counted) > 1 else 0) < _LEAD:
+    if not counted or counted[0][1] - (counted[1][1] if len(counted) > 1 else 0) < lead:
         return None
     return counted[0][0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from lidr.benchmarks.base import BenchmarkPlugin
 from lidr.benchmarks.lab import LabBenchmark
 from lidr.benchmarks.mgsm import MgsmBenchmark
 from lidr.benchmarks.mt_bench import read_questions
@@ -123,10 +124,11 @@ def _questions(
     texts = _read_questions(config, name, settings, language)
     if texts is not None:
         return len(texts), work.around + work.lengths.text(texts, language)
-    known, tokens = _QUESTIONS[name]
+    known, tokens = settings.size() if isinstance(settings, BenchmarkPlugin) else _QUESTIONS[name]
     count = min(known, settings.limit or known)
     examples = 2.5 * getattr(settings, "num_fewshot", 0)  # a worked answer is longer than its question
-    note = f"{name}: {count} questions in each language, as its files are not on this machine"
+    why = "by its own estimate" if isinstance(settings, BenchmarkPlugin) else "as its files are not on this machine"
+    note = f"{name}: {count} questions in each language, {why}"
     if note not in assumed:
         assumed.append(note)
     return count, work.around + tokens * (1 + examples) * work.lengths.expansion_of(language)
@@ -134,6 +136,8 @@ def _questions(
 
 def _read_questions(config: Config, name: str, settings: Any, language: str) -> list[str] | None:
     """The texts of the questions of one language; None where they are not on this machine. Raises DataError."""
+    if isinstance(settings, BenchmarkPlugin):
+        return None
     if name == "lab":
         return [question.prompt for question in LabBenchmark([language], ()).questions(language)]
     against = getattr(settings, "against", "M0")

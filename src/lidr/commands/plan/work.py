@@ -13,8 +13,7 @@ from lidr.records import Prompt, Response, Translation
 from lidr.stages.prompts import grouped, load_held_out, load_prompts
 from lidr.stages.translations import request_template
 from lidr.storage import is_url
-from lidr.strategies import STRATEGIES
-from lidr.strategies.base import Answers
+from lidr.strategies.base import Answers, strategy_of
 
 ASSUMED_PROMPTS = 1000
 
@@ -65,14 +64,14 @@ def count_prompts(config: Config) -> Prompts:
     """
     assumed = config.prompt_source.path != "lab" and not at_hand(config.prompt_source.path)
     groups = _assumed(config) if assumed else grouped(_read(config))
-    strategy, found = STRATEGIES[config.pairs.strategy], Prompts(assumed=assumed)
+    strategy, found = strategy_of(config), Prompts(assumed=assumed)
     for position, prompts in enumerate(groups):
         prompt_id = next(iter(prompts.values())).prompt_id
         answers = Answers(position, prompt_id, prompts)
         for code in config.languages:
             if code in prompts and config.dominant in prompts:
-                found.responses[code] += config.responses.samples
                 answers.responses[code] = _samples(config, prompt_id, code)
+                found.responses[code] += len(answers.responses[code])
             if code in prompts and len(found.texts[code]) < SAMPLE:
                 found.texts[code].append(prompts[code].text)
         for source, target in strategy.translations(answers, config):
@@ -87,7 +86,10 @@ def count_prompts(config: Config) -> Prompts:
 
 def _samples(config: Config, prompt_id: str, language: str) -> list[Response]:
     """Answers of which every strategy makes its pairs: only the first one in a language that is taught is wrong."""
-    numbers = ["1" if language in config.non_dominant else "0", *["0"] * (config.responses.samples - 1)]
+    numbers = [
+        "1" if language in config.non_dominant else "0",
+        *["0"] * (strategy_of(config).draws(config).samples - 1),
+    ]
     return [Response("", prompt_id, language, text, "stop", 1, sample=k) for k, text in enumerate(numbers)]
 
 

@@ -1,0 +1,159 @@
+"""One loader for everything that can be added: a built-in name, an entry point, or `path/file.py:Name`.
+
+A plug-in is a section of the recipe, so its fields are its own settings, with docstrings and limits:
+`strategy: imbalance`, or `strategy: {type: my_strategy.py:Mine, margin: 3}`. Built-in ones are the modules of
+`lidr/<kind>/`, those of other packages are in the entry-point group `lidr.<kind>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module, metadata, util
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+from pydantic import PrivateAttr, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from lidr.errors import ConfigError
+from lidr.settings import Section
+
+
+class Plugin(Section):
+    """What can be added. Its fields are its settings."""
+
+    _type: str = PrivateAttr("")
+    _source: str | None = PrivateAttr(None)
+
+    @property
+    def type(self) -> str:
+        """As the recipe names it; a built-in one that was made in Python has the name of its module."""
+        return self._type or type(self).__module__.rpartition(".")[2]
+
+    @property
+    def source(self) -> str | None:
+        """SHA-256 of its file; None for a built-in one."""
+        return self._source
+
+    def as_recipe(self) -> str | dict[str, Any]:
+        """As a recipe has it: the name alone if all settings have their default."""
+        settings = self.model_dump(mode="json", exclude_defaults=True)
+        return {"type": self.type, **settings} if settings else self.type
+
+
+def reader(kind: str) -> Callable[[Any], Any]:
+    """What makes a plug-in of a kind, such as `strategies`, out of a recipe's value. Raises ValueError."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, Plugin):
+            return value
+        settings = {"type": value} if isinstance(value, str) else value
+        if not isinstance(settings, dict) or not isinstance(settings.get("type"), str):
+            raise ValueError("a name is needed, or {type: NAME, ...} with settings")
+        try:
+            plugin, source = load(kind, settings["type"])
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        given = {name: setting for name, setting in settings.items() if name != "type"}
+        _check_names(plugin, given)
+        made = plugin.model_validate(given)
+        made._type, made._source = settings["type"], source
+        return made
+
+    return read
+
+
+def _check_names(plugin: type[Plugin], given: dict[str, Any]) -> None:
+    """Raises ValidationError for fields that the plug-in does not have, each with the nearest that it has."""
+    known, problems = list(plugin.model_fields), []
+    for name in given.keys() - known:
+        near = get_close_matches(name, known, n=1, cutoff=0.5)
+        way_out = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
+        problem = PydanticCustomError("no_such_setting", "no such field; {way_out}", {"way_out": way_out})
+        problems.append(InitErrorDetails(type=problem, loc=(name,), input=given[name]))
+    if problems:
+        raise ValidationError.from_exception_data(plugin.__name__, problems)
+
+
+def load(kind: str, name: str) -> tuple[type[Plugin], str | None]:
+    """The class of that name, and the SHA-256 of its file if it is none of this package. Raises ConfigError."""
+    if ":" in name or name.endswith(".py"):
+        return _from_file(name)
+    if name in built_in(kind):
+        return _only_plugin(import_module(f"lidr.{kind}.{name}")), None
+    found = metadata.entry_points(group=f"lidr.{kind}", name=name)
+    if not found:
+        added = sorted(point.name for point in metadata.entry_points(group=f"lidr.{kind}"))
+        raise ConfigError(f"there is no {name}; use {', '.join([*built_in(kind), *added])}, or path/file.py:Name")
+    loaded = next(iter(found)).load()
+    module = sys.modules[loaded.__module__]
+    return _checked(loaded, name), _hash(Path(str(module.__file__)))
+
+
+@cache
+def built_in(kind: str) -> list[str]:
+    """The names that come with the package: the modules of the kind's folder that hold a plug-in."""
+    package = import_module(f"lidr.{kind}")
+    modules = [module.name for module in iter_modules(package.__path__) if module.name != "base"]
+    return [name for name in modules if _plugins_of(import_module(f"lidr.{kind}.{name}"))]
+
+
+def _plugins_of(module: Any) -> list[type[Plugin]]:
+    """The plug-ins that a module defines."""
+    return [
+        found
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, Plugin) and found.__module__ == module.__name__
+    ]
+
+
+def _only_plugin(module: Any) -> type[Plugin]:
+    [found] = _plugins_of(module)
+    return found
+
+
+def _from_file(name: str) -> tuple[type[Plugin], str]:
+    """A class of a Python file, which is run once per process and content."""
+    path, _, wanted = name.rpartition(":")
+    if not path or not wanted.isidentifier():
+        raise ConfigError(f"{name}: write it as path/file.py:Name, where Name is a class of that file")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError(f"{path}: no such file (looked for from {Path.cwd()})")
+    source = _hash(file)
+    loaded = getattr(_run(file.resolve(), source), wanted, None)
+    if loaded is None:
+        raise ConfigError(f"{path}: it has no {wanted}")
+    return _checked(loaded, name), source
+
+
+@cache
+def _run(file: Path, source: str) -> Any:
+    name = f"lidr_plugin_{source[:16]}"
+    spec = util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None  # it is a file
+    module = util.module_from_spec(spec)
+    sys.modules[name] = module  # where annotations of its classes are looked up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the file is the user's, and may fail in any way
+        del sys.modules[name]
+        if isinstance(error, ValidationError):
+            raise
+        raise ConfigError(f"{file}: it cannot be run ({type(error).__name__}: {error})") from error
+    return module
+
+
+def _checked(loaded: Any, name: str) -> type[Plugin]:
+    if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
+        raise ConfigError(f"{name}: it is not a class made of one in lidr's `base.py` of that kind")
+    return loaded
+
+
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,173 @@
+"""Strategies and benchmarks from outside the package: one file, no other edit, also in child processes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lidr import loop, plugins
+from lidr.commands.plan.plan import make_plan
+from lidr.config import Config, dump_config, load_config
+from lidr.errors import ConfigError
+from lidr.replacing import open_run
+from lidr.strategies.base import strategy_of
+from tests.conftest import ToyRun, make_config
+
+LONGEST = '''
+"""The longest of several answers is preferred to the shortest."""
+from collections.abc import Iterator
+
+from lidr.config import Config
+from lidr.settings import PositiveInt
+from lidr.strategies.base import Answers, Candidate, Draws, Side, Strategy, direct
+
+
+class Longest(Strategy):
+    """The longest answer is preferred to the shortest."""
+
+    samples: PositiveInt = 3
+    least: PositiveInt = 1
+    """Characters by which they differ."""
+
+    reasons = {"all_alike": "All answers have the same length."}
+
+    def draws(self, config: Config) -> Draws:
+        return Draws(self.samples, config.responses.model_copy(update={"temperature": 1.0}))
+
+    def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
+        for code, found in answers.responses.items():
+            sides = [direct(answers, code, config, k) for k in range(len(found))]
+            sides.sort(key=lambda side: len(side.text or ""))
+            if len(sides[-1].text or "") < len(sides[0].text or "") + self.least:
+                sides[-1] = Side(None, code, "all_alike")
+            yield Candidate(answers.prompt_id, code, "non_dominant", answers.prompts[code], sides[-1], sides[0])
+'''
+SMALL = ["languages=[en, es, ru]", "prompts.limit=12", "pairs.minimum=1", "iterations=1", "isolation=process",
+         "pairs.max_fault_share=1", "evaluation.benchmarks.lab.languages=[en, es, ru]"]  # fmt: skip
+
+
+@pytest.fixture
+def longest(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.py"
+    file.write_text(LONGEST, encoding="utf-8")
+    return file
+
+
+def test_a_strategy_in_a_file_of_its_own_runs_in_child_processes(longest: Path, tmp_path: Path) -> None:
+    strategy = f"pairs.strategy={{type: '{longest}:Longest', samples: 2}}"
+    config = load_config("quickstart", [*SMALL, strategy])
+    run = open_run(config, tmp_path / "run", print)
+    loop.run(config, run)
+    pairs = run.path / "iteration_1/4_pairs"
+    assert "all_alike" in (pairs / "summary.json").read_text(encoding="utf-8")
+    assert (run.path / "iteration_1/5_model").is_dir() and not (run.path / "iteration_1/3_translations").exists()
+    report = (run.path / "report.md").read_text(encoding="utf-8")
+    assert "All answers have the same length." in report
+    record = (run.path / "reproducibility.md").read_text(encoding="utf-8")
+    assert "The longest answer is preferred to the shortest." in record and "k = 1 ... 2" in record
+
+
+def test_its_settings_are_in_the_recipe_and_its_source_among_the_inputs(
+    longest: Path, toy_run: ToyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_with({"type": f"{longest}:Longest", "least": 5}, toy_run.prompts)
+    assert strategy_of(config).least == 5  # type: ignore[attr-defined]
+    recipe = toy_run.prompts.parent / "again.yaml"
+    recipe.write_text(dump_config(config), encoding="utf-8")
+    assert load_config(recipe) == config
+    toy_run.run("prompts", "responses", "pairs", config=config)
+    assert loop.STAGES["pairs"].outputs(config, toy_run.run_dir, 1)[0][1]["strategy_source"]
+
+    longest.write_text(LONGEST + "# changed\n", encoding="utf-8")
+    changed = config_with({"type": f"{longest}:Longest", "least": 5}, toy_run.prompts)
+    assert loop.step("pairs", changed, toy_run.run_dir, 1, 0)
+    assert "pairs: regenerated because strategy_source changed" in capsys.readouterr().err
+
+
+def config_with(strategy: Any, prompts: Path) -> Config:
+    return make_config(prompts, pairs={"strategy": strategy})
+
+
+def test_a_strategy_of_another_package_has_a_name(longest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(longest.parent)
+    point = EntryPoint("longest", "mine:Longest", "lidr.strategies")
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda **wanted: [point][: wanted.get("name") != "other"])
+    config = config_with("longest", Path("prompts"))
+    assert config.model_dump()["pairs"]["strategy"] == "longest" and strategy_of(config).source
+    with pytest.raises(ConfigError, match=r"there is no other; use imbalance, .*, longest, or path/file.py:Name"):
+        plugins.load("strategies", "other")
+    sys.modules.pop("mine")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "says"),
+    [
+        (None, "Mine", "no such file"),
+        ("import nothing_like_this", "Mine", r"cannot be run \(ModuleNotFoundError"),
+        ("Mine = 3", "Mine", "it is not a class made of"),
+        ("x = 3", "Mine", "it has no Mine"),
+        ("x = 3", "", "write it as path/file.py:Name"),
+    ],
+)
+def test_what_is_no_strategy_is_said(content: str | None, name: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=says):
+        plugins.load("strategies", f"{file}:{name}" if name else str(file))
+
+
+COUNTING = '''
+"""Counting on: one question a number."""
+from collections.abc import Iterator
+
+from lidr.benchmarks.base import AnswerFunction, Bench, BenchmarkPlugin, LanguageResult, Question, Score
+from lidr.settings import PositiveInt
+
+
+class Counting(BenchmarkPlugin):
+    step: PositiveInt = 1
+
+    def evaluate(self, answer: AnswerFunction, bench: Bench) -> Iterator[LanguageResult]:
+        for code in bench.languages(self.languages):
+            asked = [Question(str(n), code, f"{n} + {self.step}", str(n + self.step)) for n in range(self.limit or 5)]
+            rows = [
+                Score(q.question_id, code, made.text, made.text, q.gold, q.gold in made.text, None)
+                for q, made in zip(asked, answer(code, asked), strict=True)
+            ]
+            yield LanguageResult(code, rows, {"n": len(rows), "accuracy": sum(r.correct for r in rows) / len(rows)})
+'''
+
+
+def test_a_benchmark_in_a_file_of_its_own_is_measured_planned_and_shown(tmp_path: Path) -> None:
+    file = tmp_path / "counting.py"
+    file.write_text(COUNTING, encoding="utf-8")
+    own = f"evaluation.benchmarks.own={{counting: {{type: '{file}:Counting', step: 2, limit: 3}}}}"
+    config = load_config("quickstart", [*SMALL, own, "evaluation.benchmarks.lab=null", "prompts.limit=36"])
+    plan = make_plan(config, None, tmp_path / "run")
+    assert "counting: 3 questions in each language, by its own estimate" in str(plan.assumptions)
+    run = open_run(config, tmp_path / "run", print)
+    loop.run(config, run)
+    results = json.loads(run.results.read_text(encoding="utf-8"))
+    assert [model["benchmarks"]["counting"]["es"]["n"] for model in results["models"]] == [3, 3]
+    assert "counting" in (run.path / "report.md").read_text(encoding="utf-8")
+    rows = (run.path / "iteration_0/6_evaluation/counting/ru.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(rows[0])["gold"] == "2"
+
+    made_from = loop.STAGES["evaluation"].outputs(config, run, 0)
+    assert loop.is_sealed(*made_from[0])
+    file.write_text(COUNTING + "# changed\n", encoding="utf-8")
+    assert not loop.is_sealed(*loop.STAGES["evaluation"].outputs(load_config(run.recipe), run, 0)[0])
+
+
+@pytest.mark.parametrize("name", ["mgsm", "two words", "own"])
+def test_a_benchmark_of_ones_own_has_a_name_of_its_own(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "counting.py"
+    file.write_text(COUNTING, encoding="utf-8")
+    with pytest.raises(ConfigError, match="not like a built-in one"):
+        load_config("quickstart", [f"evaluation.benchmarks.own={{{name}: '{file}:Counting'}}"])
