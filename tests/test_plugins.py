@@ -171,3 +171,79 @@ def test_a_benchmark_of_ones_own_has_a_name_of_its_own(name: str, tmp_path: Path
     file.write_text(COUNTING, encoding="utf-8")
     with pytest.raises(ConfigError, match="not like a built-in one"):
         load_config("quickstart", [f"evaluation.benchmarks.own={{{name}: '{file}:Counting'}}"])
+
+
+ECHO = '''
+"""An engine that says what it was asked, with the model's name."""
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from lidr.engines.base import Completion, Engine, EnginePlugin, Request, Sampling
+from lidr.errors import ConfigError
+
+
+class Echo(EnginePlugin):
+    greeting: str = "You said"
+    needs: str = "/"
+
+    def open(self, model: str, trust_remote_code: bool) -> Engine:
+        return _Echo(self.greeting, Path(model).name)
+
+    def check(self) -> None:
+        if not Path(self.needs).exists():
+            raise ConfigError(f"engine.needs: there is no {self.needs}")
+
+    def at_once(self) -> int:
+        return 7
+
+
+class _Echo:
+    def __init__(self, greeting: str, model: str) -> None:
+        self.greeting, self.model = greeting, model
+
+    def generate(
+        self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
+    ) -> Iterator[Completion]:
+        for request in requests:
+            if request.request_id not in done:
+                yield Completion(request.request_id, f"{self.greeting} {request.messages[-1][1]}", "stop", 1, 1)
+
+    def close(self) -> None:
+        pass
+'''
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    file = tmp_path / "echo.py"
+    file.write_text(ECHO, encoding="utf-8")
+    return file
+
+
+def test_an_engine_in_a_file_of_its_own_answers_in_child_processes(echo: Path, tmp_path: Path) -> None:
+    engine = f"engine={{type: '{echo}:Echo', greeting: Hello}}"
+    config = load_config("quickstart", ["iterations=0", "isolation=process", "prompts.limit=4", engine])
+    plan = make_plan(config, None, tmp_path / "run")
+    assert plan.steps[0].requests and not plan.problems
+    run = open_run(config, tmp_path / "run", print)
+    loop.run(config, run)
+    rows = [json.loads(line) for line in (run.path / "iteration_0/6_evaluation/lab/es.jsonl").open(encoding="utf-8")]
+    assert rows and all(row["text"].startswith("Hello ") for row in rows)
+    assert load_config(run.recipe) == config
+    fingerprint = run.model(config, 0).fingerprint
+    other = load_config("quickstart", ["iterations=0", f"engine={{type: '{echo}:Echo', greeting: Bye}}"])
+    assert run.model(other, 0).fingerprint != fingerprint
+
+
+def test_what_an_engine_of_ones_own_needs_is_looked_for_first(echo: Path, tmp_path: Path) -> None:
+    settings = ["iterations=0", f"engine={{type: '{echo}:Echo', needs: '{tmp_path}/nothing'}}"]
+    config = load_config("quickstart", settings)
+    with pytest.raises(ConfigError, match=r"engine.needs: there is no"):
+        loop.run(config, open_run(config, tmp_path / "run", print))
+
+
+def test_a_name_that_no_engine_has_is_refused_with_those_that_there_are(echo: Path) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)engine.*'transformers', 'vllm', 'openai', 'ray', 'path/file.py:Name'"):
+        load_config("quickstart", ["engine={type: nonsense}"])
+    with pytest.raises(ConfigError, match=r"engine.greting: no such field; did you mean greeting"):
+        load_config("quickstart", [f"engine={{type: '{echo}:Echo', greting: Hello}}"])

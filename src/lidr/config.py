@@ -30,7 +30,7 @@ from pydantic import (
 from lidr.credentials import looks_like_key, mask, mask_setting
 from lidr.errors import ConfigError
 from lidr.languages import get_language
-from lidr.plugins import Plugin, reader
+from lidr.plugins import Plugin, is_outside, reader
 from lidr.settings import (
     HidesValue,
     NonNegativeFloat,
@@ -118,6 +118,9 @@ def _device(name: str) -> str:
     if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu|npu|hpu|mtia|xla)(:\d{1,3})?", name):
         raise ValueError("no device of this form is known; use auto, cpu, cuda, or cuda:1 for the second GPU")
     return name
+
+
+_OUTSIDE = "path/file.py:Name"  # an engine of another package, or in a file
 
 
 class TransformersConfig(Section):
@@ -216,8 +219,11 @@ class OpenAIConfig(Section):
 
 
 def _engine_type(value: Any) -> str:
-    found = value.get("type", "transformers") if isinstance(value, dict) else getattr(value, "type", "")
-    return str(found)
+    """A built-in engine's type, or _OUTSIDE."""
+    if isinstance(value, dict | str):
+        found = value if isinstance(value, str) else str(value.get("type", "transformers"))
+        return _OUTSIDE if is_outside("engines", found) else found
+    return _OUTSIDE if isinstance(value, Plugin) else str(getattr(value, "type", ""))
 
 
 class RayConfig(Section):
@@ -254,10 +260,11 @@ EngineConfig = Annotated[
     Annotated[TransformersConfig, Tag("transformers")]
     | Annotated[VllmConfig, Tag("vllm")]
     | Annotated[OpenAIConfig, Tag("openai")]
-    | Annotated[RayConfig, Tag("ray")],
+    | Annotated[RayConfig, Tag("ray")]
+    | Annotated[Plugin, BeforeValidator(reader("engines")), PlainSerializer(Plugin.as_recipe), Tag(_OUTSIDE)],
     Discriminator(_engine_type),
 ]
-ENGINE_TYPES = ("transformers", "vllm", "openai", "ray")
+ENGINE_TYPES = ("transformers", "vllm", "openai", "ray", _OUTSIDE)
 
 
 def is_remote(engine: EngineConfig) -> TypeGuard[OpenAIConfig]:

@@ -11,7 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lidr.config import EngineConfig, ModelConfig, RayConfig, TransformersConfig, VllmConfig, may_be_hub_id
+from lidr.config import (
+    EngineConfig,
+    ModelConfig,
+    OpenAIConfig,
+    RayConfig,
+    TransformersConfig,
+    VllmConfig,
+    may_be_hub_id,
+)
 from lidr.errors import ConfigError, DamagedError, LidrError
 from lidr.languages import LANGUAGES
 from lidr.model_files import SMALL_SUFFIXES, check_adapter, check_model_folder, model_files, read_json
@@ -141,8 +149,10 @@ def engine_identity(engine: EngineConfig) -> dict[str, Any]:
             raise ConfigError(f"engine.arguments.load_format {format_}: only safetensors files are read; leave it out")
         adapter = fingerprint(Path(engine.adapter)) if engine.adapter else None
         found = {"adapter": adapter} | {name: engine.arguments.get(name) for name in _VLLM_ANSWERS}
-    else:
+    elif isinstance(engine, OpenAIConfig):
         found = {"extra_body": engine.extra_body}
+    else:
+        found = {"engine": engine.as_recipe(), "engine_source": engine.source}
     return {name: value for name, value in found.items() if value}
 
 

@@ -80,6 +80,11 @@ def _check_names(plugin: type[Plugin], given: dict[str, Any]) -> None:
         raise ValidationError.from_exception_data(plugin.__name__, problems)
 
 
+def is_outside(kind: str, name: str) -> bool:
+    """Whether a name is that of a file's class or of another package's entry point."""
+    return ":" in name or name.endswith(".py") or bool(metadata.entry_points(group=f"lidr.{kind}", name=name))
+
+
 def load(kind: str, name: str) -> tuple[type[Plugin], str | None]:
     """The class of that name, and the SHA-256 of its file if it is none of this package. Raises ConfigError."""
     if ":" in name or name.endswith(".py"):

@@ -18,6 +18,7 @@ from lidr.config import (
     VllmConfig,
     is_remote,
 )
+from lidr.engines.base import EnginePlugin
 from lidr.engines.serving import check_command
 from lidr.errors import ConfigError
 from lidr.run_dir import RunDir
@@ -64,7 +65,9 @@ def _check_engine(field: str, engine: EngineConfig) -> None:
             _need_package("bitsandbytes", f"{field}.quantize", "qlora")
     elif isinstance(engine, VllmConfig):
         _need_package("vllm", f"{field}.type vllm", "vllm")
-    else:
+    elif isinstance(engine, EnginePlugin):
+        engine.check()
+    elif isinstance(engine, OpenAIConfig):
         _check_server(field, engine)
 
 

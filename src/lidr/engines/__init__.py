@@ -1,4 +1,4 @@
-"""Engines: text in, text out. A new engine is one file here and one line in ENGINES."""
+"""Engines: text in, text out. A recipe may name one of your own, see `base.EnginePlugin`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import Config, EngineConfig, OpenAIConfig, RayConfig, TransformersConfig, VllmConfig, is_remote
-from lidr.engines.base import Completion, Engine, Request, Sampling
+from lidr.engines.base import Completion, Engine, EnginePlugin, Request, Sampling
 
 __all__ = ["ENGINES", "Completion", "Engine", "Request", "Sampling", "open_engine", "open_model"]
 
@@ -54,7 +54,10 @@ ENGINES: dict[str, Callable[[Any, str, bool], Engine]] = {
 @contextmanager
 def open_model(config: EngineConfig, model: str, trust_remote_code: bool = False) -> Iterator[Engine]:
     """An engine with a model: a folder, or a server's name for it. Its memory is given back at the end."""
-    engine = ENGINES[config.type](config, model, trust_remote_code)
+    if isinstance(config, EnginePlugin):
+        engine = config.open(model, trust_remote_code)
+    else:
+        engine = ENGINES[config.type](config, model, trust_remote_code)
     try:
         yield engine
     finally:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
+
+from lidr.plugins import Plugin
 
 FinishReason = Literal["stop", "length", "error"]
 
@@ -65,6 +68,25 @@ class Completion:
     first_token: tuple[tuple[str, float], ...] = ()
     thinking: bool = False
     passing: bool = False
+
+
+class EnginePlugin(Plugin):
+    """An engine from outside the package, `engine: {type: path/file.py:Name, ...}`. Its fields are its settings."""
+
+    @abstractmethod
+    def open(self, model: str, trust_remote_code: bool) -> Engine:
+        """The engine with a model: a folder in Hugging Face's format."""
+
+    def check(self) -> None:
+        """Raise ConfigError for what it needs and this machine lacks; nothing is loaded."""
+
+    def at_once(self) -> int:
+        """For `lidr plan`: requests that it answers at the same time."""
+        return 1
+
+    def memory_gib(self, weights_gib: float) -> float:
+        """For `lidr plan`: memory on each device, for weights of that size in 16 bits."""
+        return weights_gib
 
 
 class Engine(Protocol):

@@ -18,6 +18,7 @@ from lidr.config import (
     VllmConfig,
     is_remote,
 )
+from lidr.engines.base import EnginePlugin
 from lidr.engines.decoding import CACHE_GROWTH, COLUMNS, MEMORY_SHARE, PREFILL_TOKENS
 from lidr.hardware import GIB, Device, Hardware
 from lidr.training.loss import LOGITS_PER_CHUNK
@@ -164,6 +165,10 @@ def engine_use(engine: EngineConfig, shape: Architecture | None, hardware: Hardw
         return _ray(engine, shape, hardware, load)
     if isinstance(engine, VllmConfig):
         return _vllm(engine.arguments, shape, hardware, width, load.longest, 0)
+    if isinstance(engine, EnginePlugin):
+        gib = engine.memory_gib(2.0 * shape.parameters / GIB)
+        return EngineUse(Need.of({"engine": gib * GIB}, hardware.device), engine.at_once())
+    assert isinstance(engine, OpenAIConfig)
     found = re.search(r"(?:--tensor-parallel-size|-tp)[ =](\d+)", engine.launch or "")
     arguments = {"tensor_parallel_size": int(found[1])} if found else {}
     return _vllm(arguments, shape, hardware, width, load.longest, engine.concurrency)
