@@ -28,14 +28,13 @@ from lidr.judges import (
     compare,
     judge_identity,
     open_judge,
-    pairwise,
     read_replies,
     score_answers,
+    standard,
     summarise,
 )
 from lidr.judges import Reply as Said
-from lidr.judges.pairwise import preference
-from lidr.judges.scoring import read_rating
+from lidr.judges.standard import preference, read_rating
 from lidr.language_id import LanguageIdentifier
 from lidr.records import Verdict
 from lidr.templates import read_template
@@ -408,7 +407,7 @@ def test_another_judge_is_asked_anew(
         compare(judge, uneven(5), IDENTIFIER, "test")
     asked = server.counters.requests
     if changes == "template":
-        monkeypatch.setattr(pairwise, "read_template", lambda name: read_template(name) + " Be strict.")
+        monkeypatch.setattr(standard, "read_template", lambda name: read_template(name) + " Be strict.")
     with judge_on(server, tmp_path, **(changes if isinstance(changes, dict) else {})) as judge:
         compare(judge, uneven(5), IDENTIFIER, "test")
     assert server.counters.requests == 2 * asked

@@ -1,9 +1,10 @@
-"""Strategies and benchmarks from outside the package: one file, no other edit, also in child processes."""
+"""Everything that can be added from outside the package: one file, no other edit, also in child processes."""
 
 from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ import pytest
 
 from lidr import loop, plugins
 from lidr.commands.plan.plan import make_plan
-from lidr.config import Config, dump_config, load_config
+from lidr.config import Config, JudgeConfig, dump_config, load_config
+from lidr.engines.base import Completion
 from lidr.errors import ConfigError
+from lidr.judges import Comparison, compare, judge_identity, open_judge
+from lidr.lab import MODEL_PATH
+from lidr.language_id import LanguageIdentifier
 from lidr.replacing import open_run
 from lidr.strategies.base import strategy_of
 from tests.conftest import ToyRun, make_config
@@ -247,3 +252,55 @@ def test_a_name_that_no_engine_has_is_refused_with_those_that_there_are(echo: Pa
         load_config("quickstart", ["engine={type: nonsense}"])
     with pytest.raises(ConfigError, match=r"engine.greting: no such field; did you mean greeting"):
         load_config("quickstart", [f"engine={{type: '{echo}:Echo', greting: Hello}}"])
+
+
+STRICT = '''
+"""A judge that is asked for one word, and read by it."""
+from lidr.judges.base import Answered, Comparison, JudgeProtocol, Reply
+
+
+class OneWord(JudgeProtocol):
+    word: str = "first"
+
+    def ask_which(self, comparison: Comparison, swapped: bool) -> str:
+        sides = [comparison.answer, comparison.opponent][:: -1 if swapped else 1]
+        return f"Which is better, {self.word} or second? {sides}"
+
+    def read_which(self, reply: Reply) -> float | None:
+        return {self.word: 1.0, "second": 0.0}.get(reply.text.strip())
+
+    def ask_points(self, item: Answered) -> str:
+        return f"How many points? {item.answer}"
+
+    def read_points(self, reply: Reply) -> float | None:
+        return float(reply.text) if reply.text.isdigit() else None
+'''
+
+
+def test_a_judges_protocol_in_a_file_of_its_own_asks_and_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "strict.py"
+    file.write_text(STRICT, encoding="utf-8")
+    asked: list[str] = []
+
+    class Server:
+        def generate(self, requests: Any, sampling: Any, done: Any) -> Any:
+            for request in requests:
+                asked.append(request.messages[-1][1])
+                longer_first = asked[-1].index("a long") < asked[-1].index("short")
+                text = "7" if "points" in asked[-1] else "first" if longer_first else "second"
+                yield Completion(request.request_id, text, "stop", 1, 1)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("lidr.judges.base.open_model", lambda *_: nullcontext(Server()))
+    config = JudgeConfig.model_validate({"model": str(MODEL_PATH), "protocol": f"{file}:OneWord"})
+    items = [Comparison("q", "en", "Say something.", "a long answer to it", "short")]
+    with open_judge(config, tmp_path / "replies.sqlite", tmp_path / "models.json") as judge:
+        [verdict], _ = compare(judge, items, LanguageIdentifier(["en", "es"]), "test")
+        assert (verdict.outcome, verdict.shown_first, verdict.shown_second) == ("win", 1.0, 1.0)
+    assert [text.startswith("Which is better, first or second?") for text in asked] == [True, True]
+    plain = JudgeConfig(model=str(MODEL_PATH))
+    cache = tmp_path / "models.json"
+    assert judge_identity(plain, cache).items() <= judge_identity(config, cache).items()
+    assert judge_identity(config, cache)["protocol_source"]

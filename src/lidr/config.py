@@ -596,6 +596,11 @@ class JudgeConfig(Section):
     """Run Python code that the judge's model brings along. Leave off unless you have read that code."""
     engine: EngineConfig = TransformersConfig()
     """What runs it."""
+    protocol: Annotated[
+        Plugin, BeforeValidator(reader("judges")), PlainSerializer(Plugin.as_recipe), Field(validate_default=True)
+    ] = "standard"  # type: ignore[assignment]
+    """What it is asked and how its replies are read: `standard` uses the package's templates; `path/file.py:Name` takes
+    a protocol of your own."""
     logprobs: bool = True
     """Ask for the log-probabilities of the two labels, which gives a preference between 0 and 1; where the server has
     none, the label itself counts."""

@@ -5,14 +5,25 @@
 
 from __future__ import annotations
 
-from lidr.judges.base import Judge, Reply, judge_identity, open_judge, read_replies, usage
-from lidr.judges.pairwise import Comparison, compare, summarise
-from lidr.judges.scoring import Answered, score_answers
+from lidr.judges.base import (
+    Answered,
+    Comparison,
+    Judge,
+    JudgeProtocol,
+    Reply,
+    judge_identity,
+    open_judge,
+    read_replies,
+    usage,
+)
+from lidr.judges.pairwise import compare, summarise
+from lidr.judges.scoring import score_answers
 
 __all__ = [
     "Answered",
     "Comparison",
     "Judge",
+    "JudgeProtocol",
     "Reply",
     "compare",
     "judge_identity",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from lidr.config import JudgeConfig, ModelConfig, OpenAIConfig, is_remote
 from lidr.engines import Completion, Engine, Request, Sampling, open_model
 from lidr.engines.protocol import LogProbability, Tokens
 from lidr.errors import ConfigError, EngineError, RunError
+from lidr.plugins import Plugin
 from lidr.progress import track
 from lidr.records import Row, content_id
 from lidr.system_errors import writing
@@ -25,6 +27,7 @@ from lidr.system_errors import writing
 FORMAT = 1
 # An estimate for what has not been sent yet; a token of European text has three to four bytes, of other scripts more.
 _BYTES_PER_TOKEN = 3
+LOWEST, HIGHEST = 1.0, 10.0  # points
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,50 @@ class Reply(Row):
 _REPLY = TypeAdapter(Reply)
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An answer of the model under test, and the one that it is compared with."""
+
+    question_id: str
+    language: str
+    prompt: str
+    answer: str
+    opponent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question with its answer. `history` are the (role, content) turns before it, `reference` is a right answer."""
+
+    question_id: str
+    language: str
+    prompt: str
+    answer: str
+    history: tuple[tuple[str, str], ...] = ()
+    group: str = ""
+    reference: str = ""
+
+
+class JudgeProtocol(Plugin):
+    """What a judge is asked, and how its replies are read: `evaluation.judge.protocol`. Its fields are its settings."""
+
+    @abstractmethod
+    def ask_which(self, comparison: Comparison, swapped: bool) -> str:
+        """The request for the better of two answers; `swapped` shows the opponent's first."""
+
+    @abstractmethod
+    def read_which(self, reply: Reply) -> float | None:
+        """How far the answer that was shown first is preferred, from 0 to 1; None for a reply that is no verdict."""
+
+    @abstractmethod
+    def ask_points(self, item: Answered) -> str:
+        """The request for the points of one answer."""
+
+    @abstractmethod
+    def read_points(self, reply: Reply) -> float | None:
+        """From LOWEST to HIGHEST; None for a reply without points."""
+
+
 class Judge:
     """Asks an engine, keeps every reply under a hash of its request, and asks nothing twice.
 
@@ -58,6 +105,8 @@ class Judge:
         self, config: JudgeConfig, identity: dict[str, Any], engine: Callable[[], Engine], store: Path
     ) -> None:
         self.config, self.identity, self.engine = config, identity, engine
+        assert isinstance(config.protocol, JudgeProtocol)  # made by `lidr.plugins`
+        self.protocol = config.protocol
         self.sampling = Sampling(config.max_new_tokens, top_logprobs=20 if config.logprobs else 0)
         self.store = store
         self.told = False  # whether replies that cannot be read were mentioned
@@ -270,7 +319,9 @@ def judge_identity(config: JudgeConfig, cache_file: Path) -> dict[str, Any]:
     from lidr.models import engine_identity
 
     engine = config.engine
-    decoding = {"format": FORMAT, "logprobs": config.logprobs, "max_new_tokens": config.max_new_tokens}
+    decoding: dict[str, Any] = {"format": FORMAT, "logprobs": config.logprobs, "max_new_tokens": config.max_new_tokens}
+    if config.protocol.source:
+        decoding |= {"protocol": config.protocol.as_recipe(), "protocol_source": config.protocol.source}
     if is_remote(engine):
         return {"model": config.model, "base_url": engine.base_url, "extra_body": engine.extra_body} | decoding
     return {"model": _local_model(config, cache_file)[1]} | engine_identity(engine) | decoding
