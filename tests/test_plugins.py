@@ -1,8 +1,9 @@
-"""Everything that can be added from outside the package: one file, no other edit, also in child processes."""
+"""What can be added from outside the package, as docs/extending.md has it: one file, no other edit."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from contextlib import nullcontext
 from importlib.metadata import EntryPoint
@@ -23,35 +24,8 @@ from lidr.replacing import open_run
 from lidr.strategies.base import strategy_of
 from tests.conftest import ToyRun, make_config
 
-LONGEST = '''
-"""The longest of several answers is preferred to the shortest."""
-from collections.abc import Iterator
-
-from lidr.config import Config
-from lidr.settings import PositiveInt
-from lidr.strategies.base import Answers, Candidate, Draws, Side, Strategy, direct
-
-
-class Longest(Strategy):
-    """The longest answer is preferred to the shortest."""
-
-    samples: PositiveInt = 3
-    least: PositiveInt = 1
-    """Characters by which they differ."""
-
-    reasons = {"all_alike": "All answers have the same length."}
-
-    def draws(self, config: Config) -> Draws:
-        return Draws(self.samples, config.responses.model_copy(update={"temperature": 1.0}))
-
-    def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
-        for code, found in answers.responses.items():
-            sides = [direct(answers, code, config, k) for k in range(len(found))]
-            sides.sort(key=lambda side: len(side.text or ""))
-            if len(sides[-1].text or "") < len(sides[0].text or "") + self.least:
-                sides[-1] = Side(None, code, "all_alike")
-            yield Candidate(answers.prompt_id, code, "non_dominant", answers.prompts[code], sides[-1], sides[0])
-'''
+PAGE = (Path(__file__).parents[1] / "docs/extending.md").read_text(encoding="utf-8")
+CODE: dict[str, str] = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE, re.S))
 SMALL = ["languages=[en, es, ru]", "prompts.limit=12", "pairs.minimum=1", "iterations=1", "isolation=process",
          "pairs.max_fault_share=1", "evaluation.benchmarks.lab.languages=[en, es, ru]"]  # fmt: skip
 
@@ -59,7 +33,7 @@ SMALL = ["languages=[en, es, ru]", "prompts.limit=12", "pairs.minimum=1", "itera
 @pytest.fixture
 def longest(tmp_path: Path) -> Path:
     file = tmp_path / "mine.py"
-    file.write_text(LONGEST, encoding="utf-8")
+    file.write_text(CODE["longest"], encoding="utf-8")
     return file
 
 
@@ -88,7 +62,7 @@ def test_its_settings_are_in_the_recipe_and_its_source_among_the_inputs(
     toy_run.run("prompts", "responses", "pairs", config=config)
     assert loop.STAGES["pairs"].outputs(config, toy_run.run_dir, 1)[0][1]["strategy_source"]
 
-    longest.write_text(LONGEST + "# changed\n", encoding="utf-8")
+    longest.write_text(CODE["longest"] + "# changed\n", encoding="utf-8")
     changed = config_with({"type": f"{longest}:Longest", "least": 5}, toy_run.prompts)
     assert loop.step("pairs", changed, toy_run.run_dir, 1, 0)
     assert "pairs: regenerated because strategy_source changed" in capsys.readouterr().err
@@ -127,31 +101,9 @@ def test_what_is_no_strategy_is_said(content: str | None, name: str, says: str, 
         plugins.load("strategies", f"{file}:{name}" if name else str(file))
 
 
-COUNTING = '''
-"""Counting on: one question a number."""
-from collections.abc import Iterator
-
-from lidr.benchmarks.base import AnswerFunction, Bench, BenchmarkPlugin, LanguageResult, Question, Score
-from lidr.settings import PositiveInt
-
-
-class Counting(BenchmarkPlugin):
-    step: PositiveInt = 1
-
-    def evaluate(self, answer: AnswerFunction, bench: Bench) -> Iterator[LanguageResult]:
-        for code in bench.languages(self.languages):
-            asked = [Question(str(n), code, f"{n} + {self.step}", str(n + self.step)) for n in range(self.limit or 5)]
-            rows = [
-                Score(q.question_id, code, made.text, made.text, q.gold, q.gold in made.text, None)
-                for q, made in zip(asked, answer(code, asked), strict=True)
-            ]
-            yield LanguageResult(code, rows, {"n": len(rows), "accuracy": sum(r.correct for r in rows) / len(rows)})
-'''
-
-
 def test_a_benchmark_in_a_file_of_its_own_is_measured_planned_and_shown(tmp_path: Path) -> None:
     file = tmp_path / "counting.py"
-    file.write_text(COUNTING, encoding="utf-8")
+    file.write_text(CODE["counting"], encoding="utf-8")
     own = f"evaluation.benchmarks.own={{counting: {{type: '{file}:Counting', step: 2, limit: 3}}}}"
     config = load_config("quickstart", [*SMALL, own, "evaluation.benchmarks.lab=null", "prompts.limit=36"])
     plan = make_plan(config, None, tmp_path / "run")
@@ -166,62 +118,22 @@ def test_a_benchmark_in_a_file_of_its_own_is_measured_planned_and_shown(tmp_path
 
     made_from = loop.STAGES["evaluation"].outputs(config, run, 0)
     assert loop.is_sealed(*made_from[0])
-    file.write_text(COUNTING + "# changed\n", encoding="utf-8")
+    file.write_text(CODE["counting"] + "# changed\n", encoding="utf-8")
     assert not loop.is_sealed(*loop.STAGES["evaluation"].outputs(load_config(run.recipe), run, 0)[0])
 
 
 @pytest.mark.parametrize("name", ["mgsm", "two words", "own"])
 def test_a_benchmark_of_ones_own_has_a_name_of_its_own(name: str, tmp_path: Path) -> None:
     file = tmp_path / "counting.py"
-    file.write_text(COUNTING, encoding="utf-8")
+    file.write_text(CODE["counting"], encoding="utf-8")
     with pytest.raises(ConfigError, match="not like a built-in one"):
         load_config("quickstart", [f"evaluation.benchmarks.own={{{name}: '{file}:Counting'}}"])
-
-
-ECHO = '''
-"""An engine that says what it was asked, with the model's name."""
-from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
-
-from lidr.engines.base import Completion, Engine, EnginePlugin, Request, Sampling
-from lidr.errors import ConfigError
-
-
-class Echo(EnginePlugin):
-    greeting: str = "You said"
-    needs: str = "/"
-
-    def open(self, model: str, trust_remote_code: bool) -> Engine:
-        return _Echo(self.greeting, Path(model).name)
-
-    def check(self) -> None:
-        if not Path(self.needs).exists():
-            raise ConfigError(f"engine.needs: there is no {self.needs}")
-
-    def at_once(self) -> int:
-        return 7
-
-
-class _Echo:
-    def __init__(self, greeting: str, model: str) -> None:
-        self.greeting, self.model = greeting, model
-
-    def generate(
-        self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
-    ) -> Iterator[Completion]:
-        for request in requests:
-            if request.request_id not in done:
-                yield Completion(request.request_id, f"{self.greeting} {request.messages[-1][1]}", "stop", 1, 1)
-
-    def close(self) -> None:
-        pass
-'''
 
 
 @pytest.fixture
 def echo(tmp_path: Path) -> Path:
     file = tmp_path / "echo.py"
-    file.write_text(ECHO, encoding="utf-8")
+    file.write_text(CODE["echo"], encoding="utf-8")
     return file
 
 
@@ -254,32 +166,9 @@ def test_a_name_that_no_engine_has_is_refused_with_those_that_there_are(echo: Pa
         load_config("quickstart", [f"engine={{type: '{echo}:Echo', greting: Hello}}"])
 
 
-STRICT = '''
-"""A judge that is asked for one word, and read by it."""
-from lidr.judges.base import Answered, Comparison, JudgeProtocol, Reply
-
-
-class OneWord(JudgeProtocol):
-    word: str = "first"
-
-    def ask_which(self, comparison: Comparison, swapped: bool) -> str:
-        sides = [comparison.answer, comparison.opponent][:: -1 if swapped else 1]
-        return f"Which is better, {self.word} or second? {sides}"
-
-    def read_which(self, reply: Reply) -> float | None:
-        return {self.word: 1.0, "second": 0.0}.get(reply.text.strip())
-
-    def ask_points(self, item: Answered) -> str:
-        return f"How many points? {item.answer}"
-
-    def read_points(self, reply: Reply) -> float | None:
-        return float(reply.text) if reply.text.isdigit() else None
-'''
-
-
 def test_a_judges_protocol_in_a_file_of_its_own_asks_and_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "strict.py"
-    file.write_text(STRICT, encoding="utf-8")
+    file.write_text(CODE["one_word"], encoding="utf-8")
     asked: list[str] = []
 
     class Server:
