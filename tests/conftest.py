@@ -72,7 +72,7 @@ class ToyEngine:
 def answer(content: str) -> str:
     """What the toy model says: its translations differ from its direct answers by a word."""
     if "<sentence>" not in content:
-        language, _, number = content.rpartition("\n\n")[2].partition(": ")  # what a guided answer is asked stands last
+        language, _, number = content.rpartition("\n\n")[2].partition(": ")  # what a guided answer is asked comes last
         return f"{WORDS[language]} {number} own {language}"
     target = next(code for name, code in NAMES.items() if f"into {name}" in content)
     text = content.partition("<sentence>\n")[2].partition("\n</sentence>")[0]

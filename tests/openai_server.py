@@ -183,7 +183,7 @@ class BatchApi:
         return [[json.loads(line)["custom_id"] for line in rows] for rows in lines]
 
     def respond(self, call: str, content: bytes, server: TestServer) -> tuple[int, Any] | bytes | None:
-        """Status and value, or a file's bytes; None where there is no such thing."""
+        """Status and value, or a file's bytes; None if there is no such thing."""
         matched = next(((name, m) for name, pattern in _CALLS.items() if (m := re.fullmatch(pattern, call))), None)
         if matched is None:
             return None

@@ -1,4 +1,4 @@
-"""Audits of documents: nothing counts but what stands there, and agreement with labels is what a person computes."""
+"""Audits of documents: nothing counts but what is there, and agreement with labels is what a person computes."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ def test_a_reply_that_can_be_relied_on() -> None:
         ({"value": "no", "quotation": "we tell nothing of hardware"}, "not in the document"),
         ({"value": "yes", "quotation": "A100"}, "too short"),
         ({"value": "yes", "quotation": " "}, "without a quotation"),
-        ({"value": "maybe", "quotation": "ran on one NVIDIA A100"}, "'maybe' is none of yes, no"),
-        ({"value": True, "quotation": "ran on one NVIDIA A100"}, "'True' is none of"),
-        ({"value": ["yes"], "quotation": "ran on one NVIDIA A100"}, "is none of"),
+        ({"value": "maybe", "quotation": "ran on one NVIDIA A100"}, "'maybe' is not one of yes, no"),
+        ({"value": True, "quotation": "ran on one NVIDIA A100"}, "'True' is not one of"),
+        ({"value": ["yes"], "quotation": "ran on one NVIDIA A100"}, "is not one of"),
         ({"value": "yes"}, "not a value and a quotation"),
         ({"value": "yes", "quotation": None}, "not a value and a quotation"),
         ("yes", "not a value and a quotation"),
@@ -197,7 +197,7 @@ def piece(variable: str, value: str | None) -> tuple[audit.Finding, ...]:
     [
         ("hardware", ["no", "yes", "no"], "yes"),
         ("hardware", ["no", "no"], "no"),
-        ("hardware", ["no", None], None),  # it may stand in the piece that broke
+        ("hardware", ["no", None], None),  # it may be in the piece that broke
         ("hardware", [None, "yes"], "yes"),
         ("research_type", ["theoretical", "experimental"], "experimental"),
         ("research_type", ["theoretical", None], None),
@@ -381,7 +381,7 @@ def test_labels_in_either_form(tmp_path: Path) -> None:
         ("paper,hardware\na,yes\n", r"labels\.csv:1: no column `document`"),
         ("document,gpu\na,yes\n", r"labels\.csv:1: no variable 'gpu'"),
         ("document\na\n", "no label in it"),
-        ("document,hardware,hardware\na,yes,no\n", "stands twice"),
+        ("document,hardware,hardware\na,yes,no\n", "occurs twice"),
         ('document,hardware\n"a,yes\n', "not a CSV table"),
         ("", "no column"),
     ],

@@ -166,7 +166,7 @@ def test_a_server_that_is_away_or_refuses_is_a_message(server: TestServer, tmp_p
     server.switch_off()
     with pytest.raises(EngineError, match=r"^no connection to http://127\.0\.0\.1"):
         lidr(*arguments, *mgsm(tmp_path / "mgsm"))
-    # What could not be measured does not stand in the way of the next command.
+    # What could not be measured is not in the way of the next command.
     server.switch_on()
     server.answer = lambda body: Reply("It is 4.")
     answered = write_answers(tmp_path / "asked")
@@ -200,7 +200,7 @@ def test_a_folder_of_answers_is_measured(server: TestServer, tmp_path: Path) -> 
     rows = json.loads((Path(answers) / "en.json").read_text())
     rows[0]["output"] = essay(11)
     (Path(answers) / "en.json").write_text(json.dumps(rows))
-    lidr(answers)  # other answers are another model: measured anew, and only what is new is asked
+    lidr(answers)  # other answers are another model: measured again, and only what is new is asked
     (found,) = results_of(tmp_path / "evaluations" / "answers").values()
     assert [found["head_to_head"]["en"][name] for name in ("win", "tie", "lose")] == [0.0, 1.0, 0.0]
     assert server.counters.requests == asked + 2

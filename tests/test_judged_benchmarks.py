@@ -174,7 +174,7 @@ def test_mt_bench_asks_two_turns_and_scores_them(
         ('{"question_id": 2, "turns": ["one", 2]}', r"en\.jsonl:2: 'turns' holds a number"),
         ('{"question_id": true, "turns": ["one"]}', r"en\.jsonl:2: 'question_id' holds true or false"),
         ('{"question_id": 1.5, "turns": ["one"]}', r"en\.jsonl:2: 'question_id' holds a number \(1.5\)"),
-        ('{"question_id": 1.0, "turns": ["one"]}', r"en\.jsonl:2: question_id '1' stands twice"),
+        ('{"question_id": 1.0, "turns": ["one"]}', r"en\.jsonl:2: question_id '1' occurs twice"),
         ('{"question_id": NaN, "turns": ["one"]}', r"en\.jsonl:2: the id \('question_id'\) is empty"),
         ('{"question_id": 2, "turns": ["a"], "category": 3}', r"en\.jsonl:2: 'category' holds a number"),
         ('{"question_id": 2, "turns": []}', r"en\.jsonl:2: needs 'question_id'"),
@@ -182,7 +182,7 @@ def test_mt_bench_asks_two_turns_and_scores_them(
         ('{"question_id": 2, "turns": ["a", "b", "c"]}', r"en\.jsonl:2: needs 'question_id'"),
         ('{"turns": ["a"]}', r"en\.jsonl:2: needs 'question_id'"),
         ('{"question_id": 2, "turns": ["a"], "reference": "4"}', r"en\.jsonl:2: 'reference' holds a text"),
-        ('{"question_id": 1, "turns": ["a"]}', r"en\.jsonl:2: question_id '1' stands twice"),
+        ('{"question_id": 1, "turns": ["a"]}', r"en\.jsonl:2: question_id '1' occurs twice"),
         ('["a"]', r"en\.jsonl:2: a row must be an object"),
     ],
 )

@@ -400,7 +400,7 @@ def test_a_judge_may_be_a_local_model(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("changes", [{"model": "other"}, {"max_new_tokens": 9}, {"logprobs": False}, "template"])
-def test_another_judge_is_asked_anew(
+def test_another_judge_is_asked_again(
     server: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any] | str
 ) -> None:
     with judge_on(server, tmp_path) as judge:

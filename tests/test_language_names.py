@@ -52,7 +52,7 @@ OTHERWISE = {
 
 
 def named(code: str, language: str) -> str:
-    """The name of a language as it stands in a request in another."""
+    """The name of a language as it is in a request in another."""
     ending, instead = ENDINGS.get(language, ("$", ""))
     name = re.sub(ending, instead, NAMES[language][code], count=1)
     return OTHERWISE.get(language, {}).get(code, name)

@@ -240,7 +240,7 @@ def test_annotations_come_back_as_written(tmp_path: Path) -> None:
 
 def test_annotations_refuse_verdicts_that_do_not_belong() -> None:
     comparison = Comparison("0", "de", "Frage?", "a", "b")
-    with pytest.raises(ValueError, match="question 0 stands beside a verdict on 1"):
+    with pytest.raises(ValueError, match="question 0 is beside a verdict on 1"):
         alpaca_files.annotations([comparison], [verdict(1, 0.5)], "m", "ref", "judge")
     with pytest.raises(ValueError, match="preference 2 "):
         alpaca_files.annotations([comparison], [verdict(0, 2)], "m", "ref", "judge")

@@ -59,7 +59,7 @@ def test_equal_and_nearly_equal_prompts_are_drawn_once() -> None:
     sample = draw_sample(rows, Wanted(80))
     assert sample.left_out == {"duplicate": 10, "near duplicate": 20}
     assert len(sample.prompts) == 50
-    assert not any(name.startswith("same") for name in drawn(sample))  # the first id stands, wherever its row is
+    assert not any(name.startswith("same") for name in drawn(sample))  # the first id is kept, wherever its row is
     assert drawn(draw_sample(rows[::-1], Wanted(80))) == drawn(sample)
     assert len(draw_sample(rows, Wanted(80, near=None)).prompts) == 70
 
@@ -67,7 +67,7 @@ def test_equal_and_nearly_equal_prompts_are_drawn_once() -> None:
 def test_a_row_that_comes_twice_is_a_duplicate_and_an_id_with_two_texts_an_error() -> None:
     sample = draw_sample(placed([Prompt("a", "en", "Why?"), Prompt("a", "en", "Why?")]), Wanted(5))
     assert (drawn(sample), sample.left_out) == (["a"], {"duplicate": 1})
-    with pytest.raises(DataError, match=r"p.jsonl:2: id 'a' stands in p.jsonl:1 already"):
+    with pytest.raises(DataError, match=r"p.jsonl:2: id 'a' is in p.jsonl:1 already"):
         draw_sample(placed([Prompt("a", "en", "Why?"), Prompt("a", "en", "How?")]), Wanted(5))
 
 

@@ -562,11 +562,11 @@ def test_what_is_neither_id_nor_text_is_named_with_its_row(value: Any, field: st
 
 def test_ids_that_are_spelt_alike_are_the_same(tmp_path: Path) -> None:
     items = [{"id": 1, "instruction": "x"}, {"id": 1.0, "instruction": "y"}]
-    with pytest.raises(DataError, match=r"rows\.jsonl:2: id '1' stands in .*rows\.jsonl:1 already"):
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: id '1' is in .*rows\.jsonl:1 already"):
         prompts_of(items, tmp_path)
     write_jsonl(tmp_path / "en.jsonl", [{"id": "1", "instruction": "x"}, {"id": 1, "instruction": "y"}])
     write_jsonl(tmp_path / "es.jsonl", [{"id": 1.0, "instruction": "x"}])
-    with pytest.raises(DataError, match=r"en\.jsonl:2: id '1' stands in .*en\.jsonl:1 already"):
+    with pytest.raises(DataError, match=r"en\.jsonl:2: id '1' is in .*en\.jsonl:1 already"):
         load(tmp_path)
     write_jsonl(tmp_path / "en.jsonl", [{"id": "1", "instruction": "x"}])
     assert load(tmp_path) == [("1", "en", "x"), ("1", "es", "x")]

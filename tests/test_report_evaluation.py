@@ -225,7 +225,7 @@ def test_an_evaluation_outside_a_run_speaks_of_no_training(tmp_path: Path) -> No
             "not finished",
         ):
             assert absent not in text.partition("name: some-8b")[0], absent
-        assert "M0 is the model as it came" not in text
+        assert "M0 is the base model" not in text
     assert "<dt>Iterations" not in page
 
 

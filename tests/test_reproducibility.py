@@ -1,4 +1,4 @@
-"""The record of reproducibility: every value from the run's own files, and nothing where the run knows nothing."""
+"""The record of reproducibility: every value from the run's own files, and nothing if the run knows nothing."""
 
 from __future__ import annotations
 

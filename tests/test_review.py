@@ -369,7 +369,7 @@ def test_files_come_one_after_the_other(tmp_path: Path, capsys: pytest.CaptureFi
     assert spanish["pairs"] == 2 and spanish["human"]["wins"] == 2
     assert japanese["human"]["value"] == 0.0
 
-    _, run = make_run(tmp_path / "run", note=" ")  # the pairs are made anew
+    _, run = make_run(tmp_path / "run", note=" ")  # the pairs are regenerated
     with pytest.raises(DataError, match="no verdicts yet"):
         review(run.path, [], read=True)
     assert capsys.readouterr().err.count("left out: ") == 3

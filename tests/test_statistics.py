@@ -125,7 +125,7 @@ def test_paired_test_is_mcnemars() -> None:
 
 def test_nothing_shared_gives_no_p_value_and_doubles_are_refused() -> None:
     assert compare_paired(scored(a=True), scored(b=True)) == {"n": 0, "only_before": 0, "only_after": 0, "p": None}
-    with pytest.raises(ValueError, match="question 'a' stands twice"):
+    with pytest.raises(ValueError, match="question 'a' occurs twice"):
         compare_paired(scored(a=True), scored(a=True) + scored(a=False))
 
 

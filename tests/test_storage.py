@@ -1,4 +1,4 @@
-"""Copies of what a URL names: made once, made anew when the remote files change, and never half."""
+"""Copies of what a URL names: made once, copied again when the remote files change, and never half."""
 
 from __future__ import annotations
 

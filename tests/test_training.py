@@ -131,7 +131,7 @@ def test_killed_in_the_middle_of_an_epoch_and_continued(run: Path) -> None:
     assert not (run / "iteration_1" / "5_model").exists()
     steps = len(logged(run))
     resumed = train(run, *settings)
-    assert len(logged(run)) > steps and logged(run)[steps]["step"] > 1  # it went on, and did not begin anew
+    assert len(logged(run)) > steps and logged(run)[steps]["step"] > 1  # it went on, and did not start again
     uninterrupted = train(whole, *settings)
     assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
 

@@ -1,4 +1,4 @@
-"""Words of the other language within a sentence: half-translated texts are told from clean ones."""
+"""Words of the other language within a sentence: half-translated texts are distinguished from clean ones."""
 
 from __future__ import annotations
 

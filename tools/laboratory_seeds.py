@@ -64,7 +64,7 @@ def rows(setting: str, runs: list[list[dict[str, Any]]]) -> list[str]:
         cells = [f"{mean(average('accuracy', code)):.2f}" for code in ("en", *WEAK, "it")]
         held_out = [f"{mean(average('accuracy_held_out', *codes)):.3f}" for codes in (("en",), WEAK)]
         off = f"{mean(average('off_target', *WEAK)):.3f}"
-        label = "the model as it came" if number == 0 else setting
+        label = "the base model" if number == 0 else setting
         label += f" ({len(found)} of {len(runs)} runs)" if len(found) < len(runs) else ""
         lines.append(
             f"| {label} | {name} | {' | '.join(cells)} | {mean(weak):.3f}{spread} | {' | '.join(held_out)} | {off} |"

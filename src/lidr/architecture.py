@@ -79,7 +79,7 @@ def find_architecture(model: ModelConfig) -> tuple[Architecture, Path | None, st
     """The shape of a model, the folder of its small files, and a note on where the shape is from.
 
     Where the Hub does not give a model that the planner knows, the folder is None and the note says so; else the note
-    is empty. Raises ConfigError where nothing is known of the model, after a few seconds where the Hub is out of reach,
+    is empty. Raises ConfigError if nothing is known of the model, after a few seconds where the Hub is out of reach,
     and where its files are damaged or its weights are not in safetensors files.
     """
     from transformers import AutoConfig
@@ -104,7 +104,7 @@ def find_architecture(model: ModelConfig) -> tuple[Architecture, Path | None, st
 
 
 def measure(name: str, config: Any, trust_remote_code: bool = False) -> Architecture:
-    """Build the model without memory (torch's meta device) and count. Raises ConfigError where that cannot be done."""
+    """Build the model without memory (torch's meta device) and count. Raises ConfigError if that cannot be done."""
     import torch
     from torch import nn
     from transformers import AutoModelForCausalLM

@@ -210,7 +210,7 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Step 6: measure the models of a run, or any model.
 
-    Benchmarks are added to those of a run's recipe; iteration 0 is the model as it came. The same command continues an
+    Benchmarks are added to those of a run's recipe; iteration 0 is the base model. The same command continues an
     interrupted evaluation.
     """
     chosen, codes = names(benchmarks, "--benchmarks"), names(languages, "--languages")
@@ -226,7 +226,7 @@ def evaluate(
 
 @app.command()
 def report(run: RunArgument) -> None:
-    """Write results.json and the report anew."""
+    """Write results.json and the report again."""
     from lidr.report import page
     from lidr.results import write_results
     from lidr.run_dir import RunDir
@@ -407,7 +407,7 @@ def _stages(run: Path, iteration: int | None, replace: bool, *stages: str) -> tu
 
 
 def _checked(config: Config, iteration: int, stage: str) -> int:
-    """An iteration that the recipe has; the first steps of the loop have an iteration 0, the model as it came."""
+    """An iteration that the recipe has; the first steps of the loop have an iteration 0, the base model."""
     first = 0 if stage in ("evaluation", "probe") else 1
     if not first <= iteration <= config.iterations:
         raise typer.BadParameter(f"this run has iterations {first} to {config.iterations}", param_hint="--iteration")

@@ -83,7 +83,7 @@ class PromptFields(Section):
     """Column with the language, where one table holds all languages: a code (`es`, `spa`) or a name (`Spanish`)."""
     answer: str | None = None
     """Column with the right answer, a number or a text, where the prompts have one. Only the probe looks at it. Of a
-    worked solution that ends as GSM8K's do, what stands behind `####` counts."""
+    worked solution that ends as GSM8K's do, what follows `####` counts."""
 
 
 class PromptsConfig(Section):
@@ -127,7 +127,7 @@ class TransformersConfig(Section):
     type: Literal["transformers"] = "transformers"
     """The model's weights, in this process."""
     device: Annotated[str, AfterValidator(_device)] = "auto"
-    """`auto` takes the GPU where there is one; else a torch device such as `cpu` or `cuda:1`."""
+    """`auto` takes the GPU if there is one; else a torch device such as `cpu` or `cuda:1`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is bfloat16 where the hardware multiplies it natively (GPU, CPU with AMX), else float32."""
     batch_size: PositiveInt = 16
@@ -321,7 +321,7 @@ class GatesConfig(Section):
     max_similarity: Annotated[float, Field(gt=0, le=1)] | None = 0.95
     """Drop a pair whose sides share more than this part of their words (Jaccard index); null is off."""
     max_line_repeats: PositiveInt | None = 5
-    """Drop a pair in which the same line stands this often on one side; null is off."""
+    """Drop a pair in which the same line occurs this often on one side; null is off."""
     loops: bool = True
     """Drop a pair with a side that ends in a loop (a phrase repeated five times or more, 60 characters at least)."""
     wrong_language: Literal["chosen", "either"] | None = "chosen"
@@ -330,8 +330,8 @@ class GatesConfig(Section):
     has both, measured). null is off."""
     max_foreign_words: Annotated[float, Field(ge=0, lt=1)] | None = 0.05
     """Drop a pair whose chosen side has more than this share of words that are the dominant language's, by what the
-    run's own prompts and direct answers use: a half-translated sentence is told as Spanish as a whole, and teaches to
-    switch. null is off."""
+    run's own prompts and direct answers use. A half-translated sentence is identified as Spanish as a whole, and
+    teaches to switch. null is off."""
     result_kept: bool = False
     """For prompts that ask for a number. Drop a pair whose translated (or guided) chosen side ends in another number
     than the answer that it was made from, or in none: something was lost on the way."""
@@ -489,7 +489,7 @@ class InstructionsConfig(Section):
 
 class HeadToHeadConfig(InstructionsConfig):
     against: PathText = "M0"
-    """The other side: `M0` for the model as it came, or a folder of `<language>.json` files in AlpacaEval's format."""
+    """The other side: `M0` for the base model, or a folder of `<language>.json` files in AlpacaEval's format."""
 
 
 class XAlpacaEvalConfig(InstructionsConfig):
@@ -700,7 +700,7 @@ class Config(Section):
     isolation: Literal["auto", "process", "inline"] = "auto"
     """`process` runs every GPU stage as a child process, so that its memory comes back; `auto` does so with a GPU."""
     prompts: PromptsConfig | None = None
-    """Where the prompts come from; needed where there are iterations."""
+    """Where the prompts come from; needed if there are iterations."""
     engine: EngineConfig = TransformersConfig()
     """What answers and translates."""
     responses: DecodingConfig = DecodingConfig()
@@ -905,7 +905,7 @@ def _short(text: str) -> str:
 def explain(problem: Any) -> str:
     """One of pydantic's problems with a recipe as a line: the field, what is wrong, and the remedy if there is one."""
     location = [_short(str(part)) for part in problem["loc"]]
-    # The engine's type stands in the location as a step of its own.
+    # The location has the engine's type as a step of its own.
     unions = ("engine", "worker")
     location = [part for i, part in enumerate(location) if not (part in ENGINE_TYPES and location[i - 1] in unions)]
     where = ".".join(location) or "recipe"

@@ -48,7 +48,7 @@ def strength(name: str) -> Strength:
     """How surely a value under this name is a credential.
 
     `strong`: it is, as under api_key. `fair`: it is in a setting or a command, as under token, but prose may mean
-    something else. `weak`: only if it looks random, as under server_key. "": it is none, as under eos_token.
+    something else. `weak`: only if it looks random, as under server_key. "": it is not one, as under eos_token.
     """
     words = _words(name)
     if _ORDINARY.search(words):

@@ -57,8 +57,8 @@ class Hardware:
         return f"{self.count} x {self.device.name}" if self.device.is_gpu else self.device.name
 
 
-# From the vendors' data sheets: memory in GB, bandwidth in GB/s, dense TFLOP/s (bfloat16, or float16 where there is
-# none). Cards by NVIDIA, but for the MI series by AMD; the larger form (SXM, OAM) where there are several. On A10, L4
+# From the vendors' data sheets: memory in GB, bandwidth in GB/s, dense TFLOP/s (bfloat16, or float16 if there is
+# none). Cards by NVIDIA, but for the MI series by AMD; the larger form (SXM, OAM) if there are several. On A10, L4
 # and T4 error correction takes a part of the memory.
 _TABLE = {
     "A10-24GB": (22.4, 600, 125), "A100-40GB": (40, 1555, 312), "A100-80GB": (80, 2039, 312),

@@ -1,4 +1,4 @@
-"""Which of a few languages a text is in, or None where it is too short or too little language to tell."""
+"""Which of a few languages a text is in, or None if it is too short or too little language to tell."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ an everyday word or a country in that form counts only with the word "language" 
 The phrases of English, Spanish, French, German, Russian, Chinese and Japanese were tried on 26,000 real prompts; those
 of the others only on the sentences of `tests/test_language_names.py`. What a phrase does not know goes unseen: Turkish
 puts nothing after "İngilizce" where it means "in English", so it counts before a verb such as "yaz" (write) alone. A
-language that the table has and this page has not yet is told by its words for "translate".
+language that the table has and this page has not yet is recognised by its words for "translate".
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ _NAMES = {
     "ml": r"ഇംഗ്ലീഷ സ്\u200c?പാനിഷ ഫ്രഞ്ച ജർമ്മ?[നൻ] റഷ്യ[നൻ] ഇറ്റാലിയ[നൻ] ചൈനീസ ജാപ്പനീസ കൊറിയ[നൻ] തായ സ്വാഹിലി ബംഗ്ലാ|ബംഗാളി തെലുങ്ക അറബി(?:ക)? പോർച്ചുഗീസ കറ്റാലാ[നൻ] റൊമാനിയ[നൻ] ഡച്ച സ്വീഡിഷ ഡാനിഷ ഫിന്നിഷ എസ്റ്റോണിയ[നൻ] ലിത്വാനിയ[നൻ] പോളിഷ ചെക്ക(?=്\s*ഭാഷ) സ്ലോവാക ക്രൊയേഷ്യ[നൻ] ഹംഗേറിയ[നൻ] ടർക്കിഷ ഇന്തോനേഷ്യ[നൻ] വിയറ്റ്നാമീസ ഉക്രേനിയ[നൻ] ബൾഗേറിയ[നൻ] ഗ്രീക്ക ഹീബ്ര പേർഷ്യ[നൻ] ഉറുദ ഹിന്ദി മറാത്തി ഗുജറാത്തി പഞ്ചാബി തമിഴ കന്ന[ഡട] മലയാള",
 }  # fmt: skip
 
-# How each language says "in <language>"; NAME stands for the names of the other languages. Where the nation's adjective
-# stands before its noun in the same form ("in Chinese medicine", "на китайском рынке"), what follows the name decides;
+# How each language says "in <language>"; NAME is replaced by the names of the other languages. Where the nation's adjective
+# precedes its noun in the same form ("in Chinese medicine", "на китайском рынке"), what follows the name decides;
 # elsewhere it is END: a short word, a punctuation mark or the end of the line.
 _PHRASES = {
     "en": r"\b(?:in|into)\s+(?:(?!the\b|an?\b)\w+\s+)?NAME\b(?!\s*-\s*\w)(?=\s+(?:\w{1,3}|language|about|that|with|from|using|please|which|what|where|when|without|instead|only)\b|\s*(?:[^\w\s]|\n|\Z))",
@@ -129,7 +129,7 @@ _START = r"(?<![\w\u0900-\u0dff])"  # \b does not know the vowel signs of Indic 
 
 @cache
 def _phrase(language: str) -> re.Pattern[str] | None:
-    """The pattern of a request for any language but the prompt's own; None where its phrases are not known."""
+    """The pattern of a request for any language but the prompt's own; None if its phrases are not known."""
     if language not in _NAMES:
         return None
     names = dict(zip(_COLUMNS.split(), _NAMES[language].replace("_", r"\s+").split(), strict=True))

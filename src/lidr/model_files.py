@@ -156,7 +156,7 @@ def _named_weights(folder: Path) -> str:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    """Tensor -> file of a sharded model. Raises ConfigError where that is not what the index holds."""
+    """Tensor -> file of a sharded model. Raises ConfigError if that is not what the index holds."""
     found = read_json(index).get("weight_map")
     if not isinstance(found, dict) or not found:
         raise ConfigError(f"{index}: damaged, it has no weight_map; {_AGAIN}")

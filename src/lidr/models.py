@@ -44,7 +44,7 @@ def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
     """The local folder of a model and its fingerprint, a SHA-256 over configuration, tokenizer and weights.
 
     `cache` is a small JSON file that remembers fingerprints by size and time of the files, since hashing 16 GB takes
-    half a minute. Raises ConfigError where the model is neither on disk nor on the Hub nor behind a URL, and where a
+    half a minute. Raises ConfigError if the model is neither on disk nor on the Hub nor behind a URL, and where a
     file of it is damaged or its weights are not in safetensors files.
     """
     known = read_model_cache(cache)
@@ -61,7 +61,7 @@ def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
 
 
 def read_model_cache(cache: Path) -> dict[str, dict[str, Any]]:
-    """What `resolve_model` remembers, by path and revision; what is damaged of it is left out, and so found anew."""
+    """What `resolve_model` remembers, by path and revision. What is damaged is left out, and so is found again."""
     try:
         found = json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -135,7 +135,7 @@ def check_trained(folder: Path, cache: Path) -> None:
 
 
 def engine_identity(engine: EngineConfig) -> dict[str, Any]:
-    """What changes a model's answers beside its weights and the decoding; empty where nothing does."""
+    """What changes a model's answers beside its weights and the decoding; empty if nothing does."""
     if isinstance(engine, RayConfig):
         return engine_identity(engine.worker)
     if isinstance(engine, TransformersConfig):
@@ -166,7 +166,7 @@ def quiet() -> None:
 
 
 def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a chat model. Raises ConfigError where it has no chat template."""
+    """The tokenizer of a chat model. Raises ConfigError if it has no chat template."""
     from transformers import AutoTokenizer
 
     quiet()
@@ -180,7 +180,7 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
 def load_model(folder: Path, trust_remote_code: bool = False, **settings: Any) -> Any:
     """The causal language model of a folder, with every parameter read from safetensors files.
 
-    `settings` are from_pretrained's own. Raises ConfigError where transformers cannot load it, and where a parameter is
+    `settings` are from_pretrained's own. Raises ConfigError if transformers cannot load it, and if a parameter is
     in none of the files: transformers would draw it at random.
     """
     from transformers import AutoModelForCausalLM
@@ -240,7 +240,7 @@ def import_gguf(file: Path, out: Path) -> None:
 
     transformers dequantises the file while loading, but keeps the quantizer's state, with which it refuses to save and
     to train; so the weights go into a fresh model of the same configuration. Raises ConfigError for a missing file, a
-    file that is not GGUF or damaged, a file without a chat template, an `out` that is not empty, or where the package
+    file that is not GGUF or damaged, a file without a chat template, an `out` that is not empty, or if the package
     that reads such files is missing.
     """
     if not file.is_file():

@@ -17,7 +17,7 @@ nothing. Roots, multiples of π, functions (\log_2 8), repeating decimals (0.\ov
 whole number and ranges (18 ± 2) are no numbers: they read as None, not as the digits in them. So do 5! and 3 + 4i after
 a marker.
 
-Which value, if a single separator stands before exactly three digits:
+Which value, if a single separator precedes exactly three digits:
 
 - a comma separates thousands in every language: "2,125" is 2125 in German too. Models carry this English habit into
   other languages (of the Spanish X-AlpacaEval answers of GPT-3.5, 41 have such a comma and none has such a point), the
@@ -150,7 +150,7 @@ _MINUS_WORD = re.compile(
     re.I,
 )
 _IRRATIONAL_AFTER = re.compile(r"[ ]?[π√]")
-# ∘ stands for a LaTeX command that makes another value of the number behind it.
+# ∘ replaces a LaTeX command that makes another value of the number behind it.
 _FUNCTION_BEFORE = re.compile(r"(?:[√∘±⌊⌈]|\+/-)[({_ ]*$")
 _EXPONENT_BEFORE = re.compile(r"\^[({ +-]*$")
 _NO_NUMBER = re.compile(
@@ -388,7 +388,7 @@ def _from_last_line(text: str, language: str) -> _Found | None:
 
 
 def _in_bold(line: str, bold: re.Match[str], language: str) -> list[_Found]:
-    """The numbers that begin in a bold part of the line; their words of scale may stand beside it ("**5** million")."""
+    """The numbers that begin in a bold part of the line; their words of scale may be beside it ("**5** million")."""
     before, inside = line[max(0, bold.start() - 20) : bold.start(1)], _without_remarks(bold[1])
     numbers = _numbers(before + inside + line[bold.end(1) : bold.end() + 40], language)
     return [number for number in numbers if len(before) <= number.start < len(before) + len(inside)]

@@ -86,7 +86,7 @@ def is_outside(kind: str, name: str) -> bool:
 
 
 def load(kind: str, name: str) -> tuple[type[Plugin], str | None]:
-    """The class of that name, and the SHA-256 of its file if it is none of this package. Raises ConfigError."""
+    """The class of that name, and the SHA-256 of its file if it is not one of this package. Raises ConfigError."""
     if ":" in name or name.endswith(".py"):
         return _from_file(name)
     if name in built_in(kind):

@@ -38,7 +38,7 @@ class Progress:
             self._bar.update(self._task, completed=self.rows, detail=self._detail())
 
     def say(self, line: str) -> None:
-        """Print a line of its own, above the bar where there is one."""
+        """Print a line of its own, above the bar if there is one."""
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False)
         else:

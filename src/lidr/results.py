@@ -161,7 +161,7 @@ def _iteration(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | 
 
 
 def stage_seconds(run: RunDir, iteration: int) -> dict[str, float]:
-    """Seconds of work per stage, all finished attempts together, since the stage was last begun anew."""
+    """Seconds of work per stage, all finished attempts together, since the stage was last restarted."""
     seconds: dict[str, float] = defaultdict(float)
     for row in run.read_log():
         if row.get("iteration") != iteration:

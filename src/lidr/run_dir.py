@@ -105,7 +105,7 @@ class RunDir:
     def model(self, config: Config, iteration: int) -> Model:
         """M_iteration: the recipe's model for 0, else what that iteration trained.
 
-        Raises RunError where that iteration has not been trained yet.
+        Raises RunError if that iteration has not been trained yet.
         """
         if iteration == 0:
             folder = Path(config.model.path).expanduser()
@@ -201,7 +201,7 @@ class RunDir:
 
     @classmethod
     def load(cls, path: Path) -> tuple[Self, Config]:
-        """An existing run and its recipe. Raises RunError where there is none."""
+        """An existing run and its recipe. Raises RunError if there is none."""
         run = cls(path)
         if not run.recipe.exists():
             raise RunError(f"{path} holds no run (no recipe.yaml); `lidr run RECIPE --run-dir {path}` starts one")

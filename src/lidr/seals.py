@@ -1,7 +1,7 @@
 """How nothing of a run is lost: append rows, ask what is owed, seal.
 
 A file under its final name is complete. While it is made it is called `<name>.partial.jsonl`. Beside every sealed file
-stands `.<name>.seal.json` with the inputs it was made from: as long as these are the same, the file is reused. A
+is `.<name>.seal.json` with the inputs it was made from: as long as these are the same, the file is reused. A
 recipe that would replace finished work is refused unless the user asks for it (see `lidr.replacing`); then the rows
 that are still wanted are kept, and the rest is made again. The seal also holds the file's size and hash. The size is
 compared at every look, the hash whenever the bytes are read anyway.
@@ -130,7 +130,7 @@ def input_changes(old: Inputs, new: Inputs) -> list[str]:
 
 
 def stale_because(path: Path, inputs: Inputs) -> list[str]:
-    """Which inputs differ from those a complete `path` was made from; empty where nothing was made yet."""
+    """Which inputs differ from those a complete `path` was made from; empty if nothing was made yet."""
     seal = read_seal(path)
     return short_changes(seal.inputs, inputs) if seal else []
 

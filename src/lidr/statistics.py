@@ -31,7 +31,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 
 
 def share(successes: int, n: int) -> tuple[float | None, list[float] | None]:
-    """A proportion and its Wilson 95 % interval as results.json has them, to 4 digits; None where n is 0."""
+    """A proportion and its Wilson 95 % interval as results.json has them, to 4 digits; None if n is 0."""
     if not n:
         return None, None
     return round(successes / n, 4), rounded(wilson_interval(successes, n))
@@ -96,7 +96,7 @@ def compare_paired(before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[
     """Two models on the same questions, from the scored rows of one language (`question_id`, `correct`).
 
     `n` questions were scored for both, `only_before` and `only_after` are right in one alone, and `p` is McNemar's
-    exact test of their balance; None where no question is shared. Raises ValueError for a question that stands twice.
+    exact test of their balance; None if no question is shared. Raises ValueError for a question that occurs twice.
     """
     first, second = _correct_by_question(before), _correct_by_question(after)
     shared = first.keys() & second.keys()
@@ -157,6 +157,6 @@ def _correct_by_question(rows: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
     correct: dict[str, bool] = {}
     for row in rows:
         if row["question_id"] in correct:
-            raise ValueError(f"question {row['question_id']!r} stands twice among the rows of one model and language")
+            raise ValueError(f"question {row['question_id']!r} occurs twice among the rows of one model and language")
         correct[row["question_id"]] = bool(row["correct"])
     return correct

@@ -42,7 +42,7 @@ def partial_path(path: Path) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Raises RunError where that is impossible."""
+    """Raises RunError if that is impossible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -142,7 +142,7 @@ def local_copy(url: str, field: str, patterns: Sequence[str] = ("*",)) -> Path:
 
     A copy is used again as long as the names, sizes, ETags and times of the remote files are the same; within a process
     they are looked at once, so that all steps work on the same data. `field` is the recipe's field, for messages.
-    Raises ConfigError where the protocol's package is missing, and where nothing is found or may be read.
+    Raises ConfigError if the protocol's package is missing, and if nothing is found or may be read.
     """
     with _naming(field):
         remote, wanted, copy = _find(url, patterns)

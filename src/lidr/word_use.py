@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-_COMMAND = re.compile(r"\\[A-Za-z]+")  # of LaTeX: \times is no English word, what stands in \text{} is
+_COMMAND = re.compile(r"\\[A-Za-z]+")  # of LaTeX: \times is no English word, what is in \text{} may be one
 # Scripts without spaces (Han, kana, Thai) count by the letter.
 _DENSE = r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f"
 _WORD = re.compile(

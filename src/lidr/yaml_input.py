@@ -106,7 +106,7 @@ class _Checked:
 
     def count(self, node: yaml.Node, where: str, above: frozenset[int]) -> int:
         if id(node) in above:
-            raise _Refused(f"{_at(node, where)}: an alias stands inside of what it repeats; write it out")
+            raise _Refused(f"{_at(node, where)}: an alias is inside of what it repeats; write it out")
         if id(node) in self.counts:
             return self.counts[id(node)]
         if node.tag not in _PLAIN_TAGS:

@@ -2,7 +2,7 @@
 
 Outputs: `instruction`, `output`, `generator`, `dataset`. Annotations: `instruction`, `output_1` and `generator_1` (the
 reference), `output_2` and `generator_2` (the model under test), `annotator`, and `preference` from 1 (output_1) to 2
-(output_2), null where the judge gave none. In our code a preference is from 0 to 1, where 1 is the model under test.
+(output_2), null if the judge gave none. In our code a preference is from 0 to 1, where 1 is the model under test.
 """
 
 # No `from __future__ import annotations` here: it would take the name of the function below.
@@ -34,7 +34,7 @@ class ModelOutput:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One judged pair. `preference` is from 0 (reference) to 1 (model), None where unscored; lengths in characters."""
+    """One judged pair. `preference` is from 0 (reference) to 1 (model), None if unscored; lengths in characters."""
 
     instruction: str
     reference: str
@@ -87,7 +87,7 @@ def annotations(
     rows = []
     for comparison, verdict in zip(comparisons, verdicts, strict=True):
         if comparison.question_id != verdict.question_id:
-            raise ValueError(f"question {comparison.question_id} stands beside a verdict on {verdict.question_id}")
+            raise ValueError(f"question {comparison.question_id} is beside a verdict on {verdict.question_id}")
         preference = verdict.preference
         if preference is not None and not 0 <= preference <= 1:
             raise ValueError(f"question {verdict.question_id}: preference {preference} is not between 0 and 1")

@@ -81,7 +81,7 @@ class AnswerFunction(Protocol):
 class Bench:
     """What a benchmark may use besides its settings: the run, the model under test, its own folder, and the judge.
 
-    `initial` answers as M_0, the model as it came.
+    `initial` answers as M_0, the base model.
     """
 
     config: Config

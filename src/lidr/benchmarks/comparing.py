@@ -40,11 +40,11 @@ def instructions(
 
 
 def reference_outputs(folder: str, language: str, questions: Sequence[Question]) -> tuple[list[Completion], str]:
-    """The recorded answers to just these questions, and their generator's name. Raises DataError where they differ."""
+    """The recorded answers to just these questions, and their generator's name. Raises DataError if they differ."""
     rows = read_model_outputs(folder, language)
     by_instruction = {row.instruction: row for row in rows}
     if len(by_instruction) < len(rows):
-        by_instruction = {}  # an instruction that stands there twice can only be joined by position
+        by_instruction = {}  # an instruction that occurs twice can only be joined by position
     found = []
     for number, question in enumerate(questions):
         row = by_instruction.get(question.prompt) if by_instruction else rows[number] if number < len(rows) else None

@@ -82,7 +82,7 @@ def check_answer(text: str, language: str, identifier: LanguageIdentifier) -> Co
 
 
 def pass_rates(answers: list[Confusion], language: str) -> dict[str, Any]:
-    """LPR, WPR and LCPR of the answers in one language, each None where it is undefined.
+    """LPR, WPR and LCPR of the answers in one language, each None if it is undefined.
 
     `n` answers are judged (R above); `undecided` ones (`undecided_lines` beside other metrics) hold no line whose
     language was told, and are not among them. `lines` is the number of lines told.

@@ -15,7 +15,7 @@ from lidr.statistics import rounded, sign_test, wilson_interval
 class Duel:
     """One prompt in one language. `result` is 1 where the first answer is better, -1 the second, 0 neither.
 
-    It is None where a judge's verdict did not parse.
+    It is None if a judge's verdict did not parse.
     """
 
     prompt_id: str

@@ -79,7 +79,7 @@ _Z95 = 1.96
 
 
 def task_name(family: str, language: str) -> str | None:
-    """The harness's name for a family's task in a language; None where it has none. ValueError for another family."""
+    """The harness's name for a family's task in a language; None if it has none. ValueError for another family."""
     if family not in FAMILIES:
         raise ValueError(f"no harness family {family!r}; there are {', '.join(FAMILIES)}")
     return FAMILIES[family].get(language)
@@ -96,7 +96,7 @@ class HarnessRow(Row):
 
     `doc_id` counts from 0 within `task`, which is one part of a benchmark that has several. `prompt` is the end of what
     the model was asked. `prediction` is the choice with the highest of the `log_likelihoods`, `gold` the right one (in
-    TruthfulQA MC2 the first of several); it is None where the data names none of the choices, and the harness counts
+    TruthfulQA MC2 the first of several); it is None if the data names none of the choices, and the harness counts
     such an item as wrong. `truncated` says that the prompt's beginning did not fit the model's context.
     """
 
@@ -167,7 +167,7 @@ class HarnessBenchmark:
         with self._model() as lm:
             for language, name in self.names.items():
                 with _without_progress_bars():
-                    # Not simple_evaluate: it also calls git, which prints an error where there is no repository, and
+                    # Not simple_evaluate: it also calls git, which prints an error if there is no repository, and
                     # lists all packages, for every language. A test compares the two.
                     results = lm_eval.evaluate(
                         lm, tasks.pop(language), limit=self.limit, apply_chat_template=self.apply_chat_template,
@@ -307,7 +307,7 @@ class HarnessBenchmark:
                 "set engine.dtype to bfloat16 or float32"
             )
         choices = tuple(continuation.strip() for continuation in continuations)
-        # The harness scores the last max_length + 1 tokens and drops what stands before them.
+        # The harness scores the last max_length + 1 tokens and drops what precedes them.
         tokens = len(lm.tok_encode(prompt + max(continuations, key=len)))
         return HarnessRow(
             task=task,
@@ -324,7 +324,7 @@ class HarnessBenchmark:
 
 
 def _gold(target: Any, choices: Sequence[str]) -> str | None:
-    """The right choice, of which the harness keeps the index or the text; the first where there are several."""
+    """The right choice, of which the harness keeps the index or the text; the first if there are several."""
     first = target[0] if isinstance(target, list) and target else target
     if isinstance(first, int):
         return choices[first] if 0 <= first < len(choices) else None
@@ -343,7 +343,7 @@ def interval(accuracy: float, stderr: float | None, n: int) -> tuple[float, floa
 
 
 def import_harness() -> Any:
-    """The module `lm_eval`, told to be quiet. Raises ConfigError where it is not installed."""
+    """The module `lm_eval`, told to be quiet. Raises ConfigError if it is not installed."""
     try:
         import lm_eval
         import lm_eval.tasks  # loads its own dependencies

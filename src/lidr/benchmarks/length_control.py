@@ -45,7 +45,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class LengthControlled:
-    """Win rates as fractions from 0 to 1. All but `n` and `unscored` are None where nothing was scored.
+    """Win rates as fractions from 0 to 1. All but `n` and `unscored` are None if nothing was scored.
 
     `win_rate` is the one at equal lengths, with `standard_error` and `ci95`. `raw_standard_error` is that of the mean
     preference, None below two pairs. `intercept` is the logit of `win_rate`; `length_coefficient` is what one unit of
@@ -68,7 +68,7 @@ def length_controlled_win_rate(
 ) -> LengthControlled:
     """The win rate of a model against a reference, raw and at equal lengths; one item per instruction in each argument.
 
-    A preference is from 0 (the reference wins) to 1 (the model wins), None where the judge gave none: such a pair is
+    A preference is from 0 (the reference wins) to 1 (the model wins), None if the judge gave none: such a pair is
     counted in `unscored` and left out. Lengths are in characters. Raises ValueError for values that are impossible.
     """
     if not len(preferences) == len(model_lengths) == len(reference_lengths):

@@ -93,7 +93,7 @@ class MgsmBenchmark:
         return wrapper.replace("{question}", question)
 
     def _worked_examples(self, language: str) -> tuple[tuple[str, str], ...]:
-        """The turns of `num_fewshot` worked examples; see `Question.history`. Raises DataError where they are fewer."""
+        """The turns of `num_fewshot` worked examples; see `Question.history`. Raises DataError if they are fewer."""
         folder = local_path(self.path, f"{self._field}.path")
         way_out = _EXAMPLES_WAY_OUT.format(field=self._field)
         is_local = any((folder / name.format(language)).is_file() for name in _FILES)
@@ -138,7 +138,7 @@ class MgsmBenchmark:
             yield LanguageResult(language, rows, self._metrics(language, rows) | counts)
 
     def score(self, question: Question, completion: Completion) -> Score:
-        """Score one answer; the language is told from the answer's text alone, thinking is set aside first."""
+        """Score one answer; the language is identified from the answer's text alone, thinking is set aside first."""
         completion = set_aside_thinking(completion)
         number = extract_answer(completion.text, question.language)
         language = self._identifier.identify(completion.text)
@@ -154,7 +154,7 @@ class MgsmBenchmark:
         )
 
     def _metrics(self, language: str, rows: list[Score]) -> dict[str, Any]:
-        """Shares of all rows with Wilson intervals, None where there are no rows, and the line-level pass rate.
+        """Shares of all rows with Wilson intervals, None if there are no rows, and the line-level pass rate.
 
         `accuracy_on_target` counts right numbers only in answers that are in the question's language, or too short to
         tell: the others' numbers are of no use to a reader of that language.
@@ -179,7 +179,7 @@ class MgsmBenchmark:
 def without_label(texts: Sequence[str]) -> list[str]:
     """Worked examples without the label before them: "Question: ", "Réponse étape par étape : ", "问题：".
 
-    A label is short, has no digit, ends in a colon, and stands before more than half of the texts: the released data
+    A label is short, has no digit, ends in a colon, and precedes more than half of the texts: the released data
     has one before each, mirrors of it have none, and a question may have a colon of its own. lm-evaluation-harness
     cuts off a fixed number of characters instead.
     """

@@ -81,7 +81,7 @@ def read_questions(path: str, language: str, limit: int | None = None) -> list[M
     for place, row in read_language(path, language, ("{}.jsonl", "{}.json"), _FIELD, _WAY_OUT, split="train"):
         question = _read_question(row, place)
         if question.question_id in questions:
-            raise DataError(f"{place}: question_id {question.question_id!r} stands twice; correct the row")
+            raise DataError(f"{place}: question_id {question.question_id!r} occurs twice; correct the row")
         questions[question.question_id] = question
         if len(questions) == limit:
             break
@@ -99,7 +99,7 @@ def _read_question(row: dict[str, Any], place: str) -> MtQuestion:
 
 
 def _texts(value: Any, place: str, name: str) -> tuple[str, ...]:
-    """A list of texts, empty where there is none; "" for an item that is null. Raises DataError."""
+    """A list of texts, empty if there is none; "" for an item that is null. Raises DataError."""
     if is_blank(value):
         return ()
     if not isinstance(value, list):

@@ -92,7 +92,7 @@ def _read_dataset(path: str, language: str, split: str, way_out: str) -> Iterato
 
 
 def text_field(row: dict[str, Any], names: tuple[str, ...], place: str, strip: bool = True) -> str:
-    """The text of the first of the fields that is filled. Raises DataError where none is, or where it is no text."""
+    """The text of the first of the fields that is filled. Raises DataError if none is, or if it is no text."""
     name = _filled(row, names, place)
     text = text_cell(row[name], place, name)
     return text.strip() if strip else text

@@ -31,7 +31,7 @@ _KNOWN_LICENSES = (
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What only the one who publishes can say; None where it is not said.
+    """What only the one who publishes can say; None if it is not said.
 
     The repositories' names on the Hub, the licence in place of the recipe's `about.license`, and the base model's name
     on the Hub where the recipe has it in a local folder.
@@ -43,7 +43,7 @@ class Published:
     base_model: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a name that is none on the Hub."""
+        """Raises ConfigError for a name that the Hub does not allow."""
         for option, name in (
             ("--model-repo", self.model_repo),
             ("--data-repo", self.data_repo),
@@ -68,7 +68,7 @@ def given_license(config: Config, published: Published) -> str | None:
 
 
 def hub_id(path: str) -> str | None:
-    """The Hub's name of a model or data set that a recipe names by its id or an `hf://` URL; None where it has none.
+    """The Hub's name of a model or data set that a recipe names by its id or an `hf://` URL; None if it has none.
 
     A relative path of two parts looks like an id, too: whether it was one, only the run can tell.
     """

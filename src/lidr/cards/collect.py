@@ -48,7 +48,7 @@ class RunFacts:
 
 
 def last_iteration(config: Config, run: RunDir) -> int:
-    """The last iteration with a model, else the last with pairs. Raises RunError where there is neither."""
+    """The last iteration with a model, else the last with pairs. Raises RunError if there is neither."""
     numbers = with_pairs(config, run)[::-1]
     if numbers:
         return next((number for number in numbers if read_seal(run.model_folder(number))), numbers[0])
@@ -130,7 +130,7 @@ def _too_long(run: RunDir, iteration: int) -> int:
 
 
 def _measures(config: Config, run: RunDir, iteration: int) -> list[Measure]:
-    """The report's own figures of the model as it came and of this iteration's, where the latter was measured."""
+    """The report's own figures of the base model and of this iteration's, where the latter was measured."""
     if not run.results.exists():
         say_once(f"{run.results} is missing, so the cards have no figures; `lidr report {run.path}` writes it")
     name = f"M{iteration}"

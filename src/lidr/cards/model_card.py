@@ -151,7 +151,9 @@ def limitations(facts: RunFacts) -> list[str]:
         "One run is one seed; with another one the figures differ somewhat.",
     ]
     if any(measure.kind.key == "off_target" for measure in facts.measures):
-        found.append("Which language an answer is in was told by a program, which says nothing of very short answers.")
+        found.append(
+            "Which language an answer is in was identified by a program, which says nothing of very short answers."
+        )
     return found
 
 
@@ -169,7 +171,7 @@ def _count_table(facts: RunFacts) -> SafeMarkdown:
 
 
 def _usage(config: Config, published: Published) -> SafeMarkdown:
-    """An example that runs as it stands; the system prompt and the penalty are those of the run."""
+    """An example that runs as it is; the system prompt and the penalty are those of the run."""
     code = ", trust_remote_code=True" if config.model.trust_remote_code else ""
     weak = language_name(config.non_dominant[0])
     system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []

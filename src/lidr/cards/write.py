@@ -20,7 +20,7 @@ def write_cards(
     """Write the data card, and the model card where the iteration has a model; returns their paths.
 
     They are cards/data/README.md in the run and README.md in the model's folder, or below `out` data/README.md and
-    model/README.md. The same run gives the same cards. Raises RunError where there are no pairs yet.
+    model/README.md. The same run gives the same cards. Raises RunError if there are no pairs yet.
     """
     number = checked_iteration(config, run, iteration)
     facts = read_facts(config, run, number)

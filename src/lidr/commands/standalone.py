@@ -119,7 +119,7 @@ def model_name(model: str) -> str:
 def measured_before(folder: Path, model: str) -> bool:
     """Whether `folder` holds an evaluation of this model, to which more benchmarks can be added.
 
-    Raises ConfigError where it holds something else, which would be overwritten.
+    Raises ConfigError if it holds something else, which would be overwritten.
     """
     recipe = folder / "recipe.yaml"
     if not recipe.exists():

@@ -246,7 +246,7 @@ class _Batches:
                 time.sleep(POLL_S)
 
     def end(self) -> None:
-        """Raises EngineError where rows got no answer."""
+        """Raises EngineError if rows got no answer."""
         if self.lost:
             raise EngineError(
                 f"{self.engine.base_url}: {self.lost} row{'s' * (self.lost > 1)} got no answer in batch mode "

@@ -432,7 +432,7 @@ _TOLERANCE, _TOLERANCE_16_BIT, _TOLERANCE_QUANTISED = 1e-3, 0.1, 0.5
 
 @torch.inference_mode()
 def why_not_in_slots(model: Any) -> str | None:
-    """Why a model cannot decode in slots, or None where it can.
+    """Why a model cannot decode in slots, or None if it can.
 
     Layers that keep more than keys and values of all tokens (recurrent, chunked) are refused by name; what remains is
     tried: two rows of different lengths have to give what each gives alone.

@@ -273,7 +273,7 @@ class OpenAIEngine:
         return {name: value for name, value in given if value is not None and name not in left_out}
 
     def _lost(self, error: Exception) -> str:
-        """Why a request came to nothing. Raises EngineError where no connection was ever made."""
+        """Why a request came to nothing. Raises EngineError if no connection was ever made."""
         if self.server:
             self.server.check()
         if isinstance(error, TimeoutError):
@@ -292,7 +292,7 @@ class OpenAIEngine:
         return f"connection lost ({said})"
 
     def check_fields(self, body: dict[str, Any], reason: str) -> None:
-        """Raises EngineError where a refusal names a field that comes with every request."""
+        """Raises EngineError if a refusal names a field that comes with every request."""
         if self.answered:  # a request with these fields was accepted, so it is not they
             return
         for name in (*_OPTIONAL_FIELDS, *self.config.extra_body):

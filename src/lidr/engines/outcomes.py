@@ -48,7 +48,7 @@ class Unreadable(Refused):
 class Outcomes:
     """Tells failures of single requests from one of the server, by the company in which they come.
 
-    Until the server has answered anything, refusals in the same words are held back: where there are `limit` of them,
+    Until the server has answered anything, refusals in the same words are held back: if there are `limit` of them,
     they are about the configuration (a chat template that takes no system turn, for example). Damaged replies are held
     back until the next answer: `limit` of them in a row are about the server.
     """
@@ -94,7 +94,7 @@ class Outcomes:
             yield from _released(self.refused)
 
     def end(self) -> Iterator[Completion]:
-        """What was held back; then EngineError where requests got no answer."""
+        """What was held back; then EngineError if requests got no answer."""
         yield from _released(self.refused)
         yield from _released(self.unreadable)
         if self.lost:

@@ -125,7 +125,7 @@ def may_pass(status: int) -> bool:
 
 
 def turns(request: Request, mode: PrefillMode | None) -> dict[str, Any]:
-    """The fields that hold the conversation; `mode` says how the prefill, where there is one, is brought in."""
+    """The fields that hold the conversation; `mode` says how the prefill, if there is one, is brought in."""
     messages = [{"role": role, "content": writable(content)} for role, content in request.messages]
     if not request.prefill:
         return {"messages": messages}

@@ -128,7 +128,7 @@ class RayEngine:
     ) -> Iterator[Completion]:
         """See `Engine.generate`. Ended early, it takes back what the workers were given."""
         pieces = cut(requests, done, *_piece_sizes(self.config), self.count)
-        queue = deque(islice(pieces, 1))  # the next one, where there is one, and before it those of workers that died
+        queue = deque(islice(pieces, 1))  # the next one, if there is one, and before it those of workers that died
         try:
             while queue or any(seat.pieces for seat in self.seats):
                 self._hand_out(queue, pieces, sampling)
@@ -182,7 +182,7 @@ class RayEngine:
                     seat.pieces.append((piece, method.remote(piece.requests, sampling, done)))
 
     def _wait(self) -> list[_Seat]:
-        """Workers that have something to say. Raises EngineError where none is left and none can be started."""
+        """Workers that have something to say. Raises EngineError if none is left and none can be started."""
         awaited = {id(seat.awaited): seat for seat in self.seats if seat.awaited is not None}
         references = [seat.awaited for seat in awaited.values()]
         ready, _ = ray.wait(references, num_returns=1, timeout=WAIT_S)
@@ -268,7 +268,7 @@ def _piece_sizes(config: RayConfig) -> tuple[int, int]:
 
 
 def _connect(address: str | None) -> bool:
-    """Start Ray or connect to a cluster; False where this process already has. Raises EngineError where none is."""
+    """Start Ray or connect to a cluster; False if this process already has. Raises EngineError if none is."""
     if ray.is_initialized():
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -302,7 +302,7 @@ def _gpus_wanted(config: RayConfig) -> int:
 
 
 def _count_workers(config: RayConfig, options: dict[str, Any]) -> int:
-    """As many as are asked for, or as there is room for. Raises EngineError where that is less."""
+    """As many as are asked for, or as there is room for. Raises EngineError if that is less."""
     room = _room(options)
     count = config.workers or room
     if not 0 < count <= room:

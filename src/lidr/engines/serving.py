@@ -36,7 +36,7 @@ _HOST = "127.0.0.1"
 class Server:
     """A server of one model, on a free port of this machine.
 
-    `model` becomes the name that requests have to use. Raises ConfigError where there is no such command, EngineError
+    `model` becomes the name that requests have to use. Raises ConfigError if there is no such command, EngineError
     where the server ends or does not answer within `timeout_s` seconds.
     """
 
@@ -66,7 +66,7 @@ class Server:
         return f"http://{_HOST}:{self.port}/v1"
 
     def check(self) -> None:
-        """Raises EngineError where the server has ended."""
+        """Raises EngineError if the server has ended."""
         if (code := self.keeper.poll()) is not None:
             raise self.failure(f"ended with exit code {code}")
 
@@ -117,7 +117,7 @@ class Server:
 
 
 def check_command(words: list[str], field: str) -> None:
-    """Raises ConfigError where a command cannot be started: nobody has it, or a variable in it is not set."""
+    """Raises ConfigError if a command cannot be started: nobody has it, or a variable in it is not set."""
     try:
         program = [expand(word) for word in words][:1]
     except KeyError as error:

@@ -221,7 +221,7 @@ def _decoding(sampling: Sampling) -> dict[str, Any]:
 def load_weights(folder: Path, config: TransformersConfig, device: torch.device, trust_remote_code: bool) -> Any:
     """The model for answering, in the recipe's precision or quantised, without its own generation configuration.
 
-    `generate` fills what it is not told from there, so every field of it (suppressed tokens, a least length, sampling)
+    `generate` takes what it is not given from there, so every field of it (suppressed tokens, a least length, sampling)
     would change the recipe unseen.
     """
     options: dict[str, Any] = {"dtype": pick_dtype(config.dtype, device), "generation_config": GenerationConfig()}
@@ -233,7 +233,7 @@ def load_weights(folder: Path, config: TransformersConfig, device: torch.device,
 
 
 def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig:
-    """Raises EngineError where bitsandbytes is missing."""
+    """Raises EngineError if bitsandbytes is missing."""
     if find_spec("bitsandbytes") is None:
         raise EngineError(f'engine.quantize {kind} needs one more package: pip install "lidr[qlora]"')
     if kind == "int8":

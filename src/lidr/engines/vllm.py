@@ -144,7 +144,7 @@ class VllmEngine:
             return self.core.step()  # type: ignore[no-any-return]
         except EngineDeadError as error:
             raise EngineError(
-                f"vLLM's process died ({_said(error)}); its own messages stand above. What was answered is kept: run "
+                f"vLLM's process died ({_said(error)}); its own messages are above. What was answered is kept: run "
                 "the same command again, with a lower engine.arguments.gpu_memory_utilization if memory ran out"
             ) from None
 

@@ -121,7 +121,7 @@ class Judge:
     def ask(self, contents: Sequence[str], title: str) -> list[Reply]:
         """One reply per user message, in their order.
 
-        Raises EngineError where the server is away, or a limit is reached; all replies until then are kept.
+        Raises EngineError if the server is away, or a limit is reached; all replies until then are kept.
         """
         keys = [content_id(self.identity, self.sampling.as_dict(), content) for content in contents]
         requests = {
@@ -251,7 +251,7 @@ class _Purse:
             yield request
 
     def settle(self, reply: Reply, request: Request) -> None:
-        """Count a reply at its cost. Raises EngineError where the server does not tell it."""
+        """Count a reply at its cost. Raises EngineError if the server does not tell it."""
         self.reserved -= self._estimate(request)
         self.spent += _cost(self.config, [reply]) or 0.0
         if self.config.budget_usd is not None and reply.error is None and not reply.prompt_tokens:
@@ -261,7 +261,7 @@ class _Purse:
             )
 
     def check(self, missing: int) -> None:
-        """Raise EngineError where a limit was reached."""
+        """Raise EngineError if a limit was reached."""
         if self.limit:
             spent = f" and cost {self.spent:.2f} USD" if self.spent else ""
             raise EngineError(
@@ -277,7 +277,7 @@ class _Purse:
 
 
 def price(prices: JudgeConfig | OpenAIConfig, read: float, written: float) -> float | None:
-    """USD of so many tokens at the recipe's prices, of which batch mode costs half; None where it has no prices."""
+    """USD of so many tokens at the recipe's prices, of which batch mode costs half; None if it has no prices."""
     if prices.usd_per_million_input_tokens is None or prices.usd_per_million_output_tokens is None:
         return None
     engine = prices.engine if isinstance(prices, JudgeConfig) else prices

@@ -79,7 +79,7 @@ def read_label(text: str) -> tuple[str | None, bool]:
 
     A verdict is a label in double brackets, a label alone on the first or the last line, or one before a colon or full
     stop at the beginning ("A. It is complete.") if no other is mentioned. All verdicts of a reply must agree, and a
-    letter within a sentence is none. The template offers no tie, so a reply that states one has no verdict.
+    letter within a sentence is no verdict. The template offers no tie, so a reply that states one has no verdict.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:

@@ -1,6 +1,6 @@
 """A closed world in six languages: 60 things, 4 attributes of 12 values each, so 240 facts.
 
-A fact is said with a language's own words, so knowing it in English does not give it in Spanish. Names stand in
+A fact is said with a language's own words, so knowing it in English does not give it in Spanish. Names are in
 quotation marks and values after a colon, in the form of a dictionary entry: that is grammatical for every filler, with
 no agreement, article or case to get wrong.
 """

@@ -1,4 +1,4 @@
-"""What makes the figures of a model doubtful: answers that were cut off, and verdicts that are none."""
+"""What makes the figures of a model doubtful: answers that were cut off, and replies without a verdict."""
 
 from __future__ import annotations
 

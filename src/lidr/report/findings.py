@@ -84,7 +84,7 @@ def outcome_finding(outcomes: Outcomes, config: Config) -> Finding:
     """Wins against losses of one comparison: the mean of the trained languages, or of all where nothing was trained."""
     mean = outcomes.mean
     win, tie, lose = mean.cells
-    assert win and tie and lose  # a row without them is none
+    assert win and tie and lose  # such a row has them
     topic = f"{outcomes.benchmark}, {outcomes.title}"
     short, full = _names(mean, config)
     change = Change(lose, win)

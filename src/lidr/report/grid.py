@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lidr.report.measures import Cell
 from lidr.report.words import interval, number
 
-# What stands in a cell, and in small letters under it.
+# What a cell shows, and in small letters under it.
 Entry = tuple[str, str]
 
 

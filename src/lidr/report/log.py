@@ -89,7 +89,7 @@ def digest_log(events: Iterable[dict[str, Any]]) -> Log:
 
 @dataclass(frozen=True, slots=True)
 class TimeTable:
-    """Seconds by stage (rows) and iteration (columns, M0's evaluation first); None where a stage has not run."""
+    """Seconds by stage (rows) and iteration (columns, M0's evaluation first); None if a stage has not run."""
 
     columns: list[str]
     rows: list[tuple[str, list[float | None], str]]  # name, seconds, throughput

@@ -61,7 +61,7 @@ def measure_table(measure: Measure) -> SafeMarkdown:
 
 
 def grid_table(grid: Grid) -> SafeMarkdown:
-    """What stands in small letters on the page comes in brackets."""
+    """Small print of the page, in brackets."""
     rows = [[name, *(f"{main} ({small})" if small else main for main, small in cells)] for name, cells in grid.rows]
     return table(grid.header, rows)
 

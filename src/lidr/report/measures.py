@@ -27,9 +27,9 @@ class Cell:
 
 
 def read_cell(metrics: dict[str, Any], key: str, interval_key: str = "") -> Cell | None:
-    """A value and its interval as results.json has them; None where the value is a gap.
+    """A value and its interval as results.json has them; None if the value is a gap.
 
-    An interval without width is none: it comes of a bootstrap over equal values, and would be taken for certainty.
+    An interval without width is left out: it comes from a bootstrap over equal values, and looks like certainty.
     """
     value = finite(metrics.get(key))
     if value is None:
@@ -59,7 +59,7 @@ class MeanGain:
 class Change:
     """From the first measured model to the last.
 
-    `p` is of the test on the same questions, where there was one: McNemar's exact one in a language, the sign-flip test
+    `p` is of the test on the same questions, if there was one: McNemar's exact one in a language, the sign-flip test
     for a mean, whose gain has an interval of its own.
     """
 
@@ -74,9 +74,9 @@ class Change:
 
     @property
     def is_clear(self) -> bool | None:
-        """Whether there is more than noise: by the test where there was one, else by intervals that are apart.
+        """Whether there is more than noise: by the test if there was one, else by intervals that are apart.
 
-        None where there is neither.
+        None if there is neither.
         """
         if self.p is not None:
             return self.p < 0.05
@@ -90,7 +90,7 @@ class Change:
 
     @property
     def words(self) -> str:
-        """The verdict, with the test where there was one."""
+        """The verdict, with the test if there was one."""
         around = f"95 % interval {signed(self.of_gain[0])} to {signed(self.of_gain[1])}, " if self.of_gain else ""
         return self.verdict if self.p is None else f"{around}{self.verdict}, {p_value(self.p)}"
 

@@ -44,7 +44,7 @@ from lidr.stages.pairs import read_dropped, read_pairs, read_summary
 from lidr.stages.shortage import shortage
 from lidr.storage import write_text
 
-_VERSION = 5  # a report of an older layout is written anew
+_VERSION = 5  # a report of an older layout is written again
 _FINGERPRINT = '<meta name="lidr-inputs" content="{}">'
 
 

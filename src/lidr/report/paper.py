@@ -16,7 +16,7 @@ MEAN = "mean"  # in place of a language: the paper reports only the mean over la
 
 @dataclass(frozen=True, slots=True)
 class PaperTable:
-    """Rows of (name, one value per language); None where the paper has no number."""
+    """Rows of (name, one value per language); None if the paper has no number."""
 
     title: str
     model: str
@@ -66,7 +66,7 @@ PAPER_TABLES: dict[str, PaperTable] = {
 def paper_table(benchmark: str, languages: Sequence[str]) -> PaperTable | None:
     """The paper's numbers of a benchmark in the languages measured, in their order.
 
-    None where it has none of them. A table of means over languages (`MEAN`) comes as it is, whatever was measured.
+    None if it has none of them. A table of means over languages (`MEAN`) comes as it is, whatever was measured.
     """
     table = PAPER_TABLES.get(benchmark)
     if table is None or table.languages == (MEAN,):

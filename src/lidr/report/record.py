@@ -26,7 +26,7 @@ NAMES = ("reproducibility.json", "reproducibility.md")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`value` as it stands in a file of the run; `source` is `file: field`."""
+    """`value` as it is in a file of the run; `source` is `file: field`."""
 
     source: str
     value: str
@@ -65,7 +65,7 @@ class Facts:
         return tuple(self._leaves("environment.json", self.environment, fields))
 
     def of_seal(self, path: Path, field: str) -> tuple[Evidence, ...]:
-        """Evidence from the seal of a complete file, a field with dots; empty where the file is not complete."""
+        """Evidence from the seal of a complete file, a field with dots; empty if the file is not complete."""
         seal = read_seal(path)
         where = (path.parent / f".{path.name}.seal.json").relative_to(self.run_dir.path)
         return tuple(self._leaves(str(where), asdict(seal) if seal else {}, (field,)))
@@ -292,7 +292,7 @@ def _experiment_setup(facts: Facts) -> Entry:
     return Entry(value, evidence, missing)
 
 
-_START_AGAIN = "environment.json is missing or empty; lidr run with this run's directory writes it anew"
+_START_AGAIN = "environment.json is missing or empty; lidr run with this run's directory writes it again"
 _ENTRIES: dict[str, Callable[[Facts], Entry]] = {
     "research_type": _research_type,
     "affiliation": _affiliation,

@@ -61,7 +61,7 @@ def _tested(measure: Measure, config: Config, run_dir: RunDir) -> Measure:
 
 
 def _mean_gain(before: dict[str, list[dict[str, Any]]], after: dict[str, list[dict[str, Any]]]) -> MeanGain | None:
-    """None where no question is shared. An interval without width is none, as in `read_cell`."""
+    """None if no question is shared. An interval without width is left out, as in `read_cell`."""
     found = compare_mean(before, after)
     if not found["n"]:
         return None

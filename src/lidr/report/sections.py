@@ -61,7 +61,7 @@ def read_sections(
 
 
 def beside_paper(benchmark: str, measures: Sequence[Measure], outcomes: Sequence[Outcomes]) -> Grid | None:
-    """The paper's numbers of a benchmark, and this run's own under them; None where no language is in both."""
+    """The paper's numbers of a benchmark, and this run's own under them; None if no language is in both."""
     main = next((m for m in measures if m.kind in (ACCURACY, WIN_RATE, SCORE)), None)
     rows = outcomes[-1].rows if outcomes else main.rows if main else []
     table = paper_table(benchmark, [row.code for row in rows])

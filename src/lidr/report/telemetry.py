@@ -48,7 +48,7 @@ class GroupTable:
 
 
 def group_table(iteration: int, curve: dict[int, dict[str, Any]], languages: Sequence[str]) -> GroupTable | None:
-    """The last tenth of a training; None where it did not log groups."""
+    """The last tenth of a training; None if it did not log groups."""
     last = [curve[step] for step in sorted(curve)[-max(1, len(curve) // 10) :]]
     codes = group_names(curve, "language", languages)
     named = [(language_name(code), "language", code) for code in codes]

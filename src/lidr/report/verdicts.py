@@ -28,7 +28,7 @@ _RULES = {
 
 @dataclass(frozen=True, slots=True)
 class VerdictSample:
-    """One comparison. `outcome` is win, tie or lose for the model's answer, and unscored where there was no verdict."""
+    """One comparison. `outcome` is win, tie or lose for the model's answer, and unscored if there was no verdict."""
 
     question_id: str
     prompt: Text

@@ -1,4 +1,4 @@
-"""Step 6: measure a model on the recipe's benchmarks. Iteration 0 is the model as it came."""
+"""Step 6: measure a model on the recipe's benchmarks. Iteration 0 is the base model."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def answers_lost(old: Inputs, new: Inputs, finished: bool) -> list[str]:
     if _answer_format(old) == _answer_format(new):
         harmless.add("format")
     if old["format"] != new["format"]:
-        harmless.add("files")  # which older versions told by their times
+        harmless.add("files")  # which older versions identified by their times
     if set(_asked(old)) <= set(_asked(new)):
         harmless |= {"languages", "benchmark.languages"}
     limit = after.get("benchmark.limit")

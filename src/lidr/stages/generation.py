@@ -40,7 +40,7 @@ def chat(config: Config, text: str) -> tuple[tuple[str, str], ...]:
 class Part:
     """One file of a stage, which is to have one row per request, and what this attempt added to it.
 
-    `requests` yields the full list anew on every call. `to_row` makes the fields that are kept of a completion; an
+    `requests` yields the full list on every call. `to_row` makes the fields that are kept of a completion; an
     `error` or a `failure` among them counts as failed. `log` gets the seconds, rows, tokens and failures of the
     attempt. `rows` are what the file is sealed with once it is complete; without them the caller seals it.
     """

@@ -96,7 +96,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     if iteration and not is_sealed(run_dir.prompts(iteration), prompts.inputs(config, run_dir, iteration)):
         raise RunError(
             f"M{iteration} was not trained with this probe's sample kept apart, so nothing can be said about it; "
-            "`lidr run` with the probe in the recipe trains it anew"
+            "`lidr run` with the probe in the recipe trains it again"
         )
     note = inputs_note(run_dir, iteration)
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
 
 
 def read_probe(run: RunDir, iteration: int) -> dict[str, Any] | None:
-    """What was found, or None where there was no probe."""
+    """What was found, or None if there was no probe."""
     path = run.probe(iteration)
     found: dict[str, Any] | None = read_document(path) if path.exists() else None
     return found
@@ -153,7 +153,7 @@ def conclude(config: Config, run: RunDir) -> Config:
 def obeyed(config: Config, found: dict[str, Any]) -> Config:
     """The recipe without the languages that the probe advises to drop, and with the dominant language that it found.
 
-    Raises RunError where no language is left to be trained, ConfigError where the recipe does not fit the findings.
+    Raises RunError if no language is left to be trained, ConfigError if the recipe does not fit the findings.
     """
     assert config.probe is not None
     dominant, verdicts = found["dominant"], {code: entry["verdict"] for code, entry in found["languages"].items()}
@@ -180,7 +180,7 @@ def _dropped_because(code: str, entry: dict[str, Any]) -> str:
     return f"{code}: its direct answers are better than the translated ones"
 
 
-# A prompt in one language, and the answer to it: text None where there is none.
+# A prompt in one language, and the answer to it: text None if there is none.
 Answer = tuple[Prompt, Side]
 _LENGTHS = (500, 3000)  # characters; between them METHOD's measurements of failed translations
 
@@ -352,7 +352,7 @@ def stop_or_go(directions: dict[str, int], together: int, dominant: str, iterati
 def _verdict(accuracy: dict[str, Any], failures: dict[str, Any]) -> str:
     """train, weak or drop, by the interval of the reward accuracy; drop too where most translations fail.
 
-    unknown where there was no answer and translation to compare.
+    unknown if there was no answer and translation to compare.
     """
     if _mostly_failed(failures):
         return "drop"

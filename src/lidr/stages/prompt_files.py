@@ -107,7 +107,7 @@ def scan_prompts(
 
 
 def _rows(path: str, split: str, configuration: str | None, language: str) -> Iterator[tuple[str | None, str, Any]]:
-    """(language, place, row); the language is None where the source does not tell it."""
+    """(language, place, row); the language is None if the source does not tell it."""
     local = local_path(path, "source")
     if local.is_file():
         return ((None, place, row) for place, row in read_file(local))
@@ -183,7 +183,7 @@ def _parts(content: Any, place: str, name: str) -> str:
 
 
 def _answer(text: str) -> str:
-    """The right answer; of a worked solution in GSM8K's format what stands behind `####` in its last line."""
+    """The right answer; of a worked solution in GSM8K's format what follows `####` in its last line."""
     found = _LAST_LINE.search(text)
     return found[1] if found else text
 
@@ -207,7 +207,7 @@ def blank(place: str, prompt_id: str, fields: PromptFields) -> DataError:
 def twice(place: str, prompt_id: str, first: str) -> DataError:
     """An id that another row has as well."""
     return DataError(
-        f'{place}: id {prompt_id!r} stands in {first} already; ids must be unique, and 1, 1.0 and "1" are the same '
+        f'{place}: id {prompt_id!r} is in {first} already; ids must be unique, and 1, 1.0 and "1" are the same '
         "id (lidr prompts sample leaves out rows that are the same)"
     )
 
@@ -319,10 +319,10 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
                     yield f"{path} row {number}", row
     except (ArrowException, OSError, ValueError) as error:
         said = " ".join(str(error).split())[:300]
-        raise DataError(f"{path}: not a readable Parquet file: {said}; make it anew") from None
+        raise DataError(f"{path}: not a readable Parquet file: {said}; write it again") from None
 
 
-# What pyarrow raises for bytes that are no text, for dates beyond the year 9999, and for time zones that are none.
+# What pyarrow raises for bytes that are no text, for dates beyond the year 9999, and for unknown time zones.
 _BAD_CELL = (ValueError, OverflowError, LookupError)
 
 
@@ -351,9 +351,9 @@ def _check_unique(names: list[str], place: str) -> None:
 def read_dataset(
     path: str, languages: list[str], split: str, configuration: str | None
 ) -> Iterator[tuple[str | None, str, Any]]:
-    """(language, place, row) of a Hugging Face data set; the language is None where one table holds all of them.
+    """(language, place, row) of a Hugging Face data set; the language is None if one table holds all of them.
 
-    That is so where a configuration is named, or where the data set has not one for every language.
+    That is so where a configuration is named, or if the data set has not one for every language.
     """
     if not Path(path).exists() and (not may_be_hub_id(path) or Path(path).suffix in SUFFIXES):
         raise DataError(

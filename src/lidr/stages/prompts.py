@@ -53,7 +53,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
 def hold_out(config: Config, run_dir: RunDir) -> list[dict[str, Prompt]]:
     """The probe's sample, by language, which is drawn by the seed and kept out of training.
 
-    Raises DataError where it would leave nothing to train on.
+    Raises DataError if it would leave nothing to train on.
     """
     made_from = held_out_inputs(config)
     if not is_sealed(run_dir.held_out(), made_from):
@@ -95,7 +95,7 @@ def _groups(path: Path) -> Iterator[dict[str, Prompt]]:
 
 
 def grouped(rows: Iterable[Prompt]) -> Iterator[dict[str, Prompt]]:
-    """One id at a time, by language, of rows in which an id's languages stand together."""
+    """One id at a time, by language, of rows in which an id's languages are together."""
     for _, group in groupby(rows, key=lambda prompt: prompt.prompt_id):
         yield {prompt.language: prompt for prompt in group}
 
@@ -158,7 +158,7 @@ def _check_laboratory(config: Config) -> None:
 def _aligned(config: Config) -> Iterator[sqlite3.Connection]:
     """All rows of the source in a temporary database on disk."""
     # Rows lie in the order in which they come. In the index of the key, which also holds `number`, all languages of an
-    # id stand together: finding the order of the ids, and an id's rows, reads no other row.
+    # id are together: finding the order of the ids, and an id's rows, reads no other row.
     columns = "number INTEGER PRIMARY KEY, language, id, text, answer, place, UNIQUE (id, language)"
     with scratch_table(columns) as table:
         found: Counter[str] = Counter()
@@ -185,7 +185,7 @@ def _insert(
 
 
 def _prompt(table: sqlite3.Connection, config: Config, prompt_id: str) -> Iterator[Prompt]:
-    """One id in all languages. Raises DataError where one lacks it and the recipe does not skip such ids."""
+    """One id in all languages. Raises DataError if one lacks it and the recipe does not skip such ids."""
     query = "SELECT language, text, answer, place FROM prompt WHERE id = ?"
     rows = {row[0]: row for row in table.execute(query, (prompt_id,))}
     missing = [code for code in config.languages if code not in rows]

@@ -176,7 +176,7 @@ class _Direction:
             yield Translation(request.request_id, prompt_id, self.source, self.target, **row)
 
     def _joined(self, row_id: str, text: str) -> dict[str, Any] | None:
-        """The paragraphs' translations, joined; None where one of them failed or the whole is still too short."""
+        """The paragraphs' translations, joined; None if one of them failed or the whole is still too short."""
         parts = split_paragraphs(text)
         for number in range(0, len(parts), 2):
             piece = self.paragraphs.row(content_id(row_id, number // 2))["text"]
@@ -230,7 +230,7 @@ def parse_guided(completion: Completion) -> dict[str, Any]:
 
 
 def split_paragraphs(text: str) -> list[str]:
-    """Paragraphs at even places and the blank lines between them at odd ones; single lines where there is no blank one.
+    """Paragraphs at even places and the blank lines between them at odd ones; single lines if there is no blank one.
 
     `"".join` of the result gives the text again. A text of one line comes back whole.
     """

@@ -64,7 +64,9 @@ class Imbalance(Strategy):
             lines.append(
                 f"y[i, l->d] <- M[t](translate y[i, l] into d)   for {which.get(policy, f'every i, and l = {policy}')}"
             )
-        recover = "; one that is cut off is made anew paragraph by paragraph" if config.translations.recover else ""
+        recover = (
+            "; one that is cut off is translated again paragraph by paragraph" if config.translations.recover else ""
+        )
         return [*lines, f"    # {config.translations.in_words()}{recover}"]
 
     def pairs_in_words(self, config: Config) -> list[str]:

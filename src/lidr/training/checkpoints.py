@@ -77,7 +77,7 @@ def _names(checkpoint: Path) -> list[str]:
 
 
 def _why_not(checkpoint: Path, wanted: str | None) -> str | None:
-    """Why training cannot continue from a checkpoint, or None where it can."""
+    """Why training cannot continue from a checkpoint, or None if it can."""
     text = (checkpoint / COMPLETE).read_text(encoding="utf-8", errors="replace")
     if not text:
         return next((reason for name in _names(checkpoint) if (reason := _unreadable(checkpoint / name))), None)

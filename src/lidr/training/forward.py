@@ -210,7 +210,7 @@ def _company_error(model: Any, pairs: Sequence[dict[str, Any]], packed: bool, al
 
 
 def why_not_packed(model: Any, autocast: AbstractContextManager[Any] | None = None) -> str | None:
-    """Why pairs cannot be packed for this model, or None where they can.
+    """Why pairs cannot be packed for this model, or None if they can.
 
     Layers that look at more than their own row's sequences (recurrent, chunked) are refused by name; what remains is
     tried: a packed pass over a few tokens has to give what one pass per answer gives.

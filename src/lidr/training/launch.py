@@ -36,7 +36,7 @@ def run_workers(task: str, config: Config, run_dir: RunDir, iteration: int) -> N
 
 
 def command_line(task: str, training: TrainingConfig, gpus: int) -> list[str] | None:
-    """What starts the processes, up to Python's own arguments; None where this process is all.
+    """What starts the processes, up to Python's own arguments; None if this process is all.
 
     The reference pass holds the whole model in every process, so it runs on this machine, never sharded.
     """
@@ -74,7 +74,7 @@ def launch_command(launch: str) -> list[str]:
 
 
 def accelerate_configuration(name: str) -> Path:
-    """A shipped accelerate configuration by its name, or the file at that path. Raises ConfigError where neither is."""
+    """A shipped accelerate configuration by its name, or the file at that path. Raises ConfigError if neither is."""
     shipped = {path.stem: path for path in (Path(str(files("lidr"))) / "recipes" / "accelerate").glob("*.yaml")}
     path = shipped.get(name, Path(name))
     if not path.is_file():

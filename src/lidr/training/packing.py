@@ -1,7 +1,7 @@
 """No token is computed twice and none is padding: pairs packed into rows, both answers sharing their prompt.
 
 A pair is one segment [prompt | chosen | rejected]. The rejected answer's positions restart after the prompt, and it
-sees the prompt and itself. Segments of several pairs stand one after another in a row of at most a budget of tokens.
+sees the prompt and itself. Segments of several pairs follow one another in a row of at most a budget of tokens.
 
 Attention needs no mask for that: it is variable-length attention over two sequences per pair, [prompt | chosen] on
 itself, and the queries of `rejected` on the keys of [prompt | rejected]. So it costs what the two answers cost, not
@@ -209,7 +209,7 @@ def pair_attention(
     """Attention of one packed row, in the form that transformers' layers call (`AttentionInterface`).
 
     `query` (1, heads, tokens, width), `key` and `value` with as many or fewer heads; returns (1, tokens, heads, width).
-    Raises TypeError where the architecture does not pass `layout` on to its layers.
+    Raises TypeError if the architecture does not pass `layout` on to its layers.
     """
     if layout is None:
         raise TypeError("this architecture does not hand keyword arguments on to its attention layers")

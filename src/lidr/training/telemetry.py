@@ -44,7 +44,7 @@ class GroupMeans:
             self.sums.index_add_(0, groups.to(self.sums.device), values)
 
     def take(self, sums: Tensor, objective: str) -> dict[str, float]:
-        """The means of `sums`, named `nll`, `language/es/nll`, `kind/dominant/nll`, ...; the sums begin anew."""
+        """The means of `sums`, named `nll`, `language/es/nll`, `kind/dominant/nll`, ...; the sums start again at 0."""
         self.sums.zero_()
         means: dict[str, float] = {}
         for name, (pairs, *values) in zip(self.names, sums.tolist(), strict=True):

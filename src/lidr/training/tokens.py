@@ -11,7 +11,7 @@ from lidr.errors import ConfigError
 from lidr.models import end_of_turn_ids, load_tokenizer
 
 _NO_END = "the chat template does not end the assistant's turn with one of the model's end tokens"
-_ANSWER = "lidr-answer"  # stands for an answer where the template itself is looked at
+_ANSWER = "lidr-answer"  # takes the place of an answer where the template itself is looked at
 
 
 def tokenize_prompt(

@@ -172,7 +172,7 @@ class PairTrainer(Trainer):
         return dpo_nll_loss(chosen, rejected, *references, lengths, beta=training.beta, alpha=training.alpha)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the means over the pairs since the last log. Raises RunError where the loss is finite no more."""
+        """Add the means over the pairs since the last log. Raises RunError if the loss is finite no more."""
         if "loss" in logs:
             logs |= self._take_means()
             if not all(math.isfinite(float(logs.get(name, 0))) for name in ("loss", "grad_norm")):

@@ -114,7 +114,7 @@ def check_targets(folder: Path, lora: LoraSection, trust_remote_code: bool) -> N
 
 
 def _unknown(lora: LoraSection, names: list[str]) -> str:
-    """Which targets fit no module of the model, and what it has instead; empty where all fit."""
+    """Which targets fit no module of the model, and what it has instead; empty if all fit."""
     unknown = [target for target in lora.targets if not any(f".{name}".endswith(f".{target}") for name in names)]
     if not unknown or lora.targets == "all-linear":
         return ""
@@ -155,7 +155,7 @@ def bit_sums(weights: dict[str, torch.Tensor]) -> dict[str, int]:
 
 
 def refuse_unchanged(before: dict[str, int], weights: dict[str, torch.Tensor]) -> None:
-    """Raises RunError where training has not changed a single weight; `before` are its `bit_sums` at the start."""
+    """Raises RunError if training has not changed a single weight; `before` are its `bit_sums` at the start."""
     if all(bit_sums({name: weights[name]})[name] == known for name, known in before.items() if name in weights):
         raise RunError(
             "the training changed not one weight, so the new model would be the old one: its learning rate or its "
@@ -167,7 +167,7 @@ def refuse_unchanged(before: dict[str, int], weights: dict[str, torch.Tensor]) -
 def save_full(trainer: Any, source: Model, before: dict[str, int], out: Path) -> None:
     """The trained weights as a plain Hugging Face folder; every process takes part, the first one writes.
 
-    Raises RunError where they are those of the start, whose `bit_sums` are `before`.
+    Raises RunError if they are those of the start, whose `bit_sums` are `before`.
     """
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.args.should_save:
@@ -178,7 +178,7 @@ def save_full(trainer: Any, source: Model, before: dict[str, int], out: Path) ->
 def merge_adapter(config: Config, source: Model, adapter: Path, out: Path) -> None:
     """M_{t+1} = M_t + adapter as a plain Hugging Face folder; added up in float32, whatever M_t was trained in.
 
-    Raises RunError where the adapter changes nothing.
+    Raises RunError if the adapter changes nothing.
     """
     from peft import PeftModel
 

@@ -24,7 +24,7 @@ _Z95 = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Class:
-    """One value of a variable. Shares are None where there is nothing to divide by, intervals are 95 %."""
+    """One value of a variable. Shares are None if there is nothing to divide by, intervals are 95 %."""
 
     value: str
     labelled: int
@@ -82,7 +82,7 @@ class Agreement:
 
 
 def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> tuple[float | None, Interval | None]:
-    """Agreement of two raters beyond chance, and its 95 % interval; None where chance alone explains all.
+    """Agreement of two raters beyond chance, and its 95 % interval; None if chance alone explains all.
 
     J. Cohen, "A Coefficient of Agreement for Nominal Scales", Educational and Psychological Measurement 20 (1960),
     37-46: (observed - expected) / (1 - expected), with the approximate standard error given there. Where both raters
@@ -158,7 +158,7 @@ def read_labels(path: Path) -> Labels:
 def _check_columns(path: Path, columns: list[str]) -> None:
     names = ", ".join(BY_NAME)
     if len(set(columns)) != len(columns):
-        raise DataError(f"{path}:1: a column stands twice")
+        raise DataError(f"{path}:1: a column occurs twice")
     if "document" not in columns:
         raise DataError(f"{path}:1: no column `document`; give document, variable, value, or document and {names}")
     if set(columns) == {"document", "variable", "value"}:

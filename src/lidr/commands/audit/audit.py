@@ -56,7 +56,7 @@ def audit_by_model(
 ) -> list[Audit]:
     """Audits of documents by a model: a folder or hub id, or a name on a server. `folder` keeps its replies.
 
-    Raises EngineError where it does not answer, ConfigError where there is no such model.
+    Raises EngineError if it does not answer, ConfigError if there is no such model.
     """
     config = JudgeConfig(model=model, engine=engine, logprobs=False, max_new_tokens=_REPLY_TOKENS)
     make_folder(folder)
@@ -72,7 +72,7 @@ def judge_documents(judge: Judge, documents: Sequence[Document], window: int) ->
     """Ask a model about every piece of every document, one request each, and merge what it finds.
 
     `window` is the most characters of a piece; with the reply it has to fit into the model's context. Raises
-    EngineError where the model is away; replies until then are kept.
+    EngineError if the model is away; replies until then are kept.
     """
     pieces = [(document, start, end) for document in documents for start, end in windows(document, window)]
     replies = judge.ask([_request(*piece) for piece in pieces], "audit")
@@ -149,7 +149,7 @@ def _finding(document: Document, variable: Variable, entry: Any) -> Finding:
         return unscored(f"not a value and a quotation: {_short(json.dumps(entry, ensure_ascii=False))}")
     value, quotation = entry["value"], entry["quotation"].strip()
     if value not in variable.allowed:
-        return unscored(f"{_short(str(value))} is none of {', '.join(variable.allowed)}")
+        return unscored(f"{_short(str(value))} is not one of {', '.join(variable.allowed)}")
     if not quotation:
         return Finding(variable.name, value) if value == variable.absent else unscored(f"{value} without a quotation")
     if passage := document.find(quotation):
@@ -224,7 +224,7 @@ def read_audit(path: Path) -> Audit:
 
 
 def by_document(audits: Iterable[Audit]) -> dict[str, dict[str, str | None]]:
-    """Document -> variable -> value. Raises DataError for a document that stands twice, or judges that differ."""
+    """Document -> variable -> value. Raises DataError for a document that occurs twice, or judges that differ."""
     found: dict[str, dict[str, str | None]] = {}
     judge: dict[str, Any] | None = None
     for audit in audits:

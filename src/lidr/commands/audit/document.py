@@ -1,4 +1,4 @@
-"""Documents as text: plain, Markdown or PDF; and whether a quotation stands in one, word for word."""
+"""Documents as text: plain, Markdown or PDF; and whether one has a quotation, word for word."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from lidr.errors import ConfigError, DataError
 
-AGREEMENT = "agreement.json"  # stands among the audits
+AGREEMENT = "agreement.json"  # a file among the audits
 SUFFIXES = (".txt", ".md", ".markdown", ".pdf")
-# A shorter quotation, such as "the model", stands in nearly every document and is evidence of nothing.
+# A shorter quotation, such as "the model", is in nearly every document and is evidence of nothing.
 SHORTEST_QUOTATION = 12
 # Typographic variants that a PDF's text layer and a model write differently; the last is the soft hyphen.
 _SAME = str.maketrans(
@@ -25,7 +25,7 @@ _PIECE = re.compile(r"(?<=[^\W\d_])-\s*(?=[^\W\d_])|[\u200b\ufeff]|(?P<space>\s+
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of a document as it stands there. `place` tells a reader where: `page 3` or `line 120`."""
+    """A piece of a document, word for word. `place` tells a reader where: `page 3` or `line 120`."""
 
     text: str
     place: str
@@ -44,9 +44,9 @@ class Document:
         return "\n".join(self.pages)
 
     def find(self, quotation: str) -> Passage | None:
-        """Where a quotation stands, but for white space, hyphenation, ligatures and the form of quotes and dashes.
+        """Where a quotation is, regardless of white space, hyphenation, ligatures and the form of quotes and dashes.
 
-        None where it stands nowhere, or is shorter than `SHORTEST_QUOTATION` characters.
+        None if it is nowhere, or is shorter than `SHORTEST_QUOTATION` characters.
         """
         wanted = "".join(character for character, _ in _normalized(unicodedata.normalize("NFC", quotation.strip())))
         if len(wanted) < SHORTEST_QUOTATION:
@@ -98,7 +98,7 @@ def _normalized(text: str) -> Iterator[tuple[str, int]]:
 def find_documents(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """(documents, kept audits) that `sources` name: files, or folders of either.
 
-    In a folder an audit's own page, which stands beside its JSON file, is no document. Raises DataError where there is
+    In a folder an audit's own page, which is beside its JSON file, is no document. Raises DataError if there is
     nothing, or two files of one name.
     """
     documents: list[Path] = []
@@ -126,7 +126,7 @@ def _is_own_page(path: Path, files: Sequence[Path]) -> bool:
 
 
 def read_document(path: Path) -> Document:
-    """A `.txt`, `.md` or `.pdf` file. Raises DataError where it has no text, ConfigError without `lidr[pdf]`."""
+    """A `.txt`, `.md` or `.pdf` file. Raises DataError if it has no text, ConfigError without `lidr[pdf]`."""
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     if path.suffix.lower() not in SUFFIXES:
@@ -166,7 +166,7 @@ def windows(document: Document, size: int) -> list[tuple[int, int]]:
     """The document in pieces of at most `size` characters, (start, end) each, that overlap by a tenth.
 
     A piece ends at a page or, failing that, a paragraph, a line or a word in its last third, so that a sentence is cut
-    only where the text has none of these; the overlap keeps what stands at a cut whole in one of the two pieces.
+    only where the text has none of these; the overlap keeps what is at a cut whole in one of the two pieces.
     """
     pieces: list[tuple[int, int]] = []
     text, start = document.text, 0

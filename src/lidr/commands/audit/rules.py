@@ -15,7 +15,7 @@ from lidr.report.variables import VARIABLES, Variable
 
 VERSION = 1  # bump where the rules change what they find
 _MOST_EVIDENCE = 3  # passages of one value
-_HEAD = 3000  # characters in which authors and their affiliations stand
+_HEAD = 3000  # characters in which authors and their affiliations are
 _LONGEST = 300  # characters of a passage
 
 _NUMBER = r"\d+(?:[.,]\d+)*(?:e-?\d+)?"
@@ -107,7 +107,7 @@ def audit_by_rules(document: Document) -> Audit:
 
 
 def _own_parts(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of what stands before the references, and after them from an appendix on."""
+    """(start, end) of what precedes the references, and after them from an appendix on."""
     headings = [match for match in _REFERENCES.finditer(text) if match.start() > len(text) // 3]
     if not headings:
         yield 0, len(text)

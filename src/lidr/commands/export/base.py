@@ -17,7 +17,7 @@ class ExportedPair:
     """A preference pair of `iteration`, whose answers came from `model`.
 
     `model` is M_{iteration-1} by its name, `model_fingerprint` the SHA-256 that the run keeps of it. `system_prompt` is
-    the one the answers were given under, or None where there was none or it is left out.
+    the one the answers were given under, or None if there was none or it is left out.
     """
 
     pair: PreferencePair
@@ -94,7 +94,7 @@ def provenance(item: ExportedPair) -> dict[str, Any]:
 
 
 def messages(item: ExportedPair) -> list[dict[str, str]]:
-    """The conversation up to the answer: the system prompt, where there is one, and one user turn."""
+    """The conversation up to the answer: the system prompt, if there is one, and one user turn."""
     system = [{"role": "system", "content": item.system_prompt}] if item.system_prompt else []
     return [*system, {"role": "user", "content": item.pair.prompt}]
 
@@ -114,5 +114,5 @@ def conversation(item: ExportedPair) -> dict[str, Any]:
 
 
 def fenced(kind: str, code: str) -> str:
-    """Code of ours in a page of Markdown. Nothing that a model wrote ever stands in it."""
+    """Code of ours in a page of Markdown. It never holds anything that a model wrote."""
     return f"```{kind}\n{code.strip()}\n```\n"

@@ -36,8 +36,8 @@ def write_export(
 ) -> Export:
     """Write the folder `out`, in place of an earlier export there, and say what is in it.
 
-    `plain` chooses texts instead of conversations; None is the format's own default. Raises RunError where `out` holds
-    something else, or where there is nothing to export.
+    `plain` chooses texts instead of conversations; None is the format's own default. Raises RunError if `out` holds
+    something else, or if there is nothing to export.
     """
     kind = EXPORTS[name]
     plain = kind.plain_by_default if plain is None else plain

@@ -29,7 +29,7 @@ class Measured:
     """Seconds of a stage in the iterations that the log has, and what the plan says of the same ones.
 
     `planned_s` is the plan before the run, `estimated_s` the plan for the answers and pairs that came out, whose
-    speeds are still estimates. GiB are None where the log has no peak.
+    speeds are still estimates. GiB are None if the log has no peak.
     """
 
     stage: str

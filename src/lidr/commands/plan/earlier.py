@@ -25,7 +25,7 @@ class Earlier:
 def read_earlier(config: Config, run: RunDir, here: bool) -> Earlier | None:
     """What a run of this model on these prompts measured; speeds only where `here`, on hardware as it had.
 
-    None where there is no such run, or it has measured nothing yet.
+    None if there is no such run, or it has measured nothing yet.
     """
     if not run.metrics.exists() or not run.recipe.exists():
         return None

@@ -39,7 +39,7 @@ def has_reference(config: Config) -> bool:
 def training_fix(
     config: Config, shape: Architecture, hardware: Hardware, pairs: Load
 ) -> tuple[Overrides, float] | None:
-    """Overrides with which training fits, and the GiB it then takes; None where none of those tried does.
+    """Overrides with which training fits, and the GiB it then takes; None if none of those tried does.
 
     All weights are trained as long as that can be: first sharded, then with recomputed activations and smaller rows; an
     adapter comes next, then one on 4-bit weights, then shorter pairs.
@@ -74,7 +74,7 @@ def _training_candidates(config: Config, hardware: Hardware) -> Iterator[dict[st
 
 
 def engine_fix(config: Config, shape: Architecture, hardware: Hardware, load: Load) -> Overrides | None:
-    """Overrides with which the model fits where it answers; None where none of those tried does."""
+    """Overrides with which the model fits where it answers; None if none of those tried does."""
     engine = config.engine
     if isinstance(engine, TransformersConfig) and hardware.device.is_gpu:
         for kind in ("int8", "nf4"):
@@ -94,7 +94,7 @@ def engine_fix(config: Config, shape: Architecture, hardware: Hardware, load: Lo
 
 
 def judge_fix(config: Config, judge: Architecture, shape: Architecture, hardware: Hardware) -> Overrides | None:
-    """Overrides with which two models in vLLM share the GPUs; None where they cannot, or another engine answers."""
+    """Overrides with which two models in vLLM share the GPUs; None if they cannot, or another engine answers."""
     name, half = "gpu_memory_utilization", 0.45
     engines = config.engine, config.evaluation.judge.engine if config.evaluation.judge else None
     for engine, model in zip(engines, (shape, judge), strict=True):
@@ -108,7 +108,7 @@ def judge_fix(config: Config, judge: Architecture, shape: Architecture, hardware
 
 
 def with_all_gpus(use: EngineUse, hardware: Hardware) -> EngineUse | None:
-    """The same engine in a worker on every GPU; None where it uses all as it is."""
+    """The same engine in a worker on every GPU; None if it uses all as it is."""
     if not hardware.device.is_gpu or use.kind == "remote":
         return None
     replicas = hardware.count // use.devices

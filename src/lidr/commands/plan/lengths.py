@@ -28,7 +28,7 @@ ANSWERS = {"general": 350, "arithmetic": 200, "lab": 20}  # tokens of an English
 class Lengths:
     """Mean numbers of tokens by language.
 
-    `tokenizer` is None where it is not at hand. `expansion` is how many tokens a language takes for what takes one in
+    `tokenizer` is None if it is not at hand. `expansion` is how many tokens a language takes for what takes one in
     English; it can only be compared where texts are parallel. `measured` are the mean answers of an earlier run.
     """
 
@@ -87,7 +87,7 @@ def _by_script(language: str) -> tuple[float, float]:
 
 
 def _tokenizer(folder: Path | None) -> Any:
-    """A chat model's tokenizer, or None where its files are not there."""
+    """A chat model's tokenizer, or None if its files are not there."""
     if folder is None or not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")):
         return None
     from lidr.models import load_tokenizer

@@ -135,7 +135,7 @@ def _questions(
 
 
 def _read_questions(config: Config, name: str, settings: Any, language: str) -> list[str] | None:
-    """The texts of the questions of one language; None where they are not on this machine. Raises DataError."""
+    """The texts of the questions of one language; None if they are not on this machine. Raises DataError."""
     if isinstance(settings, BenchmarkPlugin):
         return None
     if name == "lab":

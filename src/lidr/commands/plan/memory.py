@@ -153,7 +153,7 @@ def _rows_per_process(training: TrainingConfig, pairs: Load, processes: int) -> 
 def engine_use(engine: EngineConfig, shape: Architecture | None, hardware: Hardware, load: Load) -> EngineUse:
     """What an engine needs on each device, and how many requests it then answers at a time.
 
-    `shape` is None where no weights are held here: for a model on a server, or recorded answers.
+    `shape` is None if no weights are held here: for a model on a server, or recorded answers.
     """
     if is_remote(engine) or shape is None:
         rows = engine.concurrency if isinstance(engine, OpenAIConfig) else 1

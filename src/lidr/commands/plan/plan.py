@@ -26,9 +26,9 @@ from lidr.stages.probe import judged_by
 
 @dataclass
 class Step:
-    """A step of the loop. `tokens_read` and `tokens_written` are of all its requests; one row stands for `iterations`.
+    """A step of the loop. `tokens_read` and `tokens_written` are of all its requests; one row is for all `iterations`.
 
-    `gib` is the peak on each device, of `device_gib`; both None where nothing is held here. `usd` is None where a price
+    `gib` is the peak on each device, of `device_gib`; both None if nothing is held here. `usd` is None if a price
     is not known.
     """
 
@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def usd(self) -> float | None:
-        """None where a price that it takes is not known."""
+        """None if a price that it takes is not known."""
         costs = [None if step.usd is None else step.usd * len(step.iterations) for step in self.steps]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
@@ -100,7 +100,7 @@ class Plan:
 def make_plan(config: Config, hardware: Hardware | None, folder: Path, earlier: Earlier | None = None) -> Plan:
     """Plan a recipe's run, which is or would be in `folder`; `hardware` None is this machine.
 
-    `earlier` takes the place of what the folder's log says. Raises ConfigError where the model's shape is not to be
+    `earlier` takes the place of what the folder's log says. Raises ConfigError if the model's shape is not to be
     had, DataError for prompts that are there but damaged.
     """
     return _Planner(config, hardware or this_machine(folder, config.device == "cpu"), folder, earlier).plan()

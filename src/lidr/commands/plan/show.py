@@ -68,7 +68,7 @@ def _table(plan: Plan) -> Table:
 
 def _when(step: Step) -> str:
     if step.iterations == [0]:
-        return "the model as it came"
+        return "the base model"
     return "iteration 1" if step.iterations == [1] else f"each of {len(step.iterations)} iterations"
 
 

@@ -90,7 +90,7 @@ def _part(text: str, masked: bool) -> list[Part]:
 
 
 def join(parts: list[Part], translations: dict[str, str]) -> str | None:
-    """The text with its parts translated (part's text -> translation); None where a mask was lost or doubled."""
+    """The text with its parts translated (part's text -> translation); None if a mask was lost or doubled."""
     pieces = []
     for part in parts:
         text = translations[part.text] if part.translated else part.text

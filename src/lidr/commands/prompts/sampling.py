@@ -55,7 +55,7 @@ def draw_sample(
     `elsewhere` are the ids that other languages have; what one of them lacks is left out. A prompt's turn depends on
     the seed and its id alone, so the order of the rows makes no difference, and rows that are added change the sample
     as little as possible. Of equal prompts the one with the first id counts; of nearly equal ones the first drawn. Rows
-    wait in a temporary database on disk. Raises DataError where nothing is left, and for an id with two texts.
+    wait in a temporary database on disk. Raises DataError if nothing is left, and for an id with two texts.
     """
     sample = Sample()
     columns = "number INTEGER, place, id UNIQUE, language, text, answer, stratum, drawn, same UNIQUE"
@@ -161,7 +161,7 @@ def write_sample(
 ) -> Sample:
     """Draw from `source` and write `out`: a file, or the same ids in every language of a folder of tables.
 
-    What stands there with the same content is left alone. Raises ConfigError where `out` would replace something else.
+    A file with the same content is left alone. Raises ConfigError if `out` would replace something else.
     """
     if language not in LANGUAGES:
         raise ConfigError(f"--language {language}: unknown language; the known ones are {' '.join(LANGUAGES)}")
@@ -186,7 +186,7 @@ def write_sample(
 
 
 def _targets(out: Path, codes: list[str], language: str, source: Path) -> dict[str, Path]:
-    """The file of each language. Raises ConfigError where they could not be written without harm."""
+    """The file of each language. Raises ConfigError if they could not be written without harm."""
     if not codes and out.suffix != ".jsonl":
         raise ConfigError(f"--out {out}: the sample is one table; name it with .jsonl at the end")
     targets = {code: out / f"{code}.jsonl" for code in codes} or {language: out}

@@ -105,8 +105,8 @@ def translate_prompts(
 ) -> dict[str, Outcome]:
     """Write `<language>.jsonl` for the source and every target language into `out`; outcomes by target.
 
-    `prompts` yields the source's prompts anew on every call. What it will cost is said before anything is sent. Raises
-    ConfigError where it would cost more than `max_usd`, or where `out` holds something else, and RunError where another
+    `prompts` yields the source's prompts on every call. What it will cost is said before anything is sent. Raises
+    ConfigError if it would cost more than `max_usd`, or where `out` holds something else, and RunError if another
     command is at work in it.
     """
     note = _claim(out, made_from, source, targets, prompts)
@@ -237,7 +237,7 @@ class _Purse:
         self.characters, self.reached = 0, False
 
     def announce(self, owed: dict[str, int]) -> None:
-        """Say what is about to be sent, by target. Raises ConfigError where that is beyond the limit."""
+        """Say what is about to be sent, by target. Raises ConfigError if that is beyond the limit."""
         total = sum(owed.values())
         if self.price is None or not total:
             return
@@ -272,7 +272,7 @@ class _Purse:
 def _claim(out: Path, made_from: str, source: str, targets: list[str], prompts: Prompts) -> dict[str, Any]:
     """Check that `out` is free or this translation's; what is to be noted there before anything is sent.
 
-    Raises ConfigError where it is something else's, or where tables of other languages would no longer fit.
+    Raises ConfigError if it is something else's, or if tables of other languages would no longer fit.
     """
     about, before = out / "translation.json", {"source": made_from, "from": source, "to": []}
     if about.exists():

@@ -78,7 +78,7 @@ def push(
     if paths := hub.own_paths(config):
         print(f"Note: the recipe in these files shows paths of this machine: {', '.join(paths)}")
     if is_outdated(run_dir):
-        print(f"Note: the report is missing or older than the run; `lidr report {run}` writes it anew")
+        print(f"Note: the report is missing or older than the run; `lidr report {run}` writes it again")
     if not yes:
         print("Nothing was sent. The same command with --yes sends it.")
         return

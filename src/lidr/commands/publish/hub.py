@@ -82,8 +82,8 @@ class Sent:
 def plan_uploads(config: Config, run: RunDir, iteration: int, published: Published) -> list[Upload]:
     """Which files would go where; reads the run only.
 
-    Raises ConfigError where no repository is named, RunError where there is nothing to send, where model and pairs are
-    of different recipes, or where a secret stands in one of the files.
+    Raises ConfigError if no repository is named, RunError if there is nothing to send, where model and pairs are
+    of different recipes, or if one of the files holds a secret.
     """
     if not published.model_repo and not published.data_repo:
         raise ConfigError("name where it goes: --model-repo org/name, --data-repo org/name, or both")
@@ -172,7 +172,7 @@ def send(uploads: list[Upload], public: bool, message: str, say: Callable[[str],
 
 
 def _existing_files(api: Any, upload: Upload, public: bool) -> list[str] | None:
-    """The files of a repository, or None where there is none yet."""
+    """The files of a repository, or None if there is none yet."""
     with _hub_errors(upload):
         try:
             found = api.repo_info(upload.repo, repo_type=upload.kind)
@@ -243,7 +243,7 @@ def _hub_errors(upload: Upload) -> Iterator[None]:
 
 
 def _refuse_secrets(config: Config, uploads: list[Upload]) -> None:
-    """Raises RunError where a token or key of this environment stands in a text that is to be sent.
+    """Raises RunError if a token or key of this environment is in a text that is to be sent.
 
     Pairs are not searched: a secret in them would have had to come from the prompts or the model.
     """

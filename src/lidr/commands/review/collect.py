@@ -36,7 +36,7 @@ def review_folder(run: RunDir) -> Path:
 
 
 def open_sheet(config: Config, run: RunDir, iteration: int, language: str, seed: int) -> Sheet:
-    """The sheet of a language. Raises RunError where the iteration has no complete file of pairs for it."""
+    """The sheet of a language. Raises RunError if the iteration has no complete file of pairs for it."""
     if not 1 <= iteration <= config.iterations:
         raise RunError(f"{run.path} has no iteration {iteration} (its recipe has {config.iterations})")
     if language not in config.languages:

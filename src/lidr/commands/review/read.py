@@ -21,7 +21,7 @@ class _Closed(BaseModel):
 
 
 class Entry(_Closed):
-    """One pair: the side that was found better as it was shown; None where there is only a comment so far."""
+    """One pair: the side that was found better as it was shown; None if there is only a comment so far."""
 
     pair: str
     verdict: Answer | None
@@ -113,13 +113,13 @@ def join(found: VerdictFile, sheet: Sheet, pairs: Iterable[Mapping[str, Any]], n
     """The judged entries of a file that is about `sheet`, with the pairs that they are about.
 
     `pairs` are all the pairs of the iteration and language. Raises DataError that names the entry, for a pair that is
-    not among them and for one that stands twice.
+    not among them and for one that occurs twice.
     """
     wanted: dict[str, int] = {}
     for number, entry in enumerate(found.verdicts):
         if entry.pair in wanted:
             raise DataError(
-                f"{name}: verdicts[{number}]: pair {entry.pair!r} stands there twice (first in "
+                f"{name}: verdicts[{number}]: pair {entry.pair!r} occurs twice (first in "
                 f"verdicts[{wanted[entry.pair]}]); delete one of the two"
             )
         wanted[entry.pair] = number

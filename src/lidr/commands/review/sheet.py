@@ -84,7 +84,7 @@ def _prompt_rank(seed: int, prompt_id: str) -> int:
 
 
 def text_direction(text: str, language: str) -> str:
-    """`rtl` or `ltr`, by what most of the letters are; the language's own direction where there are none.
+    """`rtl` or `ltr`, by what most of the letters are; the language's own direction if there are none.
 
     By letters, because an answer may be in another language than its prompt.
     """

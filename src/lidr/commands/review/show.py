@@ -27,7 +27,7 @@ def print_summary(summary: dict[str, Any]) -> None:
 
 
 def missing_judge(summary: dict[str, Any], run: str) -> str:
-    """What to do where there is no judge's figure to compare with; empty where there is."""
+    """What to do if there is no judge's figure to compare with; empty if there is."""
     entries = summary["languages"]
     if not entries or any(entry["probe"] for entry in entries):
         return ""

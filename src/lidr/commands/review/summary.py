@@ -91,7 +91,7 @@ def cohens_kappa(labels: Sequence[tuple[Any, Any]]) -> float | None:
     """Agreement of two raters beyond chance; 1 is full agreement, 0 is chance.
 
     J. Cohen, "A Coefficient of Agreement for Nominal Scales", Educational and Psychological Measurement 20 (1960),
-    37-46. None where nothing was rated by both, or where both always say the same one thing.
+    37-46. None if nothing was rated by both, or where both always say the same one thing.
     """
     n = len(labels)
     first, second = Counter(a for a, _ in labels), Counter(b for _, b in labels)

@@ -20,7 +20,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What came back for a piece: a text, or the `failure` that stands in its place.
+    """What came back for a piece: a text, or the `failure` in its place.
 
     A `passing` failure (a server that was away) is tried again by the next command, any other one is remembered.
     """
@@ -48,7 +48,7 @@ class Translator(Protocol):
         """One offer per piece whose key is not in `done`, in any order.
 
         `pieces` is always the full list, so that what a piece is batched with does not depend on where the command was
-        interrupted. Raises EngineError where it cannot go on; what was offered is kept.
+        interrupted. Raises EngineError if it cannot go on; what was offered is kept.
         """
         ...
 

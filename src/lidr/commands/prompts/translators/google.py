@@ -63,7 +63,7 @@ class GoogleTranslator:
     def translate(
         self, pieces: Iterable[Piece], source: str, target: str, retry: bool, done: Collection[str] = frozenset()
     ) -> Iterator[Offer]:
-        """Raises EngineError where Google refuses: no permission, a quota that is used up."""
+        """Raises EngineError if Google refuses: no permission, a quota that is used up."""
         owed = (piece for piece in pieces if piece.key not in done)
         for batch in batches(owed, MAX_TEXTS, MAX_CODE_POINTS):
             if len(batch[0].text) > MAX_CODE_POINTS:

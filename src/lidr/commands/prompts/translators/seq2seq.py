@@ -1,7 +1,7 @@
 """Translation models that run offline: NLLB-200, M2M-100, MADLAD-400 and OPUS-MT, in transformers or CTranslate2.
 
-They are made for single sentences, so a line is cut into its sentences. The kind of model is told by how its vocabulary
-names the languages.
+They are made for single sentences, so a line is cut into its sentences. A model's kind is recognised by how its
+vocabulary names the languages.
 """
 
 from __future__ import annotations
