@@ -37,7 +37,7 @@ QUESTIONS = [
 ]
 SEQUENCES = 8  # answered at a time
 ARGUMENTS = {"dtype": "float32", "max_model_len": 512, "enforce_eager": True, "max_num_seqs": SEQUENCES}
-# The share of answers that must be the same. Both compute in float32, but sum in another order, and if the two
+# The share of answers that must be the same. Both compute in float32, but sum in another order, and where the two
 # likeliest tokens are closer than that, either may come first. 40 of 40 were the same when this was written.
 AGREEMENT = 0.95
 

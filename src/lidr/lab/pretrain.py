@@ -28,7 +28,7 @@ BATCH_SIZE = 64
 PEAK_LEARNING_RATE = 3e-3
 CHUNK = 50  # batches that are written and tokenized at a time
 
-Example = tuple[list[int], int]  # tokens of a conversation, and if the assistant's begin
+Example = tuple[list[int], int]  # tokens of a conversation, and where the assistant's begin
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -353,7 +353,7 @@ def read_dataset(
 ) -> Iterator[tuple[str | None, str, Any]]:
     """(language, place, row) of a Hugging Face data set; the language is None if one table holds all of them.
 
-    That is so where a configuration is named, or if the data set has not one for every language.
+    That is so if a configuration is named, or if the data set has not one for every language.
     """
     if not Path(path).exists() and (not may_be_hub_id(path) or Path(path).suffix in SUFFIXES):
         raise DataError(
