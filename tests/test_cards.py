@@ -257,9 +257,8 @@ def test_what_was_made_with_another_recipe_is_not_published(toy_run: ToyRun, tmp
     _, run = finish(toy_run)
     recipe = run.recipe.read_text(encoding="utf-8")
     run.recipe.write_text(recipe.replace("beta: 0.1", "beta: 0.3"), encoding="utf-8")
-    for command in (["card"], ["export", "pairs", "--format", "trl", "--out", str(tmp_path / "out")], ["review"]):
-        result = CliRunner().invoke(app, [*command[:2], str(run.path), *command[2:]] if command[0] == "export" else
-                                    [*command, str(run.path)])  # fmt: skip
+    for command in (["card"], ["export", "--format", "trl", "--out", str(tmp_path / "out")], ["review"]):
+        result = CliRunner().invoke(app, [*command, str(run.path)])
         assert isinstance(result.exception, RunError), command
         assert "training.beta: 0.1 -> 0.3" in str(result.exception) and "--replace" in str(result.exception)
     run.recipe.write_text(recipe, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -66,8 +67,8 @@ def test_errors_are_messages_without_traceback(arguments: list[str], message: st
         (["report", "a\tb"], "'RUN': 'a\\tb' is neither"),
         (["card", ""], "'RUN': '' is neither"),
         (["review", ""], "'RUN': '' is neither"),
-        (["export", "pairs", "", "-f", "trl", "--out", "x"], "'RUN': '' is neither"),
-        (["export", "pairs", "run", "-f", "trl", "--out", ""], "'--out': '' is neither"),
+        (["export", "", "-f", "trl", "--out", "x"], "'RUN': '' is neither"),
+        (["export", "run", "-f", "trl", "--out", ""], "'--out': '' is neither"),
         (["audit", ""], "'' is neither"),
         (["prompts", "sample", "", "-n", "1", "--out", "x"], "'' is neither"),
         (["import-gguf", "", "x"], "'FILE': '' is neither"),
@@ -108,4 +109,14 @@ def test_stages_one_by_one_and_status(tmp_path: Path) -> None:
     assert "nothing owed" in again.stderr
     status = lidr("status", run).stdout
     assert "owed" not in status  # `evaluate` has measured M0 and M1
+    rows = json.loads(lidr("status", run, "--json").stdout)
+    assert {row["state"] for row in rows} == {"done"} and rows[0].keys() == {"iteration", "stage", "state", "detail"}
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_the_version_help_and_old_names(tmp_path: Path) -> None:
+    runner = CliRunner()
+    assert runner.invoke(cli.app, ["--version"]).stdout.startswith("lidr ")
+    assert runner.invoke(cli.app, ["plan", "-h"]).exit_code == 0
+    done = runner.invoke(cli.app, ["export", "pairs", "run", "-f", "trl", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2 and "the command is `lidr export RUN` now" in done.stderr

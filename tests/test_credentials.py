@@ -399,7 +399,7 @@ def test_the_way_out_is_named() -> None:
         ["evaluate", "m", "--benchmarks", "lab", "--set", f"engine.extra_body.api_key={SECRET}"],
         ["audit", "page.md", "--model", "m", "--base-url", f"http://host/v1?api_key={SECRET}"],
         ["audit", "page.md", "--model", "m", "--base-url", "http://h/v1", "--set", f"api_key_env=sk-{SECRET}"],
-        ["prompts", "translate", "x.jsonl", "--to", "es", "--with", "model", "--model", "m", "--base-url",
+        ["prompts", "localize", "x.jsonl", "--to", "es", "--with", "model", "--model", "m", "--base-url",
          f"https://{SECRET}@host/v1"],
         ["prompts", "sample", f"https://user:{SECRET}@host/x.jsonl", "-n", "3", "--out", "out.jsonl"],
         ["run", "quickstart", "--set", f"engine.extra_body.api_key: {SECRET}"],

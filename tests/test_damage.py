@@ -292,7 +292,7 @@ def test_a_damaged_name_of_a_field_is_found_before_the_row_is_used(toy_run: ToyR
 
 
 @pytest.mark.parametrize("name", ["4_pairs/summary.json", "4_pairs/.summary.json.seal.json", ".5_model.seal.json"])
-@pytest.mark.parametrize("command", [["card"], ["export", "pairs", "-f", "trl", "--out", "out"]])
+@pytest.mark.parametrize("command", [["card"], ["export", "-f", "trl", "--out", "out"]])
 def test_what_a_trained_model_was_made_from_must_be_there(
     name: str, command: list[str], finished: tuple[Config, RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

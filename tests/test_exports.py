@@ -1,4 +1,4 @@
-"""`lidr export pairs`: every format as its tool documents it, nothing lost, and the training's own held-out prompts."""
+"""`lidr export`: every format as its tool documents it, nothing lost, and the training's own held-out prompts."""
 
 from __future__ import annotations
 
@@ -394,7 +394,7 @@ def test_the_held_out_file_is_measured_on(name: str, words: str, tmp_path: Path)
 
 def test_the_command_prints_counts_by_language(tmp_path: Path) -> None:
     make_run(tmp_path)
-    arguments = ["export", "pairs", str(tmp_path / "run"), "--format", "trl", "--out", str(tmp_path / "out")]
+    arguments = ["export", str(tmp_path / "run"), "--format", "trl", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*arguments, "--iteration", "all", "--languages", "es, fr", "--plain"])
     assert done.exit_code == 0
     assert [line.split() for line in done.stdout.splitlines()] == [

@@ -255,7 +255,7 @@ def source_file(tmp_path: Path, texts: Iterable[str]) -> Path:
 
 
 def google(tmp_path: Path, server: GoogleServer, texts: Iterable[str], *more: str) -> Any:
-    command = ["prompts", "translate", str(source_file(tmp_path, texts)), "--to", "es,zh", "--project", "p", "--out",
+    command = ["prompts", "localize", str(source_file(tmp_path, texts)), "--to", "es,zh", "--project", "p", "--out",
                str(tmp_path / "out"), "--api-endpoint", server.url, *more]  # fmt: skip
     return CliRunner().invoke(app, command)
 
@@ -304,7 +304,7 @@ def test_a_missing_project_and_a_low_limit_say_what_to_do(tmp_path: Path, monkey
     with GoogleServer().run() as server:
         result = google(tmp_path, server, ["Is this the question?"], "--max-usd", "0.0000001")
         assert "more than --max-usd" in str(result.exception)
-        command = ["prompts", "translate", str(tmp_path / "source.jsonl"), "--to", "es", "--api-endpoint", server.url]
+        command = ["prompts", "localize", str(tmp_path / "source.jsonl"), "--to", "es", "--api-endpoint", server.url]
         assert "GOOGLE_CLOUD_PROJECT" in str(CliRunner().invoke(app, command).exception)
         assert not server.requests
 
@@ -327,7 +327,7 @@ def test_a_served_model_translates_by_the_tag_protocol(tmp_path: Path) -> None:
     texts = [*list(SPANISH)[:2], "Tell me what is not in the book of phrases."]
     source.write_text("".join(json.dumps({"qid": f"q{n}", "query": text}) + "\n" for n, text in enumerate(texts)))
     with TestServer(by_the_book) as server:
-        command = ["prompts", "translate", str(source), "--field", "id=qid", "--field", "text=query", "--to", "es",
+        command = ["prompts", "localize", str(source), "--field", "id=qid", "--field", "text=query", "--to", "es",
                    "--with", "model", "--model", "m", "--base-url", server.base_url,
                    "--out", str(tmp_path / "out")]  # fmt: skip
         result = CliRunner().invoke(app, command)
@@ -364,6 +364,6 @@ def test_the_output_is_what_a_recipe_takes(tmp_path: Path) -> None:
 )
 def test_wrong_options_name_the_way_out(options: list[str], message: str, tmp_path: Path) -> None:
     source = source_file(tmp_path, ["Is this the question?"])
-    command = ["prompts", "translate", str(source), "--to", "es", "--out", str(tmp_path / "o"), *options]
+    command = ["prompts", "localize", str(source), "--to", "es", "--out", str(tmp_path / "o"), *options]
     result = CliRunner().invoke(app, command)
     assert message in str(result.exception)

@@ -342,7 +342,7 @@ def test_a_recipe_reads_a_configuration_per_language_or_one_with_all_of_them(tmp
 
 def test_a_table_of_one_language_is_no_source_for_a_recipe(tmp_path: Path) -> None:
     write_hub_folder(tmp_path / "gsm8k", HUB["gsm8k"][0])
-    with pytest.raises(DataError, match="if it is in one language, lidr prompts translate"):
+    with pytest.raises(DataError, match="if it is in one language, lidr prompts localize"):
         load(tmp_path / "gsm8k", fields={"id": None, "text": "question"}, configuration="main")
 
 

@@ -1,6 +1,6 @@
 """Loads exports with a tool's own code: `python tools/check_exports.py TOOL FOLDER MODEL`, in the tool's environment.
 
-FOLDER is what `lidr export pairs` wrote for the tool; MODEL is a folder with a tokenizer. Every row has to come out of
+FOLDER is what `lidr export` wrote for the tool; MODEL is a folder with a tokenizer. Every row has to come out of
 the tool's loader with its own prompt and its own two answers. `tools/test_exports.sh` makes the environments.
 """
 

@@ -18,7 +18,7 @@ from lidr.plugins import Plugin
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = ("", "run", "plan", "probe", "respond", "translate", "pair", "train", "evaluate", "report", "status",
-            "recipes", "import-gguf", "prompts sample", "prompts translate", "export pairs", "card", "push", "review",
+            "recipes", "import-gguf", "prompts sample", "prompts localize", "export", "card", "push", "review",
             "audit", "lab pretrain")  # fmt: skip
 
 

@@ -57,7 +57,7 @@ for tool in "$@"; do
     esac
     for form in conversational plain; do
         folder=$(mktemp -d)
-        .venv/bin/lidr export pairs "$run" --format "$tool" "--$form" --iteration all --out "$folder" >/dev/null
+        .venv/bin/lidr export "$run" --format "$tool" "--$form" --iteration all --out "$folder" >/dev/null
         "$python" tools/check_exports.py "$tool" "$folder" "$model" 2>"$folder.log" || { cat "$folder.log" >&2; exit 1; }
         rm -rf "$folder" "$folder.log"
     done

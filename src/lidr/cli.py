@@ -31,12 +31,27 @@ app = typer.Typer(
     help="Make a language model better in its weak languages; its best language is the teacher (arXiv 2410.08964).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 lab = typer.Typer(help="The laboratory: a small world and a small model.")
 app.add_typer(prompts.app, name="prompts")
-app.add_typer(export.app, name="export")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"lidr {version('lidr')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="A run directory.")]
 RunDirOption = Annotated[
@@ -238,14 +253,24 @@ def report(run: RunArgument) -> None:
 
 
 @app.command()
-def status(run: RunArgument) -> None:
+def status(
+    run: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
     """What a run has done and what it still owes."""
+    import json
+
     from lidr.report.terminal import print_status
     from lidr.run_dir import RunDir
     from lidr.status import run_status
 
     run_dir, config = RunDir.load(run)
-    print_status(run_status(config, run_dir))
+    rows = run_status(config, run_dir)
+    if as_json:
+        names_ = ("iteration", "stage", "state", "detail")
+        print(json.dumps([dict(zip(names_, row, strict=True)) for row in rows], indent=1))
+    else:
+        print_status(rows)
 
 
 @app.command()
@@ -272,7 +297,7 @@ def import_gguf(
     _say(f"model: {out}")
 
 
-for command in (publish.card, publish.push, review.review, audit.audit):
+for command in (export.export, publish.card, publish.push, review.review, audit.audit):
     app.command()(command)
 app.add_typer(lab, name="lab")
 

@@ -236,7 +236,7 @@ def _with_language_column(
             if not name:
                 raise DataError(
                     f"{place}: no field {fields.language!r}, which one table of all languages needs: set "
-                    "prompts.fields.language; if it is in one language, lidr prompts translate makes the others"
+                    "prompts.fields.language; if it is in one language, lidr prompts localize makes the others"
                 )
             if fields.id is None:
                 raise DataError(

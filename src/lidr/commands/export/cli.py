@@ -10,17 +10,15 @@ import typer
 
 from lidr.commands.arguments import names, new_path, path
 
-app = typer.Typer(help="A run's data in the formats of other tools.", no_args_is_help=True)
+
+def _run(value: str | Path) -> Path:
+    if str(value) == "pairs" and not Path("pairs").is_dir():
+        raise typer.BadParameter("the command is `lidr export RUN` now")
+    return path(value)
 
 
-@app.callback()
-def _group() -> None:
-    pass
-
-
-@app.command()
-def pairs(
-    run: Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="A run directory.")],
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", parser=_run, help="A run directory.")],
     format: Annotated[
         Literal["trl", "llamafactory", "nemo-rl", "axolotl", "openrlhf", "parquet"],
         typer.Option("--format", "-f", help="The tool that takes the pairs."),
@@ -51,7 +49,7 @@ def pairs(
 
     run_dir, config = RunDir.load(run)
     codes = names(languages, "--languages")
-    export = write_export(config, run_dir, format, select(config, run_dir, iteration, codes), out, plain, system)
-    for code, by_split in [*export.counts.items(), ("all", {split: export.total(split) for split in export.splits})]:
-        print(f"{code:<4}", *(f"{by_split[split]:>8,} {split}" for split in export.splits))
+    made = write_export(config, run_dir, format, select(config, run_dir, iteration, codes), out, plain, system)
+    for code, by_split in [*made.counts.items(), ("all", {split: made.total(split) for split in made.splits})]:
+        print(f"{code:<4}", *(f"{by_split[split]:>8,} {split}" for split in made.splits))
     print(f"export: {out}", file=sys.stderr)

@@ -218,7 +218,7 @@ def _readme(kind: ExportFormat, export: Export) -> str:
     passed_over = "" if export.format == "parquet" else f"{kind.title} passes over these columns."
     return f"""# Preference pairs of {export.run} for {kind.title}
 
-Written by `lidr export pairs`. Iteration {numbers}; the settings are those of the run's recipe, and {first} is the
+Written by `lidr export`. Iteration {numbers}; the settings are those of the run's recipe, and {first} is the
 model that they are for.{path} A trainer's loss may differ from lidr's in how it averages the NLL term.
 
 {kind.usage(export)}

@@ -92,7 +92,7 @@ def parse_fields(given: list[str] | None) -> PromptFields:
 
 
 @app.command()
-def translate(
+def localize(
     source: SourceArgument,
     to: Annotated[str, typer.Option(metavar="es,fr,...", help="Languages to translate into.")],
     from_: Annotated[str, typer.Option("--from", help="Language of the prompts.")] = "en",
