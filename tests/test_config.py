@@ -179,3 +179,8 @@ def test_rows_without_ids_cannot_be_skipped() -> None:
 def test_a_server_is_named_by_a_plain_url(url: str) -> None:
     with pytest.raises(ConfigError, match="a URL is needed"):
         load_config("evaluation", [f"engine={{type: openai, base_url: '{url}'}}"])
+
+
+def test_settings_of_a_strategy_that_the_recipe_has_by_name() -> None:
+    config = load_config("quickstart", ["pairs.strategy=verified_majority", "pairs.strategy.samples=3"])
+    assert config.model_dump()["pairs"]["strategy"] == {"type": "verified_majority", "samples": 3}

@@ -876,6 +876,9 @@ def _find_recipe(recipe: str | Path) -> Path:
     raise ConfigError(f"no recipe {recipe!s}: {hint}It is neither a file nor one of: {', '.join(shipped)}")
 
 
+_PLUGIN_FIELDS = ("engine", "protocol", "strategy")  # a name alone is {type: NAME}
+
+
 def _apply_override(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     parts = [part.strip() for part in name.split(".")]
@@ -887,6 +890,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         inner = data.setdefault(parent, {})
         if inner is None:
             inner = data[parent] = {}
+        if isinstance(inner, str) and parent in _PLUGIN_FIELDS:
+            inner = data[parent] = {"type": inner}
         if not isinstance(inner, dict):
             whole = (
                 f"is a list; give it whole, {parent}=[...]" if isinstance(inner, list) else "has no fields of its own"
