@@ -143,6 +143,22 @@ def test_the_wrong_language_names_it(toy_run: ToyRun) -> None:
     assert reason and "11 of 20 candidates" in reason and "most often in es" in reason
 
 
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        ("chosen_mixed_languages", "languages that are mixed: set translations.guided=true, take a model that"),
+        ("result_changed", "results that were lost in translation: take a model that"),
+    ],
+)
+def test_what_is_wrong_with_translations_names_the_way_out(reason: str, says: str, toy_run: ToyRun) -> None:
+    config = paired(toy_run, pairs={"minimum": 1})
+    summary = toy_run.run_dir.pair_summary(1)
+    counts = json.loads(summary.read_text())
+    counts["dropped"] = {"es": {reason: 1000}}
+    write_sealed(summary, sealed(summary).inputs, [json.dumps(counts)])
+    assert says in (shortage(config, toy_run.run_dir, 1, {}) or "")
+
+
 def test_alike_answers_and_other_lengths_are_no_fault(toy_run: ToyRun) -> None:
     config = paired(toy_run, pairs={"minimum": 1})
     summary = toy_run.run_dir.pair_summary(1)

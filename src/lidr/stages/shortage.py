@@ -55,6 +55,8 @@ _FAULTS = (
     ),
     _Fault("thinking", ("thinking",)),
     _Fault("the wrong language", ("chosen_wrong_language", "rejected_wrong_language")),
+    _Fault("languages that are mixed", ("chosen_mixed_languages",)),
+    _Fault("results that were lost in translation", ("result_changed",)),
     _Fault("loops", ("loop", "repeated_lines")),
     _Fault("pairs that are too long", ("too_long",)),
 )  # fmt: skip
@@ -162,6 +164,12 @@ def _remedy(config: Config, run: RunDir, iteration: int, counts: Counter[str]) -
             f"the chosen side is not in the prompt's language, most often in {worst}; leave that language out of "
             "languages, or take a model that can write it (lidr probe measures this)"
         )
+    if reason == "chosen_mixed_languages":
+        hint = "" if config.translations.guided else "set translations.guided=true, "
+        most = config.pairs.gates.max_foreign_words or 0.0
+        return f"{hint}take a model that translates better, or raise pairs.gates.max_foreign_words from {most:g}"
+    if reason == "result_changed":
+        return "take a model that translates better; pairs.gates.result_kept=false keeps such pairs"
     if reason == "response_empty":
         return "the model gives empty answers; look at system_prompt, and whether it is an instruct model"
     asked_otherwise = config.translations.text_first or config.translations.guided
