@@ -23,7 +23,7 @@ REASONS = {
     "translation_missing": "The answer that this pair needs was not translated.",
     "translation_error": "The engine returned an error instead of a translation.",
     "translation_empty": "The translation was empty.",
-    "translation_cut_off": "The translation was cut off by the length limit, and its paragraphs as well if they were tried.",
+    "translation_cut_off": "The translation was cut off by the length limit, and so were its paragraphs, if tried.",
     "translation_shortened": "Under a fifth of the answer came back, paragraph by paragraph as well.",
     "translation_unparsed": "The translation did not keep to the requested format, paragraph by paragraph as well.",
     "identical": "Both sides are the same text, so there is nothing to prefer.",
