@@ -32,7 +32,7 @@ import torch
 from lidr.config import TransformersConfig
 from lidr.devices import pick_dtype
 from lidr.engines.base import Request, Sampling
-from lidr.engines.decoding import Row
+from lidr.engines.decoding import Generation
 from lidr.engines.encoding import encode
 from lidr.engines.packed_linear import PackedLinear
 from lidr.engines.transformers import TransformersEngine
@@ -91,13 +91,13 @@ def measure(settings: argparse.Namespace) -> None:
 
 
 def answer_with_lidr(
-    engine: TransformersEngine, requests: list[Request], rows: list[Row], sampling: Sampling
+    engine: TransformersEngine, requests: list[Request], rows: list[Generation], sampling: Sampling
 ) -> list[list[int]]:
     """Through `Engine.generate`, so with rendering, tokenising and reading; the token ids are caught on the way."""
     answers = {}
     read = engine._read
 
-    def caught(row: Row, sampling: Sampling) -> Any:
+    def caught(row: Generation, sampling: Sampling) -> Any:
         answers[row.request_id] = row.generated
         return read(row, sampling)
 
@@ -139,7 +139,7 @@ def time_products(engine: TransformersEngine, passes: list[list[int]]) -> dict[s
 
 
 def answer_with_generate(
-    engine: TransformersEngine, requests: list[Request], rows: list[Row], sampling: Sampling
+    engine: TransformersEngine, requests: list[Request], rows: list[Generation], sampling: Sampling
 ) -> list[list[int]]:
     for start in range(0, len(rows), engine.config.batch_size):
         engine._generate(rows[start : start + engine.config.batch_size], sampling)
@@ -147,7 +147,7 @@ def answer_with_generate(
 
 
 def answer_with_continuous_batching(
-    engine: TransformersEngine, requests: list[Request], rows: list[Row], sampling: Sampling
+    engine: TransformersEngine, requests: list[Request], rows: list[Generation], sampling: Sampling
 ) -> list[list[int]]:
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
@@ -174,7 +174,7 @@ def clock(engine: TransformersEngine) -> float:
 
 @torch.inference_mode()
 def first_differences(
-    engine: TransformersEngine, rows: list[Row], answers: list[list[int]], expected: list[list[int]]
+    engine: TransformersEngine, rows: list[Generation], answers: list[list[int]], expected: list[list[int]]
 ) -> list[float]:
     """For every answer that differs, the logits' distance between the two tokens where it does, from a plain pass."""
     gaps = []

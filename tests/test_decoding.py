@@ -13,24 +13,24 @@ import torch
 
 from lidr.engines import decoding
 from lidr.engines.base import Sampling
-from lidr.engines.decoding import Row, SlotDecoder, TokenChooser, why_not_in_slots
+from lidr.engines.decoding import Generation, SlotDecoder, TokenChooser, why_not_in_slots
 from tests.tiny_models import PACKED, PADDED, SMALL, VOCABULARY, build
 
 GREEDY = Sampling(max_new_tokens=12, repetition_penalty=1.3)
 LLAMA = PACKED["Llama"]
 
 
-def make_rows(count: int = 11) -> list[Row]:
+def make_rows(count: int = 11) -> list[Generation]:
     rng = random.Random(1)
     sizes = sorted((rng.randint(1, 14) for _ in range(count)), reverse=True)
     return [
-        Row(str(number), rng.choices(range(VOCABULARY), k=size), rng.choice([1, 3, 7, 12]), seed=number)
+        Generation(str(number), rng.choices(range(VOCABULARY), k=size), rng.choice([1, 3, 7, 12]), seed=number)
         for number, size in enumerate(sizes)
     ]
 
 
 def answers(model: Any, slots: int = 3, budget: int | None = None, sampling: Sampling = GREEDY) -> dict[str, list[int]]:
-    """Row id -> tokens; a row also ends with token 5."""
+    """Generation id -> tokens; a row also ends with token 5."""
     decoder = SlotDecoder(model, sampling, slots, budget, lambda row: row.generated[-1] == 5)
     return {row.request_id: row.generated for row in decoder.decode(make_rows())}
 
@@ -163,7 +163,7 @@ def test_no_row_waits_for_a_longer_one() -> None:
         return step(**inputs)
 
     model.forward = counted
-    rows = [Row(str(n), [1, 2, 3 + n], 40 if n == 0 else 4, 0) for n in range(20)]
+    rows = [Generation(str(n), [1, 2, 3 + n], 40 if n == 0 else 4, 0) for n in range(20)]
     done = [row.request_id for row in SlotDecoder(model, Sampling(40), 2, None, lambda row: False).decode(rows)]
     assert done.index("0") == 13  # its 39 steps are those of 13 short answers in the other slot
     assert passes == 39 + 3 * (19 - 13) / 2  # batches of two would take 39 + 9 * 3
@@ -204,7 +204,7 @@ def test_draws_follow_the_probabilities(
     kept = int((best.values.cumsum(-1) < top_p).sum()) + 1  # Holtzman et al. 2020: the fewest that reach top_p
     expected = torch.zeros(12).index_put((best.indices[:kept],), best.values[:kept] / best.values[:kept].sum())
     chooser = TokenChooser(Sampling(1, temperature=temperature, top_p=top_p), count, torch.device("cpu"))
-    rows = [Row("", [1], 1, seed=number) for number in range(count)]
+    rows = [Generation("", [1], 1, seed=number) for number in range(count)]
     chooser.choose(logits.repeat(count, 1), rows, 0)
     drawn = torch.bincount(torch.tensor([row.generated[0] for row in rows]), minlength=12) / count
     assert torch.all(drawn[expected == 0] == 0)

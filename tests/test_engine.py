@@ -15,7 +15,7 @@ import torch
 from lidr.config import TransformersConfig
 from lidr.engines import transformers as transformers_engine
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.engines.decoding import Row
+from lidr.engines.decoding import Generation
 from lidr.engines.transformers import TransformersEngine
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
@@ -66,7 +66,7 @@ def test_what_is_done_is_not_answered_again_and_groups_stay(
     groups: list[set[str]] = []
     decode = engine._decode_in_slots
 
-    def noted(rows: list[Row], sampling: Sampling) -> Iterator[Row]:
+    def noted(rows: list[Generation], sampling: Sampling) -> Iterator[Generation]:
         groups.append({row.request_id for row in rows})
         return decode(rows, sampling)
 

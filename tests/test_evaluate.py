@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from lidr import loop
 from lidr.cli import app
-from lidr.commands.standalone import evaluation_config, model_name
+from lidr.commands.evaluate import evaluation_config, model_name
 from lidr.config import load_config
 from lidr.errors import ConfigError, DataError, EngineError, LidrError, ReplaceError, RunError
 from lidr.run_dir import RunDir

@@ -100,16 +100,16 @@ class Asked(Closed):
     content: str
 
 
-class Answered(Closed):
+class AnsweredQuestion(Closed):
     role: Literal["assistant"]
     content: str
 
 
 HUMAN = create_model("HUMAN", __base__=Closed, **{"from": (Literal["human"], ...), "value": (str, ...)})  # type: ignore[call-overload]
 GPT = create_model("GPT", __base__=Closed, **{"from": (Literal["gpt"], ...), "value": (str, ...)})  # type: ignore[call-overload]
-RANKED = create_model("RANKED", __base__=Closed, rank=(int, ...), completion=(list[Answered], ...))
+RANKED = create_model("RANKED", __base__=Closed, rank=(int, ...), completion=(list[AnsweredQuestion], ...))
 TEXTS = {"prompt": str, "chosen": str, "rejected": str}
-TURNS = {"prompt": list[Asked], "chosen": list[Answered], "rejected": list[Answered]}
+TURNS = {"prompt": list[Asked], "chosen": list[AnsweredQuestion], "rejected": list[AnsweredQuestion]}
 SCHEMAS: dict[tuple[str, bool], dict[str, Any]] = {
     ("trl", True): TEXTS,
     ("trl", False): TURNS,
@@ -118,7 +118,7 @@ SCHEMAS: dict[tuple[str, bool], dict[str, Any]] = {
     ("nemo-rl", True): TEXTS,
     ("nemo-rl", False): {"context": list[Asked], "completions": list[RANKED]},  # type: ignore[valid-type]
     ("axolotl", True): TEXTS | {"system": str},
-    ("axolotl", False): {"messages": list[Asked], "chosen": Answered, "rejected": Answered},
+    ("axolotl", False): {"messages": list[Asked], "chosen": AnsweredQuestion, "rejected": AnsweredQuestion},
     ("openrlhf", True): TEXTS,
     ("openrlhf", False): TURNS,
     ("parquet", True): TEXTS | {"system_prompt": str},

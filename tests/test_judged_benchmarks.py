@@ -20,7 +20,7 @@ from lidr.benchmarks.alpaca_files import read_annotations, read_model_outputs
 from lidr.benchmarks.duels import Duel, count_together
 from lidr.benchmarks.mt_bench import read_questions
 from lidr.benchmarks.reading import read_instructions
-from lidr.commands.standalone import evaluation_config
+from lidr.commands.evaluate import evaluation_config
 from lidr.config import Config
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.errors import DataError, EngineError

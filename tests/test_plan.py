@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 from lidr.architecture import Architecture, find_architecture, measure, weights_on_disk
 from lidr.cli import app
 from lidr.commands.plan.afterwards import compare_with_log
-from lidr.commands.plan.earlier import Earlier
 from lidr.commands.plan.fixes import engine_fix, training_fix
 from lidr.commands.plan.lengths import Lengths
 from lidr.commands.plan.memory import engine_use, training_need
 from lidr.commands.plan.plan import Plan, Step, make_plan
+from lidr.commands.plan.previous import Earlier
 from lidr.commands.plan.show import print_measured, print_plan
 from lidr.commands.plan.speed import generation_seconds, reference_seconds, training_seconds
 from lidr.commands.plan.work import Load, Work, count_prompts

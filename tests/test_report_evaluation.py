@@ -12,7 +12,7 @@ from lidr.report import page as report
 from lidr.report.findings import findings, introduction
 from lidr.report.judged import judge_warnings, read_judge, read_outcomes
 from lidr.report.measures import read_cell, read_measures
-from lidr.report.probed import probe_advice
+from lidr.report.probe import probe_advice
 from lidr.results import collect_results
 from lidr.run_dir import RunDir
 from lidr.seals import write_sealed

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lidr.commands.standalone import evaluation_config
+from lidr.commands.evaluate import evaluation_config
 from lidr.config import OpenAIConfig
 from lidr.engines import openai as openai_engine
 from lidr.engines.base import Completion, Request, Sampling

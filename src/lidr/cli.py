@@ -352,7 +352,7 @@ def _interruptible() -> Iterator[None]:
 def _evaluate_run(
     path: Path, iteration: int | None, benchmarks: list[str], codes: list[str], settings: list[str], replace: bool
 ) -> None:
-    from lidr.commands import standalone
+    from lidr.commands import evaluate as standalone
     from lidr.config import load_config
     from lidr.errors import LidrError
     from lidr.replacing import open_run
@@ -393,7 +393,7 @@ def _evaluate_model(
     settings: list[str], replace: bool,
 ) -> None:  # fmt: skip
     from lidr import loop
-    from lidr.commands import standalone
+    from lidr.commands import evaluate as standalone
     from lidr.replacing import open_run
     from lidr.settings import trimmed
 

@@ -12,11 +12,11 @@ from lidr.stages import STAGES
 from lidr.stages.probe import read_probe
 from lidr.storage import partial_path
 
-Row = tuple[str, str, str, str]
+StepStatus = tuple[str, str, str, str]
 _WAITING = "waiting", "for the step before it"
 
 
-def run_status(config: Config, run: RunDir) -> list[Row]:
+def run_status(config: Config, run: RunDir) -> list[StepStatus]:
     """(iteration, stage, state, detail) in the order of the loop.
 
     The states are done, partial, stale, owed, waiting and damaged.
@@ -32,7 +32,7 @@ def run_status(config: Config, run: RunDir) -> list[Row]:
     return list(_named_once(rows))
 
 
-def _named_once(rows: list[Row]) -> Iterator[Row]:
+def _named_once(rows: list[StepStatus]) -> Iterator[StepStatus]:
     """A damaged file where it belongs: later steps wait for it."""
     named: set[str] = set()
     for iteration, stage, state, detail in rows:
@@ -57,7 +57,7 @@ def first_owed(config: Config, run: RunDir, stage: str) -> int:
     return config.iterations
 
 
-def _state(config: Config, run: RunDir, iteration: int, stage: str) -> Row:
+def _state(config: Config, run: RunDir, iteration: int, stage: str) -> StepStatus:
     try:
         outputs = STAGES[stage].outputs(config, run, iteration)
         done = [path for path, inputs in outputs if is_sealed(path, inputs)]

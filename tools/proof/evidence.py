@@ -19,8 +19,8 @@ from typing import Any
 
 from lidr.config import Config
 from lidr.report.findings import training_cost
+from lidr.report.formatting import language_name, p_value
 from lidr.report.log import digest_log
-from lidr.report.words import language_name, p_value
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.stages.evaluation import read_metrics

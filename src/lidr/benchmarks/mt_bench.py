@@ -14,7 +14,7 @@ from lidr.cells import id_cell, is_blank, text_cell, wrong_type
 from lidr.config import MtBenchConfig
 from lidr.engines.base import Completion
 from lidr.errors import DataError
-from lidr.judges import Answered, score_answers
+from lidr.judges import AnsweredQuestion, score_answers
 from lidr.language_id import LanguageIdentifier
 from lidr.records import Rating
 from lidr.statistics import bootstrap_interval, rounded
@@ -118,9 +118,9 @@ def _second_turn(question: MtQuestion, first: Completion, language: str) -> Ques
 
 def _answered(
     questions: Sequence[Question], answers: Sequence[Completion], sources: Sequence[MtQuestion], turn: int
-) -> list[Answered]:
+) -> list[AnsweredQuestion]:
     return [
-        Answered(
+        AnsweredQuestion(
             question.question_id, question.language, question.prompt, answer.text, question.history, question.group,
             source.references[turn] if len(source.references) > turn else "",
         )

@@ -19,8 +19,8 @@ from lidr.cards.base import (
 )
 from lidr.cards.collect import RunFacts
 from lidr.report.contents import pair_table
-from lidr.report.grid import Grid
-from lidr.report.words import join_names, language_name
+from lidr.report.formatting import join_names, language_name
+from lidr.report.tables import Grid
 from lidr.run_dir import RunDir
 
 # What the pairs depend on; the rest of the recipe is about training and measuring.

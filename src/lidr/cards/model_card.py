@@ -19,9 +19,9 @@ from lidr.cards.base import (
 from lidr.cards.collect import RunFacts
 from lidr.config import Config, dump_config
 from lidr.report.findings import findings, paragraphs
+from lidr.report.formatting import join_names, language_name, percent
 from lidr.report.markdown import SafeMarkdown, table
 from lidr.report.measures import Measure
-from lidr.report.words import join_names, language_name, percent
 
 _LONGEST_SHOWN = 512  # max_new_tokens of the example on the card
 

@@ -20,8 +20,8 @@ from typing import IO, Any, Final, Literal, NoReturn
 from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
 
 from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.failures import SAME_FAILURES, all_refused, same_words
 from lidr.engines.openai import OpenAIEngine
-from lidr.engines.outcomes import SAME_FAILURES, all_refused, same_words
 from lidr.engines.protocol import (
     ROW_STATUS,
     DamagedReply,

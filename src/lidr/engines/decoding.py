@@ -29,7 +29,7 @@ MEMORY_SHARE = 0.8  # of the device that weights and cache may take together
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class Generation:
     """One request on its way: token ids of its prompt, and of its answer so far."""
 
     request_id: str
@@ -168,17 +168,22 @@ class SlotDecoder:
     """
 
     def __init__(
-        self, model: Any, sampling: Sampling, slots: int, token_budget: int | None, is_done: Callable[[Row], bool]
+        self,
+        model: Any,
+        sampling: Sampling,
+        slots: int,
+        token_budget: int | None,
+        is_done: Callable[[Generation], bool],
     ) -> None:
         self.model, self.sampling, self.slots, self.is_done = model, sampling, slots, is_done
         self.token_budget = token_budget
         self.device = model.device
         self.chooser = TokenChooser(sampling, slots, model.device)
         self.cache = SlotCache()
-        self.active: list[Row] = []  # by slot
+        self.active: list[Generation] = []  # by slot
 
     @torch.inference_mode()
-    def decode(self, rows: Iterable[Row]) -> Iterator[Row]:
+    def decode(self, rows: Iterable[Generation]) -> Iterator[Generation]:
         """Yield each row once its answer is finished. Long prompts first: the last to start should be short ones."""
         queue = deque(rows)
         while queue or self.active:
@@ -193,10 +198,10 @@ class SlotDecoder:
             if self.active:
                 yield from self._take(self.next_logits(), 0)
 
-    def _admit(self, queue: deque[Row]) -> Iterator[Row]:
+    def _admit(self, queue: deque[Generation]) -> Iterator[Generation]:
         """Read the prompts of as many rows as there is room for; their first tokens come out of it."""
         while queue and len(self.active) < self.slots:
-            batch: list[Row] = []
+            batch: list[Generation] = []
             texts: set[tuple[int, ...]] = set()
             while queue and len(self.active) + len(batch) < self.slots:
                 width = max([queue[0].length, *(row.length for row in batch)])
@@ -217,7 +222,7 @@ class SlotDecoder:
             self.active += batch
             yield from self._take(logits, first)
 
-    def read(self, rows: list[Row]) -> tuple[DynamicCache, Tensor]:
+    def read(self, rows: list[Generation]) -> tuple[DynamicCache, Tensor]:
         """Keys and values of rows' tokens, right-aligned, and the logits after the last one, (rows, vocabulary).
 
         Rows with the same tokens, such as samples of one prompt, are read once.
@@ -261,7 +266,7 @@ class SlotDecoder:
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def _take(self, logits: Tensor, first: int) -> Iterator[Row]:
+    def _take(self, logits: Tensor, first: int) -> Iterator[Generation]:
         """Choose the next token of the rows from slot `first` on; those that are finished leave."""
         self.chooser.choose(logits, self.active[first:], first)
         before = len(self.active)
@@ -303,7 +308,7 @@ class TokenChooser:
         self.seen = torch.zeros(slots, 0, dtype=torch.long, device=device)
         self.penalises = sampling.repetition_penalty != 1
 
-    def choose(self, logits: Tensor, rows: list[Row], first: int) -> None:
+    def choose(self, logits: Tensor, rows: list[Generation], first: int) -> None:
         """Append a token to each of `rows`, in the slots from `first` on. `logits` (rows, vocabulary) are spent."""
         if self.sampling.top_logprobs:
             self._note_likeliest(logits, rows)
@@ -335,7 +340,7 @@ class TokenChooser:
         best_seen = seen.gather(1, penalised.indices[:, None]).squeeze(1)
         return torch.where(penalised.values > unseen.values.float(), best_seen, unseen.indices)
 
-    def admit(self, rows: list[Row], first: int) -> None:
+    def admit(self, rows: list[Generation], first: int) -> None:
         """Rows take the slots from `first` on."""
         if self.penalises:
             self._grow(max(row.length for row in rows))
@@ -355,14 +360,14 @@ class TokenChooser:
             filling = self.seen[:, :1] if self.seen.shape[1] else self.seen.new_zeros(self.slots, 1)
             self.seen = torch.cat([self.seen, filling.expand(-1, more)], dim=1)
 
-    def _note_likeliest(self, logits: Tensor, rows: list[Row]) -> None:
+    def _note_likeliest(self, logits: Tensor, rows: list[Generation]) -> None:
         fresh = [number for number, row in enumerate(rows) if not row.generated]
         if fresh:
             found = likeliest(logits[fresh].float(), self.sampling.top_logprobs)
             for number, pairs in zip(fresh, found, strict=True):
                 rows[number].likeliest = pairs
 
-    def _draw(self, logits: Tensor, seen: Tensor | None, rows: list[Row]) -> Tensor:
+    def _draw(self, logits: Tensor, seen: Tensor | None, rows: list[Generation]) -> Tensor:
         """One number in [0, 1) per row says how far to go from the likeliest token on.
 
         The likeliest few are nearly always enough. To sort the vocabulary for every token would take as long as the
@@ -457,7 +462,7 @@ def why_not_in_slots(model: Any) -> str | None:
 def _difference(model: Any) -> float:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.config.get_text_config().vocab_size, (3, 9), generator=generator).tolist()
-    rows = [Row("", ids[0][:8], 2, 0, ids[0][8:]), Row("", ids[1][:4], 2, 0, ids[1][4:5])]
+    rows = [Generation("", ids[0][:8], 2, 0, ids[0][8:]), Generation("", ids[1][:4], 2, 0, ids[1][4:5])]
     decoder = SlotDecoder(model, Sampling(2), 2, None, lambda row: False)
     for row in rows:  # one after the other, so that the second joins a longer one
         newest = row.generated.pop()

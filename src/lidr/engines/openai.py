@@ -23,7 +23,7 @@ from lidr.chat import server_fields
 from lidr.config import OpenAIConfig
 from lidr.credentials import mask, remember
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.engines.outcomes import SAME_FAILURES, NoAnswer, Outcomes, Refused, Unreadable
+from lidr.engines.failures import SAME_FAILURES, NoAnswer, Outcomes, Refused, Unreadable
 from lidr.engines.protocol import (
     NEUTRAL,
     ROW_STATUS,

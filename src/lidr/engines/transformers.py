@@ -23,7 +23,7 @@ from transformers import (
 from lidr.config import TransformersConfig
 from lidr.devices import pick_device, pick_dtype
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.engines.decoding import Row, SlotDecoder, likeliest, why_not_in_slots
+from lidr.engines.decoding import Generation, SlotDecoder, likeliest, why_not_in_slots
 from lidr.engines.encoding import encode, no_room, row_seed, up_to_stop
 from lidr.engines.packed_linear import pack_linear_layers
 from lidr.errors import EngineError
@@ -77,7 +77,7 @@ class TransformersEngine:
             for start in range(0, len(rows), size):
                 yield from self._answer_group(rows[start : start + size], sampling, done)
 
-    def _answer_group(self, rows: list[Row], sampling: Sampling, done: Collection[str]) -> Iterator[Completion]:
+    def _answer_group(self, rows: list[Generation], sampling: Sampling, done: Collection[str]) -> Iterator[Completion]:
         """Until every row that is not done is answered; the others are decoded along, as they were before."""
         owed = sum(row.request_id not in done for row in rows)
         if owed:
@@ -95,23 +95,23 @@ class TransformersEngine:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _row(self, request: Request, sampling: Sampling) -> Row:
+    def _row(self, request: Request, sampling: Sampling) -> Generation:
         tokens = encode(self.tokenizer, request, self.end_ids)
         room = sampling.max_new_tokens if self.context is None else self.context - len(tokens)
-        return Row(
+        return Generation(
             request.request_id, tokens, min(sampling.max_new_tokens, room), row_seed(sampling, request.request_id)
         )
 
-    def _decode_in_slots(self, rows: list[Row], sampling: Sampling) -> Iterator[Row]:
+    def _decode_in_slots(self, rows: list[Generation], sampling: Sampling) -> Iterator[Generation]:
         stop = _StopStrings(self.tokenizer, sampling.stop)
 
-        def is_done(row: Row) -> bool:
+        def is_done(row: Generation) -> bool:
             return row.generated[-1] in self.end_ids or stop.found(row.generated)
 
         config = self.config
         yield from SlotDecoder(self.model, sampling, config.batch_size, config.token_budget, is_done).decode(rows)
 
-    def _decode_in_batches(self, rows: list[Row], sampling: Sampling) -> Iterator[Row]:
+    def _decode_in_batches(self, rows: list[Generation], sampling: Sampling) -> Iterator[Generation]:
         for start in range(0, len(rows), self.config.batch_size):
             batch = rows[start : start + self.config.batch_size]
             longest = max(row.length for row in batch) + max(row.limit for row in batch)
@@ -121,7 +121,7 @@ class TransformersEngine:
                 yield from self._generate(together, sampling)
 
     @torch.inference_mode()
-    def _generate(self, batch: list[Row], sampling: Sampling) -> list[Row]:
+    def _generate(self, batch: list[Generation], sampling: Sampling) -> list[Generation]:
         """Left-padded rows through `generate` of transformers.
 
         A row is padded with its own first token: padding is masked out of attention, and this way it does not enter the
@@ -150,7 +150,7 @@ class TransformersEngine:
             row.generated, row.likeliest = generated[: min(end + 1, row.limit)], pairs
         return batch
 
-    def _read(self, row: Row, sampling: Sampling) -> Completion:
+    def _read(self, row: Generation, sampling: Sampling) -> Completion:
         ended = row.generated[-1] in self.end_ids
         text = self.tokenizer.decode(row.generated[:-1] if ended else row.generated, skip_special_tokens=True)
         text, stopped_by = up_to_stop(text, sampling.stop)

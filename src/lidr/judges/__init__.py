@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from lidr.judges.base import (
-    Answered,
+    AnsweredQuestion,
     Comparison,
     Judge,
     JudgeProtocol,
@@ -20,7 +20,7 @@ from lidr.judges.pairwise import compare, summarise
 from lidr.judges.scoring import score_answers
 
 __all__ = [
-    "Answered",
+    "AnsweredQuestion",
     "Comparison",
     "Judge",
     "JudgeProtocol",

@@ -62,7 +62,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnsweredQuestion:
     """A question with its answer. `history` are the (role, content) turns before it, `reference` is a right answer."""
 
     question_id: str
@@ -86,7 +86,7 @@ class JudgeProtocol(Plugin):
         """How far the answer that was shown first is preferred, from 0 to 1; None for a reply that is no verdict."""
 
     @abstractmethod
-    def ask_points(self, item: Answered) -> str:
+    def ask_points(self, item: AnsweredQuestion) -> str:
         """The request for the points of one answer."""
 
     @abstractmethod

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lidr.judges.base import LOWEST, Answered, Judge, Reply, unscored_reason
+from lidr.judges.base import LOWEST, AnsweredQuestion, Judge, Reply, unscored_reason
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.records import Rating
 
 
 def score_answers(
-    judge: Judge, answered: Sequence[Answered], identifier: LanguageIdentifier, title: str
+    judge: Judge, answered: Sequence[AnsweredQuestion], identifier: LanguageIdentifier, title: str
 ) -> tuple[list[Rating], list[Reply]]:
     """One rating per answer, in their order, and the replies that they come from.
 
@@ -31,13 +31,13 @@ def score_answers(
     return ratings, replies
 
 
-def _rated(judge: Judge, item: Answered, reply: Reply) -> Rating:
+def _rated(judge: Judge, item: AnsweredQuestion, reply: Reply) -> Rating:
     value = judge.protocol.read_points(reply)
     unscored = None if value is not None else unscored_reason(reply)
     return Rating(item.question_id, item.language, value, item.group, unscored=unscored, raw=reply.text[:500])
 
 
-def _rule(item: Answered, identifier: LanguageIdentifier) -> str | None:
+def _rule(item: AnsweredQuestion, identifier: LanguageIdentifier) -> str | None:
     if not item.answer.strip():
         return "empty"
     asked = [item.prompt, *(text for role, text in item.history if role == "user")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from lidr.judges.base import HIGHEST, LOWEST, Answered, Comparison, JudgeProtocol, Reply, tag_mark
+from lidr.judges.base import HIGHEST, LOWEST, AnsweredQuestion, Comparison, JudgeProtocol, Reply, tag_mark
 from lidr.languages import get_language
 from lidr.templates import fill_template, read_template
 from lidr.thinking import split_thinking
@@ -41,7 +41,7 @@ class Standard(JudgeProtocol):
     def read_which(self, reply: Reply) -> float | None:
         return preference(reply)
 
-    def ask_points(self, item: Answered) -> str:
+    def ask_points(self, item: AnsweredQuestion) -> str:
         turns = [*item.history, ("user", item.prompt), ("assistant", item.answer)]
         if item.reference:
             turns.append(("reference_answer", item.reference))

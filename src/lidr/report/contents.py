@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.config import Config
-from lidr.report.words import language_name, printable
+from lidr.report.formatting import language_name, printable
 from lidr.strategies.base import strategy_of
 
 REASONS = {

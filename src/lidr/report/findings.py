@@ -10,12 +10,12 @@ from typing import Any
 from lidr.config import HARNESS, JUDGED, Config
 from lidr.progress import duration
 from lidr.report.contents import PairTable
-from lidr.report.doubts import cut_off
+from lidr.report.formatting import finite, interval, join_names, language_name, number, percent, signed
 from lidr.report.judged import Outcomes
-from lidr.report.kinds import ACCURACY, KINDS, OFF_TARGET
 from lidr.report.log import Alarm, TimeTable
 from lidr.report.measures import Change, Measure, MeasureRow, with_interval
-from lidr.report.words import finite, interval, join_names, language_name, number, percent, signed
+from lidr.report.metrics import ACCURACY, KINDS, OFF_TARGET
+from lidr.report.unreliable import cut_off
 from lidr.stages.shortage import fewest
 
 

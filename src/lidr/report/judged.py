@@ -10,12 +10,12 @@ from typing import Any
 
 from lidr.config import JUDGED, Config
 from lidr.judges import read_replies, usage
-from lidr.report.doubts import NOTABLE
-from lidr.report.grid import Entry, Grid, figure
+from lidr.report.formatting import finite, join_names, language_name, number, p_value, percent
 from lidr.report.measures import Cell, MeasureRow, language_order, mean_cell, read_cell, role
 from lidr.report.plots import interval_plot, outcome_plot
 from lidr.report.rows import bootstrap_cell, first_position, mean_by_question
-from lidr.report.words import finite, join_names, language_name, number, p_value, percent
+from lidr.report.tables import Entry, Grid, figure
+from lidr.report.unreliable import NOTABLE
 from lidr.run_dir import RunDir
 
 # (model, benchmark, language) -> the rows that were scored.

@@ -8,11 +8,11 @@ from typing import Any
 
 from lidr.progress import duration
 from lidr.report.contents import PairTable
-from lidr.report.grid import Grid
+from lidr.report.formatting import clipped, finite, language_name, number, printable, signed
 from lidr.report.log import TimeTable
 from lidr.report.measures import Measure, with_interval
+from lidr.report.tables import Grid
 from lidr.report.telemetry import GroupTable
-from lidr.report.words import clipped, finite, language_name, number, printable, signed
 
 
 class SafeMarkdown(str):

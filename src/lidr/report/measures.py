@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.config import Config
-from lidr.report.kinds import BOOKKEEPING, KINDS, MeasureKind
-from lidr.report.words import Interval, finite, interval, language_name, number, p_value, signed
+from lidr.report.formatting import Interval, finite, interval, language_name, number, p_value, signed
+from lidr.report.metrics import BOOKKEEPING, KINDS, MeasureKind
 from lidr.statistics import wilson_interval
 
 # Languages that are not set apart: those that were trained, and in an evaluation outside a run all of them.

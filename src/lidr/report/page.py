@@ -31,7 +31,7 @@ from lidr.report.judged import judge_grid, judge_total, judge_warnings, position
 from lidr.report.log import Log, digest_log, time_table
 from lidr.report.measures import read_measures
 from lidr.report.plots import curve_plots, language_plot
-from lidr.report.probed import probe_advice, probe_sentences, probe_views
+from lidr.report.probe import probe_advice, probe_sentences, probe_views
 from lidr.report.rows import read_scored, with_rows
 from lidr.report.sections import read_sections
 from lidr.report.telemetry import group_table

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import Config
-from lidr.report.kinds import ACCURACY, HELD_OUT
 from lidr.report.measures import PLAIN, Cell, MeanGain, Measure
+from lidr.report.metrics import ACCURACY, HELD_OUT
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.statistics import bootstrap_interval, compare_mean, compare_paired

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lidr.config import Config
-from lidr.report.grid import Entry, Grid
+from lidr.report.formatting import language_name
 from lidr.report.judged import HEAD_TO_HEAD, Categories, Outcomes, Scored, read_categories, read_outcomes
-from lidr.report.kinds import ACCURACY, SCORE, WIN_RATE
 from lidr.report.measures import Measure, mean_cell
+from lidr.report.metrics import ACCURACY, SCORE, WIN_RATE
 from lidr.report.paper import MEAN, MODEL, SOURCE, PaperTable, paper_table
-from lidr.report.words import language_name
+from lidr.report.tables import Entry, Grid
 
 _TITLES = {"accuracy": "Accuracy", "judged": "Judged answers", "language": "Language of the answers"}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.report.words import finite, language_name, number, signed
+from lidr.report.formatting import finite, language_name, number, signed
 
 _KINDS = {"dominant": "All dominant pairs", "non_dominant": "All non-dominant pairs"}
 

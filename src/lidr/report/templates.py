@@ -7,8 +7,8 @@ from typing import Any
 
 from lidr.progress import duration
 from lidr.report import markdown
+from lidr.report.formatting import interval, language_name, number, p_value, percent, signed
 from lidr.report.plots import dot_plot
-from lidr.report.words import interval, language_name, number, p_value, percent, signed
 
 PAPER = "https://arxiv.org/abs/2410.08964"
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from lidr.config import Config
-from lidr.report.doubts import cut_off, unscored
-from lidr.report.kinds import KINDS
+from lidr.report.formatting import VERDICTS
 from lidr.report.measures import read_cell
-from lidr.report.words import VERDICTS
+from lidr.report.metrics import KINDS
+from lidr.report.unreliable import cut_off, unscored
 from lidr.run_dir import RunDir
 
 # What the terminal shows of a benchmark; results.json and the report have all of it.
@@ -53,7 +53,7 @@ def print_iteration(config: Config, run: RunDir, results: dict[str, Any], iterat
     print_table(table)
     for model in results["models"]:  # an iteration that made no pair has no model
         if model["name"] == f"M{iteration}":
-            _print_doubts(model)
+            _print_unreliable(model)
 
 
 def print_evaluation(title: str, model: dict[str, Any]) -> None:
@@ -66,10 +66,10 @@ def print_evaluation(title: str, model: dict[str, Any]) -> None:
         table.add_column(code, justify="right")
     _add_metrics(table, measured, codes, lambda name, code, metric: _figure(measured[name].get(code, {}), metric))
     print_table(table)
-    _print_doubts(model)
+    _print_unreliable(model)
 
 
-def _print_doubts(model: dict[str, Any]) -> None:
+def _print_unreliable(model: dict[str, Any]) -> None:
     """What makes a model's figures doubtful."""
     if places := cut_off(model):
         _say(f"{model['name']}: answers cut off by evaluation.max_new_tokens: {', '.join(places)}")

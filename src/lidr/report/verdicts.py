@@ -11,9 +11,9 @@ from typing import Any
 from lidr.config import Config
 from lidr.errors import DamagedError
 from lidr.report.contents import Text, reservoir
+from lidr.report.formatting import clipped, finite, printable
 from lidr.report.measures import language_order
 from lidr.report.rows import read_scored, rows_file
-from lidr.report.words import clipped, finite, printable
 from lidr.run_dir import RunDir
 
 _BENCHMARK = "x_alpacaeval"  # keeps the texts beside the verdicts

@@ -135,14 +135,14 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Answer what is owed of every benchmark, score it, and write rows per language and metrics.json."""
     with ExitStack() as stack:
         # All of them first: a file that is missing or damaged shows before anything is spent on the others.
-        for name, benchmark, examinee in _owed(config, run_dir, iteration, benchmarks_of(config), stack):
+        for name, benchmark, tested in _owed(config, run_dir, iteration, benchmarks_of(config), stack):
             if name in HARNESS:  # they come last, and load the model themselves
                 stack.close()
-            folder, made_from = run_dir.evaluation(iteration, name), examinee.made_from
+            folder, made_from = run_dir.evaluation(iteration, name), tested.made_from
             metrics = {}
             if isinstance(benchmark, AsksAhead):
-                examinee.answer_all(benchmark.ahead())
-            for result in benchmark.evaluate(examinee.answer):
+                tested.answer_all(benchmark.ahead())
+            for result in benchmark.evaluate(tested.answer):
                 rows = (row.to_json() for row in result.rows)
                 write_sealed(folder / f"{result.language}.jsonl", made_from, rows)
                 metrics[result.language] = result.metrics
@@ -160,7 +160,7 @@ def check(config: Config, run_dir: RunDir) -> None:
 
 def _owed(
     config: Config, run_dir: RunDir, iteration: int, names: Iterable[str], stack: ExitStack
-) -> list[tuple[str, Benchmark, _Examinee]]:
+) -> list[tuple[str, Benchmark, _ModelUnderTest]]:
     """Those of the benchmarks that are not complete, with their files read, and who is to answer them."""
     model = run_dir.checked_model(config, iteration)
     engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
@@ -172,10 +172,10 @@ def _owed(
         made = all(is_sealed(*pair) for pair in output(config, run_dir, iteration, name))
         if made and not _replies_owed(folder / "metrics.json"):
             continue
-        examinee = _Examinee(config, run_dir, iteration, name, model, made_from, engine)
-        initial = examinee if iteration == 0 else _initial(config, run_dir, name, stack)
+        tested = _ModelUnderTest(config, run_dir, iteration, name, model, made_from, engine)
+        initial = tested if iteration == 0 else _initial(config, run_dir, name, stack)
         bench = Bench(config, run_dir, iteration, model, folder, judge, initial.answer)
-        owed.append((name, open_benchmark(name, benchmarks_of(config)[name], bench), examinee))
+        owed.append((name, open_benchmark(name, benchmarks_of(config)[name], bench), tested))
     return owed
 
 
@@ -194,10 +194,10 @@ def _replies_owed(metrics_file: Path) -> int:
         return 0
 
 
-def _initial(config: Config, run_dir: RunDir, benchmark: str, stack: ExitStack) -> _Examinee:
+def _initial(config: Config, run_dir: RunDir, benchmark: str, stack: ExitStack) -> _ModelUnderTest:
     model = run_dir.model(config, 0)
     engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
-    return _Examinee(config, run_dir, 0, benchmark, model, inputs(config, run_dir, 0, benchmark), engine)
+    return _ModelUnderTest(config, run_dir, 0, benchmark, model, inputs(config, run_dir, 0, benchmark), engine)
 
 
 def _open_judge(config: Config, run_dir: RunDir) -> Any:
@@ -228,7 +228,7 @@ def _decoding(config: Config) -> dict[str, Any]:
     return config.evaluation.model_dump(exclude={"benchmarks", "judge"})
 
 
-class _Examinee:
+class _ModelUnderTest:
     """A model under test. Its answers are kept as they finish, apart from their scores, which cost nothing to redo."""
 
     def __init__(

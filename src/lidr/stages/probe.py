@@ -24,7 +24,7 @@ from lidr.benchmarks.duels import Duel, count_duels, count_together, direction, 
 from lidr.config import Config, ModelConfig
 from lidr.engines import Completion
 from lidr.errors import ConfigError, RunError
-from lidr.judges import Answered, Comparison, Judge, Reply, compare, judge_identity, open_judge, score_answers
+from lidr.judges import AnsweredQuestion, Comparison, Judge, Reply, compare, judge_identity, open_judge, score_answers
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.records import Prompt, canonical_json, content_id
@@ -285,7 +285,7 @@ class _Probe:
             found["accuracy"] = round(right / len(given), 4) if given else None
             found["ci95"] = rounded(wilson_interval(right, len(given)))
         if self.judge:
-            items = [Answered(prompt.prompt_id, language, prompt.text, text) for prompt, text in given]
+            items = [AnsweredQuestion(prompt.prompt_id, language, prompt.text, text) for prompt, text in given]
             ratings, replies = score_answers(self.judge, items, self.identifier, f"probe  points {language}")
             self.replies += replies
             points = [rating.rating for rating in ratings if rating.rating is not None]

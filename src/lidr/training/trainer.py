@@ -27,10 +27,10 @@ from lidr.training.telemetry import Alarms, GroupMeans, nested
 
 FEW_STEPS = 6  # below which a training has no warm-up
 
-Row = dict[str, Any]  # the tensors of one forward pass
+PackedRow = dict[str, Any]  # the tensors of one forward pass
 
 
-class Rows(Dataset[list[Row]]):
+class Rows(Dataset[list[PackedRow]]):
     """One item per optimiser step: the rows that this process computes of it. All epochs follow one another.
 
     Which pairs make a step depends on the seed alone: neither on the packing nor on the number of processes.
@@ -53,7 +53,7 @@ class Rows(Dataset[list[Row]]):
     def __len__(self) -> int:
         return self.steps_per_epoch * self.epochs
 
-    def __getitem__(self, step: int) -> list[Row]:
+    def __getitem__(self, step: int) -> list[PackedRow]:
         epoch, place = divmod(step, self.steps_per_epoch)
         order = torch.arange(len(self.pairs))
         if self.seed is not None:
@@ -65,7 +65,7 @@ class Rows(Dataset[list[Row]]):
 
 def step_rows(
     pairs: list[dict[str, Any]], forward: PairForward, training: TrainingConfig, process: int = 0, processes: int = 1
-) -> list[Row]:
+) -> list[PackedRow]:
     """The rows of one process for a step on these pairs; every process has as many, so that sharded models can meet."""
     with_rejected = training.objective == "dpo"
     costs = [forward.cost(pair, with_rejected) for pair in pairs]
@@ -113,7 +113,7 @@ class PairTrainer(Trainer):
         world = self.args.world_size
         return Rows(pairs, self.pair_forward, self.objective, self.args.process_index, world, shuffle_seed)
 
-    def training_step(self, model: Any, inputs: list[Row], num_items_in_batch: Any = None) -> Tensor:
+    def training_step(self, model: Any, inputs: list[PackedRow], num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of every row of a step; gradients meet those of other processes after the last."""
         model.train()
         self.pair_forward.silence()
@@ -131,7 +131,7 @@ class PairTrainer(Trainer):
             self.tokens += row["input_ids"].numel()
         return total
 
-    def _check_start(self, logps: Tensor, row: Row) -> None:
+    def _check_start(self, logps: Tensor, row: PackedRow) -> None:
         """At the first step the policy is the reference; `logps` is (2 * pairs,), chosen first."""
         sides = ("chosen", "rejected")
         reference, lengths = (
@@ -148,7 +148,7 @@ class PairTrainer(Trainer):
             )
 
     def compute_loss(
-        self, model: Any, inputs: Row, return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: Any, inputs: PackedRow, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Sum of a row's pair losses over the pairs of the step, times the processes that will be averaged over."""
         row = to_device(inputs, self.args.device)
@@ -159,7 +159,7 @@ class PairTrainer(Trainer):
         loss = losses.loss.sum() * (row["weight"] * self.args.world_size / row["step_pairs"])
         return (loss, logps) if return_outputs else loss
 
-    def pair_losses(self, logps: Tensor, row: Row) -> PairLosses:
+    def pair_losses(self, logps: Tensor, row: PackedRow) -> PairLosses:
         """The losses of each pair; `logps` is (2 * pairs,), chosen first, or (pairs,) for SFT."""
         training = self.objective
         lengths = nll_lengths(row["chosen_lengths"], row["step_length"], training.nll_normalization)

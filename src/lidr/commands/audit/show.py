@@ -10,8 +10,8 @@ from rich.text import Text
 
 from lidr.commands.audit.agreement import Agreement, Interval
 from lidr.commands.audit.audit import Audit, Finding
+from lidr.report.formatting import interval, number, printable
 from lidr.report.variables import BY_NAME
-from lidr.report.words import interval, number, printable
 
 _LONGEST = 200  # characters of evidence; the files have all of it
 

@@ -202,8 +202,8 @@ def _texts(kind: ExportFormat, export: Export, folder: Path) -> dict[str, str]:
 
 
 def _readme(kind: ExportFormat, export: Export) -> str:
+    from lidr.report.formatting import language_name
     from lidr.report.markdown import table
-    from lidr.report.words import language_name
 
     rows = [[language_name(code), *map(by_split.get, export.splits)] for code, by_split in export.counts.items()]
     rows.append(["All", *map(export.total, export.splits)])

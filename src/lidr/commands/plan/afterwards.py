@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lidr.commands.plan.earlier import Earlier, read_earlier
 from lidr.commands.plan.plan import Plan, Step, make_plan
+from lidr.commands.plan.previous import Earlier, read_earlier
 from lidr.config import Config
 from lidr.report.log import Log, digest_log
 from lidr.run_dir import RunDir

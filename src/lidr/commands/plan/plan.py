@@ -9,11 +9,11 @@ from typing import Any
 
 from lidr.architecture import Architecture, find_architecture, weights_on_disk
 from lidr.commands.plan import measuring, speed
-from lidr.commands.plan.earlier import Earlier, read_earlier
 from lidr.commands.plan.fixes import engine_fix, fits_training, has_reference, judge_fix, training_fix, with_all_gpus
 from lidr.commands.plan.lengths import ANSWERS, SAMPLE, Lengths
 from lidr.commands.plan.measuring import Measuring
 from lidr.commands.plan.memory import EngineUse, Need, engine_use, processes_of, reference_need, training_need
+from lidr.commands.plan.previous import Earlier, read_earlier
 from lidr.commands.plan.work import Load, Prompts, Work, count_prompts
 from lidr.config import Config, EngineConfig, ModelConfig, RayConfig, TransformersConfig, is_remote
 from lidr.hardware import GIB, Hardware, this_machine

@@ -19,7 +19,7 @@ from typing import Any
 
 from lidr.languages import LANGUAGES
 from lidr.records import content_id
-from lidr.report.words import language_name, printable
+from lidr.report.formatting import language_name, printable
 
 SCHEMA = 1
 VERDICTS_KIND = "lidr-review-verdicts"

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lidr.report.words import printable
+from lidr.report.formatting import printable
 
 _WHO = {"verified": "known answers", "judge": "judge"}
 

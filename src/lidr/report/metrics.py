@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lidr.report.words import Interval
+from lidr.report.formatting import Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.config import Config
-from lidr.report.grid import Entry, Grid, figure
+from lidr.report.formatting import VERDICTS, finite, join_names, language_name, number, p_value, percent
 from lidr.report.measures import Cell, language_order, read_cell, with_interval
 from lidr.report.plots import interval_plot
-from lidr.report.words import VERDICTS, finite, join_names, language_name, number, p_value, percent
+from lidr.report.tables import Entry, Grid, figure
 
 _WHO = {"verified": "known answers", "judge": "judge"}
 _QUALITY = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lidr.report.formatting import interval, number
 from lidr.report.measures import Cell
-from lidr.report.words import interval, number
 
 # What a cell shows, and in small letters under it.
 Entry = tuple[str, str]
