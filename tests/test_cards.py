@@ -79,7 +79,7 @@ def test_only_this_model_and_the_first_one_are_compared(finished: tuple[Config, 
 
 
 def test_the_card_of_a_new_model_shows_no_figures_of_an_earlier_one(finished: tuple[Config, RunDir]) -> None:
-    write_trained_card(*finished, 1)
+    write_trained_card(*finished, 1)  # also for a run that was killed before it had one
     card = (finished[1].model_folder(1) / "README.md").read_text(encoding="utf-8")
     assert "had not been measured" in card and "0.800" not in card
     assert metadata_problems(card, "model") == []

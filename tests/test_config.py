@@ -183,4 +183,5 @@ def test_a_server_is_named_by_a_plain_url(url: str) -> None:
 
 def test_settings_of_a_strategy_that_the_recipe_has_by_name() -> None:
     config = load_config("quickstart", ["pairs.strategy=verified_majority", "pairs.strategy.samples=3"])
-    assert config.model_dump()["pairs"]["strategy"] == {"type": "verified_majority", "samples": 3}
+    strategy = config.model_dump()["pairs"]["strategy"]
+    assert (strategy["type"], strategy["samples"], strategy["lead"]) == ("verified_majority", 3, 2)

@@ -490,3 +490,10 @@ def test_an_interrupt_stops_at_once_and_keeps_the_engine_usable(
     signal.signal(signal.SIGINT, before)
     server.faults = Faults()
     assert len(list(engine.generate(map(ask, range(10)), SAMPLING))) == 10
+
+
+def test_samples_have_seeds_of_their_own_and_greedy_requests_the_recipes(server: TestServer) -> None:
+    engine, drawn = engine_for(server), replace(SAMPLING, temperature=0.9)
+    seeds = [engine.body(ask(number), drawn)["seed"] for number in (0, 1, 0)]
+    assert seeds[0] == seeds[2] != seeds[1] and all(0 <= seed < 2**31 for seed in seeds)
+    assert engine.body(ask(0), SAMPLING)["seed"] == engine.body(ask(1), SAMPLING)["seed"] == SAMPLING.seed

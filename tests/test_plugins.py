@@ -77,8 +77,8 @@ def test_a_strategy_of_another_package_has_a_name(longest: Path, monkeypatch: py
     point = EntryPoint("longest", "mine:Longest", "lidr.strategies")
     monkeypatch.setattr(plugins.metadata, "entry_points", lambda **wanted: [point][: wanted.get("name") != "other"])
     config = config_with("longest", Path("prompts"))
-    assert config.model_dump()["pairs"]["strategy"] == "longest" and strategy_of(config).source
-    with pytest.raises(ConfigError, match=r"there is no other; use imbalance, .*, longest, or path/file.py:Name"):
+    assert config.model_dump()["pairs"]["strategy"]["type"] == "longest" and strategy_of(config).source
+    with pytest.raises(ConfigError, match=r"there is no other; use imbalance or .* or longest or path/file.py:Name"):
         plugins.load("strategies", "other")
     sys.modules.pop("mine")
 
@@ -90,6 +90,9 @@ def test_a_strategy_of_another_package_has_a_name(longest: Path, monkeypatch: py
         ("import nothing_like_this", "Mine", r"cannot be run \(ModuleNotFoundError"),
         ("Mine = 3", "Mine", "it is not a class made of"),
         ("x = 3", "Mine", "it has no Mine"),
+        ("from lidr.strategies.base import Strategy as Mine", "Mine", "it has no candidates"),
+        ("from lidr.judges.standard import Standard as Mine", "Mine", "it is not a class made of"),
+        ("import sys; sys.exit(3)", "Mine", r"cannot be run \(SystemExit"),
         ("x = 3", "", "write it as path/file.py:Name"),
     ],
 )
@@ -189,7 +192,58 @@ def test_a_judges_protocol_in_a_file_of_its_own_asks_and_reads(tmp_path: Path, m
         [verdict], _ = compare(judge, items, LanguageIdentifier(["en", "es"]), "test")
         assert (verdict.outcome, verdict.shown_first, verdict.shown_second) == ("win", 1.0, 1.0)
     assert [text.startswith("Which is better, first or second?") for text in asked] == [True, True]
-    plain = JudgeConfig(model=str(MODEL_PATH))
+    # Its replies cost money, so they are kept if only the reading changes.
     cache = tmp_path / "models.json"
-    assert judge_identity(plain, cache).items() <= judge_identity(config, cache).items()
-    assert judge_identity(config, cache)["protocol_source"]
+    assert judge_identity(JudgeConfig(model=str(MODEL_PATH)), cache) == judge_identity(config, cache)
+
+
+RAISES = """
+from lidr.strategies.base import Draws
+from lidr.strategies.imbalance import Imbalance
+
+
+class Raises(Imbalance):
+    fault: str = ""
+
+    def draws(self, config):
+        return Draws(0 if self.fault == "draws" else 1, config.responses)
+
+    def candidates(self, answers, config):
+        for found in super().candidates(answers, config):
+            yield found.nothing if self.fault == "candidates" else found
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("draws", r"draws fails \(ValueError: 0 samples"),
+        ("candidates", r"candidates fails \(AttributeError: .* line 15\)"),
+    ],
+)
+def test_what_a_strategy_of_ones_own_raises_names_it(fault: str, says: str, toy_run: ToyRun) -> None:
+    file = toy_run.prompts.parent / "raises.py"
+    file.write_text(RAISES, encoding="utf-8")
+    config = config_with({"type": f"{file}:Raises", "fault": fault}, toy_run.prompts)
+    with pytest.raises(ConfigError, match=rf"raises.py:Raises: {says}"):
+        toy_run.run("prompts", "responses", "translations", "pairs", config=config)
+
+
+def test_a_changed_strategy_asks_for_its_translations_again(toy_run: ToyRun) -> None:
+    file = toy_run.prompts.parent / "raises.py"
+    file.write_text(RAISES, encoding="utf-8")
+    config = config_with(f"{file}:Raises", toy_run.prompts)
+    toy_run.run("prompts", "responses", config=config)
+    before = loop.STAGES["translations"].outputs(config, toy_run.run_dir, 1)
+    file.write_text(RAISES + "# changed\n", encoding="utf-8")
+    changed = config_with(f"{file}:Raises", toy_run.prompts)
+    assert loop.STAGES["translations"].outputs(changed, toy_run.run_dir, 1) != before
+    plain = make_config(toy_run.prompts)
+    assert loop.STAGES["translations"].outputs(plain, toy_run.run_dir, 1)[0][1]["strategy"] is None
+
+
+def test_a_benchmark_that_needs_a_judge_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "judged.py"
+    file.write_text(CODE["counting"].replace("step: Pos", "judged = True\n    step: Pos"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="counting needs a judge"):
+        load_config("quickstart", [f"evaluation.benchmarks.own={{counting: '{file}:Counting'}}"])

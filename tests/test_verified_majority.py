@@ -104,7 +104,7 @@ def test_samples_are_kept_one_by_one_and_more_of_them_keep_the_first(toy_run: To
     ("settings", "says"),
     [
         ({"samples": 1}, "greater than or equal to 2"),
-        ({"temperature": 0}, "greater than 0"),
+        ({"temperature": 0}, "greater than or equal to 0.01"),
         ({"sample": 4}, "did you mean samples"),
     ],
 )

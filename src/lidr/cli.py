@@ -268,7 +268,8 @@ def status(
     rows = run_status(config, run_dir)
     if as_json:
         names_ = ("iteration", "stage", "state", "detail")
-        print(json.dumps([dict(zip(names_, row, strict=True)) for row in rows], indent=1))
+        found = [dict(zip(names_, (int(row[0]), *row[1:]), strict=True)) for row in rows]
+        print(json.dumps(found, indent=1))
     else:
         print_status(rows)
 

@@ -222,7 +222,7 @@ def _engine_type(value: Any) -> str:
     """A built-in engine's type, or _OUTSIDE."""
     if isinstance(value, dict | str):
         found = value if isinstance(value, str) else str(value.get("type", "transformers"))
-        return _OUTSIDE if is_outside("engines", found) else found
+        return _OUTSIDE if found not in ENGINE_TYPES and is_outside("engines", found) else found
     return _OUTSIDE if isinstance(value, Plugin) else str(getattr(value, "type", ""))
 
 
@@ -633,6 +633,7 @@ class EvaluationConfig(DecodingConfig):
     @model_validator(mode="after")
     def _has_judge(self) -> EvaluationConfig:
         judged = [name for name in JUDGED if getattr(self.benchmarks, name)]
+        judged += [name for name, settings in self.benchmarks.own.items() if getattr(settings, "judged", False)]
         if judged and self.judge is None:
             raise ValueError(f"{', '.join(judged)} needs a judge; set evaluation.judge.model and .engine")
         return self
@@ -890,7 +891,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         inner = data.setdefault(parent, {})
         if inner is None:
             inner = data[parent] = {}
-        if isinstance(inner, str) and parent in _PLUGIN_FIELDS:
+        if isinstance(inner, str) and (parent in _PLUGIN_FIELDS or ".own." in f".{name}"):
             inner = data[parent] = {"type": inner}
         if not isinstance(inner, dict):
             whole = (

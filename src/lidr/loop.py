@@ -87,6 +87,8 @@ def step(stage: str, config: Config, run_dir: RunDir, iteration: int, lock: int)
     """Run one stage, a GPU stage in a process of its own; False if its output is complete for these inputs."""
     outputs = STAGES[stage].outputs(config, run_dir, iteration)
     if all(is_sealed(path, inputs) for path, inputs in outputs):
+        if stage == "training":
+            write_trained_card(config, run_dir, iteration)
         return False
     check_stage(stage, config, run_dir, iteration, outputs)
     if stage == "training":

@@ -1,32 +1,35 @@
 """One loader for everything that can be added: a built-in name, an entry point, or `path/file.py:Name`.
 
 A plug-in is a section of the recipe, so its fields are its own settings, with docstrings and limits:
-`strategy: imbalance`, or `strategy: {type: my_strategy.py:Mine, margin: 3}`. Built-in ones are the modules of
-`lidr/<kind>/`, those of other packages are in the entry-point group `lidr.<kind>`.
+`strategy: imbalance`, or `strategy: {type: my_strategy.py:Mine, margin: 3}`. Built-in strategies and judges' protocols
+are the modules of their folders; those of other packages are in the entry-point group `lidr.<kind>`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module, metadata, util
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from lidr.errors import ConfigError
+from lidr.errors import ConfigError, LidrError
 from lidr.settings import Section
 
 
 class Plugin(Section):
-    """What can be added. Its fields are its settings."""
+    """What can be added. Its fields are its settings; `kind` is the folder of the package that has its like."""
 
+    kind: ClassVar[str] = ""
     _type: str = PrivateAttr("")
     _source: str | None = PrivateAttr(None)
 
@@ -41,9 +44,26 @@ class Plugin(Section):
         return self._source
 
     def as_recipe(self) -> str | dict[str, Any]:
-        """As a recipe has it: the name alone if all settings have their default."""
-        settings = self.model_dump(mode="json", exclude_defaults=True)
+        """As a recipe has it: the name alone if it has no settings."""
+        settings = self.model_dump(mode="json")
         return {"type": self.type, **settings} if settings else self.type
+
+
+@contextmanager
+def calling(plugin: Plugin, method: str) -> Iterator[None]:
+    """Turn what the code of a plug-in from outside raises into an error that names it. Raises ConfigError."""
+    try:
+        yield
+    except LidrError:
+        raise
+    except Exception as error:
+        if plugin.source is None:
+            raise
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__}: {error}"
+        raise ConfigError(
+            f"{plugin.type}: {method} fails ({said}, {Path(at.filename).name} line {at.lineno})"
+        ) from error
 
 
 def reader(kind: str) -> Callable[[Any], Any]:
@@ -51,6 +71,8 @@ def reader(kind: str) -> Callable[[Any], Any]:
 
     def read(value: Any) -> Any:
         if isinstance(value, Plugin):
+            if not value._type and not type(value).__module__.startswith("lidr."):
+                raise ValueError("give its name, `path/file.py:Name`, so that other commands can load it as well")
             return value
         settings = {"type": value} if isinstance(value, str) else value
         if not isinstance(settings, dict) or not isinstance(settings.get("type"), str):
@@ -88,24 +110,33 @@ def is_outside(kind: str, name: str) -> bool:
 def load(kind: str, name: str) -> tuple[type[Plugin], str | None]:
     """The class of that name, and the SHA-256 of its file if it is not one of this package. Raises ConfigError."""
     if ":" in name or name.endswith(".py"):
-        return _from_file(name)
-    if name in built_in(kind):
-        return _only_plugin(import_module(f"lidr.{kind}.{name}")), None
+        return _from_file(kind, name)
+    if name in _modules(kind) and (plugins := _plugins_of(import_module(f"lidr.{kind}.{name}"))):
+        return _checked(plugins[0], kind, name), None
     found = metadata.entry_points(group=f"lidr.{kind}", name=name)
     if not found:
         added = sorted(point.name for point in metadata.entry_points(group=f"lidr.{kind}"))
-        raise ConfigError(f"there is no {name}; use {', '.join([*built_in(kind), *added])}, or path/file.py:Name")
-    loaded = next(iter(found)).load()
-    module = sys.modules[loaded.__module__]
-    return _checked(loaded, name), _hash(Path(str(module.__file__)))
+        known = [*_built_in(kind), *added, "path/file.py:Name"]
+        raise ConfigError(f"there is no {name}; use {' or '.join(known)}")
+    try:
+        loaded = next(iter(found)).load()
+        source = _hash(Path(str(sys.modules[loaded.__module__].__file__)))
+    except Exception as error:  # another package's code, which may fail in any way
+        raise ConfigError(f"{name}: the package that offers it fails ({type(error).__name__}: {error})") from error
+    return _checked(loaded, kind, name), source
 
 
 @cache
-def built_in(kind: str) -> list[str]:
-    """The names that come with the package: the modules of the kind's folder that hold a plug-in."""
-    package = import_module(f"lidr.{kind}")
-    modules = [module.name for module in iter_modules(package.__path__) if module.name != "base"]
-    return [name for name in modules if _plugins_of(import_module(f"lidr.{kind}.{name}"))]
+def _modules(kind: str) -> list[str]:
+    """The modules of a kind's folder, by their files."""
+    return [module.name for module in iter_modules(import_module(f"lidr.{kind}").__path__) if module.name != "base"]
+
+
+def _built_in(kind: str) -> list[str]:
+    """The names that come with the package: the modules that hold a plug-in. Engines and benchmarks have none."""
+    if kind in ("engines", "benchmarks"):
+        return []
+    return [name for name in _modules(kind) if _plugins_of(import_module(f"lidr.{kind}.{name}"))]
 
 
 def _plugins_of(module: Any) -> list[type[Plugin]]:
@@ -117,12 +148,7 @@ def _plugins_of(module: Any) -> list[type[Plugin]]:
     ]
 
 
-def _only_plugin(module: Any) -> type[Plugin]:
-    [found] = _plugins_of(module)
-    return found
-
-
-def _from_file(name: str) -> tuple[type[Plugin], str]:
+def _from_file(kind: str, name: str) -> tuple[type[Plugin], str]:
     """A class of a Python file, which is run once per process and content."""
     path, _, wanted = name.rpartition(":")
     if not path or not wanted.isidentifier():
@@ -134,7 +160,7 @@ def _from_file(name: str) -> tuple[type[Plugin], str]:
     loaded = getattr(_run(file.resolve(), source), wanted, None)
     if loaded is None:
         raise ConfigError(f"{path}: it has no {wanted}")
-    return _checked(loaded, name), source
+    return _checked(loaded, kind, name), source
 
 
 @cache
@@ -146,17 +172,17 @@ def _run(file: Path, source: str) -> Any:
     sys.modules[name] = module  # where annotations of its classes are looked up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the file is the user's, and may fail in any way
+    except (Exception, SystemExit) as error:  # the file is the user's, and may fail in any way
         del sys.modules[name]
-        if isinstance(error, ValidationError):
-            raise
         raise ConfigError(f"{file}: it cannot be run ({type(error).__name__}: {error})") from error
     return module
 
 
-def _checked(loaded: Any, name: str) -> type[Plugin]:
-    if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
-        raise ConfigError(f"{name}: it is not a class made of one in lidr's `base.py` of that kind")
+def _checked(loaded: Any, kind: str, name: str) -> type[Plugin]:
+    if not (isinstance(loaded, type) and issubclass(loaded, Plugin) and loaded.kind == kind):
+        raise ConfigError(f"{name}: it is not a class made of the one in lidr/{kind}/base.py")
+    if missing := sorted(getattr(loaded, "__abstractmethods__", ())):
+        raise ConfigError(f"{name}: it has no {', '.join(missing)}")
     return loaded
 
 

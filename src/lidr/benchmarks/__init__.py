@@ -12,6 +12,8 @@ from typing import Any
 from lidr.benchmarks.base import AnswerFunction, Bench, Benchmark, BenchmarkPlugin, LanguageResult
 from lidr.config import HARNESS, HarnessConfig
 from lidr.errors import ConfigError
+from lidr.languages import LANGUAGES
+from lidr.plugins import calling
 from lidr.seals import read_rows
 
 
@@ -83,4 +85,8 @@ class _Own:
     bench: Bench
 
     def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
-        return self.settings.evaluate(answer, self.bench)
+        with calling(self.settings, "evaluate"):
+            for result in self.settings.evaluate(answer, self.bench):
+                if not isinstance(result, LanguageResult) or result.language not in LANGUAGES:
+                    raise TypeError(f"a LanguageResult in a known language is needed, not {result!r:.80}")
+                yield result

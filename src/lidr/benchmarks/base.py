@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from lidr.config import Config, LanguageCodes
 from lidr.engines.base import Completion
@@ -111,6 +111,10 @@ class BenchmarkPlugin(Plugin):
     A field named `path` is a file or folder whose content counts among the inputs. Metrics with the names of built-in
     ones (`accuracy`, `n`, `ci95` ...) are shown as theirs.
     """
+
+    kind: ClassVar[str] = "benchmarks"
+    judged: ClassVar[bool] = False
+    """Whether it asks `bench.judge()`."""
 
     languages: LanguageCodes | None = None
     """Languages to be asked; null takes the recipe's."""

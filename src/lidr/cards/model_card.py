@@ -22,6 +22,7 @@ from lidr.report.findings import findings, paragraphs
 from lidr.report.formatting import join_names, language_name, percent
 from lidr.report.markdown import SafeMarkdown, table
 from lidr.report.measures import Measure
+from lidr.strategies.base import strategy_of
 
 _LONGEST_SHOWN = 512  # max_new_tokens of the example on the card
 
@@ -141,10 +142,7 @@ def limitations(facts: RunFacts) -> list[str]:
     config = facts.config
     dominant = language_name(config.dominant)
     found = [
-        f"It learned from its own answers and its own translations, which nobody has checked. What is wrong in the "
-        f"{dominant} answers or was lost in translation was learned, too.",
-        f"The preferred answers are translations from {dominant}: the other languages may read like translated text, "
-        f"and take names, customs and examples from where {dominant} is spoken.",
+        *strategy_of(config).caveats(dominant),
         "Its safety, its biases and its knowledge of the world were not measured here. Training can change how it "
         "refuses; test that before anybody relies on it.",
         "Other languages than the trained ones may have become better or worse.",

@@ -34,6 +34,8 @@ def write_cards(
 
 
 def write_trained_card(config: Config, run: RunDir, iteration: int) -> None:
-    """Write the card of a model that has just been trained and is not measured yet; `lidr card` replaces it later."""
+    """Write the card of a model that has been trained and has none yet; `lidr card` replaces it once it is measured."""
+    if (run.model_folder(iteration) / "README.md").exists():
+        return
     facts = read_facts(config, run, iteration, measured=False)
     write_text(run.model_folder(iteration) / "README.md", model_card(facts, Published()))

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from lidr.benchmarks import BENCHMARKS
 from lidr.config import Config, load_config
@@ -79,19 +78,20 @@ def benchmark_overrides(
     Benchmarks come in addition to the recipe's, and languages in addition to those `done` (benchmark -> languages), so
     that what was measured before stays in the results.
     """
-    unknown = [name for name in benchmarks if name not in BENCHMARKS]
-    if unknown:
-        raise ConfigError(f"--benchmarks: no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    known: dict[str, Any] = base.evaluation.benchmarks.model_dump()
-    chosen = list(benchmarks) or [name for name in BENCHMARKS if known[name]]
+    own, given = base.evaluation.benchmarks.own, base.evaluation.benchmarks.chosen()
+    there = [*BENCHMARKS, *own]
+    if unknown := [name for name in benchmarks if name not in there]:
+        raise ConfigError(f"--benchmarks: no benchmark {', '.join(unknown)}; there are {', '.join(there)}")
+    chosen = list(benchmarks) or list(given)
     # An empty mapping, so that a benchmark's own settings can be given field by field after it.
-    overrides = [f"evaluation.benchmarks.{name}={{}}" for name in benchmarks if not known[name]]
+    overrides = [f"evaluation.benchmarks.{name}={{}}" for name in benchmarks if name not in given]
     if languages:
         if not base.iterations:
             overrides.append(f"languages={json.dumps(_union(base.languages if done else [], languages))}")
         for name in chosen:
+            field = f"own.{name}" if name in own else name
             overrides.append(
-                f"evaluation.benchmarks.{name}.languages={json.dumps(_union(done.get(name, []), languages))}"
+                f"evaluation.benchmarks.{field}.languages={json.dumps(_union(done.get(name, []), languages))}"
             )
     return overrides + list(settings)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from lidr.config import Config, EngineConfig, OpenAIConfig, RayConfig, TransformersConfig, VllmConfig, is_remote
 from lidr.engines.base import Completion, Engine, EnginePlugin, Request, Sampling
+from lidr.plugins import calling
 
 __all__ = ["ENGINES", "Completion", "Engine", "Request", "Sampling", "open_engine", "open_model"]
 
@@ -55,7 +56,8 @@ ENGINES: dict[str, Callable[[Any, str, bool], Engine]] = {
 def open_model(config: EngineConfig, model: str, trust_remote_code: bool = False) -> Iterator[Engine]:
     """An engine with a model: a folder, or a server's name for it. Its memory is given back at the end."""
     if isinstance(config, EnginePlugin):
-        engine = config.open(model, trust_remote_code)
+        with calling(config, "open"):
+            engine = config.open(model, trust_remote_code)
     else:
         engine = ENGINES[config.type](config, model, trust_remote_code)
     try:

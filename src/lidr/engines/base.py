@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from lidr.plugins import Plugin
 
@@ -72,6 +72,8 @@ class Completion:
 
 class EnginePlugin(Plugin):
     """An engine from outside the package, `engine: {type: path/file.py:Name, ...}`. Its fields are its settings."""
+
+    kind: ClassVar[str] = "engines"
 
     @abstractmethod
     def open(self, model: str, trust_remote_code: bool) -> Engine:

@@ -72,10 +72,13 @@ class SlotCache(Cache):
     def width(self) -> int:
         return self.end - self.start
 
-    def admit(self, past: DynamicCache) -> None:
-        """Put right-aligned rows that another pass has read into the next slots."""
+    def admit(self, past: DynamicCache, places: Tensor | None = None) -> None:
+        """Put right-aligned rows that another pass has read into the next slots.
+
+        `places` (rows,) says which of them each slot gets; None is each once, in their order.
+        """
         width = past.get_seq_length()
-        count = past.layers[0].keys.shape[0]
+        count = past.layers[0].keys.shape[0] if places is None else len(places)
         if not self.layers:
             self.layers = [_SlotLayer(self, layer) for layer in past.layers]
         if not self.used:
@@ -84,8 +87,8 @@ class SlotCache(Cache):
             self._lay_out(max(width, self.width), max(self.rows, self.used + count))
         slots, columns = slice(self.used, self.used + count), slice(self.end - width, self.end)
         for mine, new in zip(self.layers, past.layers, strict=True):
-            mine.keys[slots, :, columns] = new.keys
-            mine.values[slots, :, columns] = new.values
+            mine.keys[slots, :, columns] = new.keys if places is None else new.keys[places]
+            mine.values[slots, :, columns] = new.values if places is None else new.values[places]
         self.used += count
         self.start = min(self.start, self.end - width)
 
@@ -206,15 +209,17 @@ class SlotDecoder:
             while queue and len(self.active) + len(batch) < self.slots:
                 width = max([queue[0].length, *(row.length for row in batch)])
                 texts.add(queue[0].tokens)
-                if batch and width * len(texts) > PREFILL_TOKENS:
+                # What a token takes is known from the first pass, which therefore is a small one in any case.
+                count = len(batch) + 1 if self.token_budget is None else len(texts)
+                if batch and width * count > PREFILL_TOKENS:
                     break
                 if (self.active or batch) and self._is_full(len(batch) + 1, width + COLUMNS):
                     break
                 batch.append(queue.popleft())
             if not batch:
                 return
-            past, logits = self.read(batch)
-            self.cache.admit(past)
+            past, logits, places = self.read(batch)
+            self.cache.admit(past, places)
             if self.token_budget is None:
                 self.token_budget = tokens_in_memory(self.model, self.cache)
             first = len(self.active)
@@ -222,10 +227,11 @@ class SlotDecoder:
             self.active += batch
             yield from self._take(logits, first)
 
-    def read(self, rows: list[Generation]) -> tuple[DynamicCache, Tensor]:
+    def read(self, rows: list[Generation]) -> tuple[DynamicCache, Tensor, Tensor | None]:
         """Keys and values of rows' tokens, right-aligned, and the logits after the last one, (rows, vocabulary).
 
-        Rows with the same tokens, such as samples of one prompt, are read once.
+        Rows with the same tokens, such as samples of one prompt, are read once; then the keys and values are those of
+        the different texts, and the last value says which of them each row has (see `SlotCache.admit`).
         """
         texts = list(dict.fromkeys(row.tokens for row in rows))
         width = max(map(len, texts))
@@ -244,11 +250,10 @@ class SlotDecoder:
         )
         logits = output.logits[:, -1]
         if len(texts) == len(rows):
-            return past, logits
+            return past, logits, None
         places = {tokens: place for place, tokens in enumerate(texts)}
         repeated = torch.tensor([places[row.tokens] for row in rows], device=self.device)
-        past.batch_select_indices(repeated)
-        return past, logits[repeated]
+        return past, logits[repeated], repeated
 
     def next_logits(self) -> Tensor:
         """Read the newest token of every active row; the logits after it, (rows, vocabulary)."""
@@ -397,7 +402,8 @@ class TokenChooser:
             nucleus = reached.gather(1, last[:, None]).squeeze(1)
             enough = nucleus >= self.sampling.top_p
         else:
-            nucleus = torch.ones_like(reached[:, 0])
+            # Rounded sums may end below 1: of the whole vocabulary, the numbers are shares of what they come to.
+            nucleus = reached[:, -1] if count == scores.shape[-1] else torch.ones_like(reached[:, 0])
             enough = numbers < reached[:, -1]
         place = torch.minimum((reached <= (numbers * nucleus)[:, None]).sum(-1), last)
         return best.indices.gather(1, place[:, None]).squeeze(1), enough

@@ -23,6 +23,7 @@ from lidr.chat import server_fields
 from lidr.config import OpenAIConfig
 from lidr.credentials import mask, remember
 from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.encoding import row_seed
 from lidr.engines.failures import SAME_FAILURES, NoAnswer, Outcomes, Refused, Unreadable
 from lidr.engines.protocol import (
     NEUTRAL,
@@ -269,6 +270,8 @@ class OpenAIEngine:
         """All fields of a request but for the model's name and those that are left out."""
         length_field = "max_completion_tokens" if self.is_openai else "max_tokens"
         fields = turns(request, self.prefill) | decoding(sampling, length_field, self.logprobs, self.extended)
+        if sampling.temperature:  # with one seed for all, samples of one prompt would be the same
+            fields["seed"] = row_seed(sampling, request.request_id) % 2**31
         given = (fields | self.template | self.config.extra_body).items()
         return {name: value for name, value in given if value is not None and name not in left_out}
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -76,6 +76,8 @@ class AnsweredQuestion:
 
 class JudgeProtocol(Plugin):
     """What a judge is asked, and how its replies are read: `evaluation.judge.protocol`. Its fields are its settings."""
+
+    kind: ClassVar[str] = "judges"
 
     @abstractmethod
     def ask_which(self, comparison: Comparison, swapped: bool) -> str:
@@ -320,8 +322,6 @@ def judge_identity(config: JudgeConfig, cache_file: Path) -> dict[str, Any]:
 
     engine = config.engine
     decoding: dict[str, Any] = {"format": FORMAT, "logprobs": config.logprobs, "max_new_tokens": config.max_new_tokens}
-    if config.protocol.source:
-        decoding |= {"protocol": config.protocol.as_recipe(), "protocol_source": config.protocol.source}
     if is_remote(engine):
         return {"model": config.model, "base_url": engine.base_url, "extra_body": engine.extra_body} | decoding
     return {"model": _local_model(config, cache_file)[1]} | engine_identity(engine) | decoding

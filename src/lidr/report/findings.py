@@ -17,6 +17,7 @@ from lidr.report.measures import Change, Measure, MeasureRow, with_interval
 from lidr.report.metrics import ACCURACY, KINDS, OFF_TARGET
 from lidr.report.unreliable import cut_off
 from lidr.stages.shortage import fewest
+from lidr.strategies.base import strategy_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,10 @@ def introduction(config: Config, results: dict[str, Any]) -> list[str]:
 def _training(config: Config, results: dict[str, Any]) -> list[str]:
     """What was to be trained, and how far it came."""
     weak = join_names([language_name(code) for code in config.non_dominant])
+    strategy = strategy_of(config)
     method = {
-        "dpo": "to prefer translations of its own answers in the dominant language to its direct answers (DPO + NLL)",
-        "sft": "on translations of its own answers in the dominant language (plain supervised fine-tuning)",
+        "dpo": f"to prefer {strategy.chosen_in_words()} to {strategy.rejected_in_words()} (DPO + NLL)",
+        "sft": f"on {strategy.chosen_in_words()} (plain supervised fine-tuning)",
     }[config.training.objective]
     iterations = f"{config.iterations} iteration{'s' if config.iterations > 1 else ''}"
     # A run that stops by itself has as many iterations as it needs.

@@ -16,7 +16,7 @@ from lidr.benchmarks.alpaca_files import read_model_outputs
 from lidr.benchmarks.base import Asked, AsksAhead, Bench, Benchmark, Question
 from lidr.config import HARNESS, JUDGED, Config, flatten
 from lidr.engines import Completion, Engine, Request, open_engine
-from lidr.errors import DataError
+from lidr.errors import ConfigError, DataError
 from lidr.judges import judge_identity, open_judge
 from lidr.plugins import Plugin
 from lidr.records import Response, canonical_json, content_id
@@ -48,7 +48,7 @@ def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Input
     made_from: Inputs = {
         "format": [FORMAT, _SCORING],
         "model": run.model(config, iteration).fingerprint,
-        "benchmark": settings.model_dump(),
+        "benchmark": settings.model_dump(mode="json"),
         "benchmark_source": settings.source if isinstance(settings, Plugin) else None,
         "languages": config.languages if getattr(settings, "languages", None) is None else None,
         "training_prompts": digest(run.prompts(1)) if benchmark == "lab" and config.iterations else None,
@@ -56,10 +56,12 @@ def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Input
         "system_prompt": config.system_prompt,
         "seed": config.seed,
     }
-    paths = [path for name in _PATH_FIELDS if (path := getattr(settings, name, None))]
+    paths = [str(path) for name in _PATH_FIELDS if (path := getattr(settings, name, None))]
     made_from["files"] = content_id({path: stamps for path in paths if (stamps := _stamps(path, run))})
-    if benchmark in JUDGED and config.evaluation.judge:
-        made_from["judge"] = judge_identity(config.evaluation.judge, run.model_cache)
+    judge = config.evaluation.judge
+    if judge and (benchmark in JUDGED or getattr(settings, "judged", False)):
+        made_from["judge"] = judge_identity(judge, run.model_cache)
+        made_from["protocol"] = [judge.protocol.as_recipe(), judge.protocol.source] if judge.protocol.source else None
     if getattr(settings, "against", None) == "M0":
         made_from["opponent"] = run.model(config, 0).fingerprint
     return made_from
@@ -99,7 +101,8 @@ def answers_lost(old: Inputs, new: Inputs, finished: bool) -> list[str]:
     as well, which are of one judge and one opponent.
     """
     before, after = flatten(old), flatten(new)
-    harmless = {"training_prompts"} | (set() if finished else {"judge", "opponent"})
+    harmless = {"training_prompts", "benchmark_source", "protocol"}
+    harmless |= set() if finished else {"judge", "opponent"}
     if _answer_format(old) == _answer_format(new):
         harmless.add("format")
     if old["format"] != new["format"]:
@@ -115,6 +118,7 @@ def answers_lost(old: Inputs, new: Inputs, finished: bool) -> list[str]:
 def answers_kept(old: Inputs, new: Inputs, file: Path) -> int:
     """How many rows of a file of answers stay at most if `old` becomes `new`; the first ones of its language do."""
     scoring = {"training_prompts", "judge", "opponent", "languages", "benchmark.languages", "benchmark.limit"}
+    scoring |= {"benchmark_source", "protocol"}
     defined_otherwise = _answer_format(old) != _answer_format(new) or short_changes(old, new, {*scoring, "format"})
     if defined_otherwise or file.name.partition(".")[0] not in _asked(new):
         return 0
@@ -201,7 +205,8 @@ def _initial(config: Config, run_dir: RunDir, benchmark: str, stack: ExitStack) 
 
 
 def _open_judge(config: Config, run_dir: RunDir) -> Any:
-    assert config.evaluation.judge is not None  # checked at load wherever a benchmark needs one
+    if config.evaluation.judge is None:  # a benchmark of the user's own; for the others it is checked at load
+        raise ConfigError("a benchmark asks for a judge; set evaluation.judge.model and .engine")
     return open_judge(config.evaluation.judge, run_dir.judge_replies, run_dir.model_cache)
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import Config, GatesConfig
-from lidr.errors import DamagedError
+from lidr.errors import DamagedError, RunError
 from lidr.language_id import LanguageIdentifier
 from lidr.numbers import extract_answer
+from lidr.plugins import calling
 from lidr.progress import track
 from lidr.records import Dropped, PreferencePair, content_id
 from lidr.run_dir import RunDir
@@ -91,7 +92,13 @@ def make_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[Pref
     identifier = LanguageIdentifier.among(config.languages)
     word_use = read_word_use(config, run_dir, iteration) if config.pairs.gates.max_foreign_words is not None else {}
     for answers in read_answers(config, run_dir, iteration, config.languages, strategy_of(config).directions(config)):
-        for candidate in strategy.candidates(answers, config):
+        with calling(strategy, "candidates"):
+            candidates = list(strategy.candidates(answers, config))
+        for candidate in candidates:
+            if candidate.language not in config.languages:
+                raise RunError(
+                    f"{strategy.type}: a candidate in {candidate.language!r}, which the recipe does not have"
+                )
             yield make_pair(candidate, config.pairs.gates, identifier, word_use)
 
 

@@ -15,12 +15,12 @@ from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.stages.prompts import read_groups
-from lidr.strategies.base import strategy_of
+from lidr.strategies.base import draws_of
 
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     """Everything that the answers depend on."""
-    draws = strategy_of(config).draws(config)
+    draws = draws_of(config)
     return {
         "format": FORMAT,
         "model": run.model(config, iteration - 1).fingerprint,
@@ -48,7 +48,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
         fill(
             parts,
             engine,
-            sampling_of(config, strategy_of(config).draws(config).decoding),
+            sampling_of(config, draws_of(config).decoding),
             f"{run_dir.title(iteration)}  respond",
         )
 
@@ -102,7 +102,7 @@ def make_requests(config: Config, model: Model, prompts: Iterable[Prompt]) -> It
 
     The number of samples is not part of it, so that more of them leave the first ones as they are.
     """
-    draws = strategy_of(config).draws(config)
+    draws = draws_of(config)
     settings = {"responses": draws.decoding.model_dump(), "system": config.system_prompt, "seed": config.seed}
     for prompt in prompts:
         defining = (FORMAT, model.fingerprint, prompt.prompt_id, prompt.language, prompt.text, settings)

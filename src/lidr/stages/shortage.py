@@ -106,6 +106,11 @@ def shortage(
     pairs -= held_out
     if pairs >= minimum:
         return None
+    reasons = strategy_of(config).reasons
+    reason, count = next(iter(dropped.most_common(1)), ("", 0))
+    if reason in reasons:
+        why = _lowered(reasons[reason])
+        return f"{pairs:,} pairs of {candidates:,} candidates are left: {count:,} were dropped because {why}"
     main = ", ".join(f"{reason} {count:,}" for reason, count in dropped.most_common(3) if count) or "none was dropped"
     return (
         f"{pairs:,} pairs of {candidates:,} candidates are left, fewer than pairs.minimum ({minimum:,}; dropped most: "
@@ -128,6 +133,10 @@ def _held_out(config: Config, run: RunDir, iteration: int, prompt_ids: Sequence[
 def fewest(config: Config) -> int:
     """The fewest pairs that are trained on: two steps' worth, unless the recipe has a number."""
     return config.pairs.minimum or 2 * config.training.batch_size
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:].rstrip(".")
 
 
 def _also(config: Config, pairs: int) -> str:

@@ -193,7 +193,7 @@ def shortened(translation: str, text: str) -> bool:
 
 
 def given_up(row: dict[str, Any], text: str) -> dict[str, Any]:
-    """What is left of a row that its paragraphs could not save. A copy stays one: of code it is the translation."""
+    """A row that its paragraphs could not rescue. Unchanged text is kept: translated code often equals its source."""
     if row["text"] is not None and shortened(row["text"], text):
         return {"text": None, "failure": "translation_shortened", "recovered": None}
     return row

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from lidr.config import Config, DecodingConfig
-from lidr.plugins import Plugin
+from lidr.plugins import Plugin, calling
 from lidr.records import Prompt, Response, Translation
 from lidr.thinking import split_thinking
 
@@ -80,6 +80,7 @@ class Draws:
 class Strategy(Plugin):
     """One class per file. Its fields are its settings; it knows nothing of files, engines and gates."""
 
+    kind: ClassVar[str] = "strategies"
     reasons: ClassVar[dict[str, str]] = {}
     """Meanings of the problems that its sides have and no other strategy's."""
 
@@ -99,13 +100,32 @@ class Strategy(Plugin):
     def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
         """One candidate for every pair that this prompt owes, those that cannot be made included."""
 
+    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
+        """For `lidr plan`: (language, origin of chosen, origin of rejected) of the most pairs of a prompt.
+
+        By default one pair per language, of direct answers.
+        """
+        yield from ((code, code, code) for code in answers.prompts)
+
     def answers_in_words(self, config: Config) -> list[str]:
         """How the answers are made, as lines of pseudocode with the recipe's parameters."""
-        draws = self.draws(config)
+        draws = draws_of(config)
         answers = "y[i, l] <- M[t](x[i, l])   for every i, every l and d"
         if draws.samples > 1:
             answers = f"y[i, l, k] <- M[t](x[i, l])   for every i, every l and d, and k = 1 ... {draws.samples}"
         return [answers, f"    # {draws.decoding.in_words()}"]
+
+    def chosen_in_words(self) -> str:
+        """What is preferred, after "the model learned to prefer"."""
+        return f"those of its own answers that the strategy {self.type} prefers"
+
+    def rejected_in_words(self) -> str:
+        """What it is preferred to."""
+        return "the others"
+
+    def caveats(self, dominant: str) -> list[str]:
+        """What a user of the trained model must not expect because of it, as sentences; `dominant` is a name."""
+        return ["It learned from its own answers, which nobody has checked."]
 
     def pairs_in_words(self, config: Config) -> list[str]:
         """How P, the set of pairs, is made of the answers, as lines of pseudocode."""
@@ -125,6 +145,19 @@ def strategy_of(config: Config) -> Strategy:
     found = config.pairs.strategy
     assert isinstance(found, Strategy)  # made by `lidr.plugins`
     return found
+
+
+def draws_of(config: Config) -> Draws:
+    """The answers that the recipe's strategy needs. Raises ConfigError for what cannot be drawn."""
+    strategy = strategy_of(config)
+    with calling(strategy, "draws"):
+        draws = strategy.draws(config)
+        decoding = DecodingConfig.model_validate(draws.decoding.model_dump())
+        if draws.samples < 1 or (draws.samples > 1 and not decoding.temperature):
+            raise ValueError(
+                f"{draws.samples} samples at temperature {decoding.temperature:g}: greedy ones are all alike"
+            )
+    return draws
 
 
 def direct(answers: Answers, language: str, config: Config, sample: int = 0) -> Side:

@@ -53,8 +53,13 @@ class Imbalance(Strategy):
             worse = rejected(answers, code, config) if apart else translated(answers, code, dominant, config)
             yield Candidate(answers.prompt_id, dominant, "dominant", prompts[dominant], chosen, worse, bool(apart))
 
+    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
+        for made in Imbalance.candidates(self, answers, config):
+            if not made.chosen.problem and not made.rejected.problem:
+                yield made.language, made.chosen.origin, made.rejected.origin
+
     def translation_identity(self) -> Any:
-        return None
+        return super().translation_identity() if self.source else None
 
     def answers_in_words(self, config: Config) -> list[str]:
         policy = config.pairs.dominant_rejected
@@ -68,6 +73,20 @@ class Imbalance(Strategy):
             "; one that is cut off is translated again paragraph by paragraph" if config.translations.recover else ""
         )
         return [*lines, f"    # {config.translations.in_words()}{recover}"]
+
+    def chosen_in_words(self) -> str:
+        return "translations of its own answers in the dominant language"
+
+    def rejected_in_words(self) -> str:
+        return "its direct answers"
+
+    def caveats(self, dominant: str) -> list[str]:
+        return [
+            f"It learned from its own answers and its own translations, which nobody has checked. What is wrong in the "
+            f"{dominant} answers or was lost in translation was learned, too.",
+            f"The preferred answers are translations from {dominant}: the other languages may read like translated "
+            f"text, and take names, customs and examples from where {dominant} is spoken.",
+        ]
 
     def pairs_in_words(self, config: Config) -> list[str]:
         lines = ["P <- {(prompt x[i, l], chosen y[i, d->l], rejected y[i, l])}   for every i, l"]

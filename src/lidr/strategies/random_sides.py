@@ -24,5 +24,8 @@ class RandomSides(Imbalance):
             drawn = content_id(config.seed, found.prompt_id, found.chosen.origin, found.rejected.origin)
             yield replace(found, swapped=int(drawn, 16) % 2 == 1)
 
+    def rejected_in_words(self) -> str:
+        return "its direct answers in a random half of the pairs, and the other way round in the rest (the control)"
+
     def pairs_in_words(self, config: Config) -> list[str]:
         return [*super().pairs_in_words(config), "exchange chosen and rejected in a random half of P   # the control"]

@@ -21,16 +21,16 @@ from pydantic import Field
 
 from lidr.config import Config
 from lidr.numbers import extract_answer
-from lidr.settings import PositiveFloat, PositiveInt
+from lidr.settings import PositiveInt
 from lidr.strategies.base import Answers, Candidate, Draws, Kind, Side, Strategy, direct, rejected
 
 
 class VerifiedMajority(Strategy):
     """An answer that ends in the majority's number is preferred to one in the same language that does not."""
 
-    samples: Annotated[int, Field(ge=2)] = 8
+    samples: Annotated[int, Field(ge=2, le=1024)] = 8
     """Answers to each prompt in each language."""
-    temperature: PositiveFloat = 0.9
+    temperature: Annotated[float, Field(ge=0.01, le=100)] = 0.9
     """They are drawn at this temperature."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling; 1 is off."""
@@ -57,6 +57,17 @@ class VerifiedMajority(Strategy):
                 continue
             sides = _sides(answers, code, config, numbers[code], agreed)
             yield Candidate(answers.prompt_id, code, kind, answers.prompts.get(code), *sides)
+
+    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
+        for code in answers.prompts:
+            if code != config.dominant or config.pairs.dominant_rejected != "none":
+                yield code, code, code
+
+    def chosen_in_words(self) -> str:
+        return "those of its own answers that end in the number that most of them end in, over all languages"
+
+    def rejected_in_words(self) -> str:
+        return "those that end in another one"
 
     def pairs_in_words(self, config: Config) -> list[str]:
         which = "l" if config.pairs.dominant_rejected == "none" else "l and d"

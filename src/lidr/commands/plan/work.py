@@ -9,11 +9,12 @@ from pathlib import Path
 
 from lidr.commands.plan.lengths import SAMPLE, Lengths
 from lidr.config import Config
+from lidr.plugins import calling
 from lidr.records import Prompt, Response, Translation
 from lidr.stages.prompts import grouped, load_held_out, load_prompts
 from lidr.stages.translations import request_template
 from lidr.storage import is_url
-from lidr.strategies.base import Answers, strategy_of
+from lidr.strategies.base import Answers, draws_of, strategy_of
 
 ASSUMED_PROMPTS = 1000
 
@@ -65,32 +66,24 @@ def count_prompts(config: Config) -> Prompts:
     assumed = config.prompt_source.path != "lab" and not at_hand(config.prompt_source.path)
     groups = _assumed(config) if assumed else grouped(_read(config))
     strategy, found = strategy_of(config), Prompts(assumed=assumed)
+    samples = draws_of(config).samples
     for position, prompts in enumerate(groups):
         prompt_id = next(iter(prompts.values())).prompt_id
         answers = Answers(position, prompt_id, prompts)
         for code in config.languages:
             if code in prompts and config.dominant in prompts:
-                answers.responses[code] = _samples(config, prompt_id, code)
-                found.responses[code] += len(answers.responses[code])
+                answers.responses[code] = [Response("", prompt_id, code, "x", "stop", 1)]
+                found.responses[code] += samples
             if code in prompts and len(found.texts[code]) < SAMPLE:
                 found.texts[code].append(prompts[code].text)
         for source, target in strategy.translations(answers, config):
             found.translations[source, target] += 1
             answers.translations[source, target] = Translation("", prompt_id, source, target, "x")
-        for made in strategy.candidates(answers, config):
-            if not made.chosen.problem and not made.rejected.problem:
-                found.pairs[made.language, made.chosen.origin, made.rejected.origin] += 1
+        with calling(strategy, "planned"):
+            for language, chosen, rejected in strategy.planned(answers, config):
+                found.pairs[language, chosen, rejected] += 1
         found.groups += 1
     return found
-
-
-def _samples(config: Config, prompt_id: str, language: str) -> list[Response]:
-    """Answers of which every strategy makes its pairs: only the first one in a language that is taught is wrong."""
-    numbers = [
-        "1" if language in config.non_dominant else "0",
-        *["0"] * (strategy_of(config).draws(config).samples - 1),
-    ]
-    return [Response("", prompt_id, language, text, "stop", 1, sample=k) for k, text in enumerate(numbers)]
 
 
 def _read(config: Config) -> Iterator[Prompt]:
