@@ -218,7 +218,7 @@ class Raises(Imbalance):
     ("fault", "says"),
     [
         ("draws", r"draws fails \(ValueError: 0 samples"),
-        ("candidates", r"candidates fails \(AttributeError: .* line 15\)"),
+        ("candidates", r"candidates fails \(AttributeError: .* line 14\)"),
     ],
 )
 def test_what_a_strategy_of_ones_own_raises_names_it(fault: str, says: str, toy_run: ToyRun) -> None:
