@@ -21,6 +21,8 @@ from lidr.judges import Comparison, compare, judge_identity, open_judge
 from lidr.lab import MODEL_PATH
 from lidr.language_id import LanguageIdentifier
 from lidr.replacing import open_run
+from lidr.run_dir import RunDir
+from lidr.status import run_status
 from lidr.strategies.base import strategy_of
 from tests.conftest import ToyRun, make_config
 
@@ -45,6 +47,9 @@ def test_a_strategy_in_a_file_of_its_own_runs_in_child_processes(longest: Path, 
     pairs = run.path / "iteration_1/4_pairs"
     assert "all_alike" in (pairs / "summary.json").read_text(encoding="utf-8")
     assert (run.path / "iteration_1/5_model").is_dir() and not (run.path / "iteration_1/3_translations").exists()
+    longest.unlink()  # the run has kept it
+    loaded, again = RunDir.load(run.path)
+    assert {state for _, _, state, _ in run_status(again, loaded)} == {"done"}
     report = (run.path / "report.md").read_text(encoding="utf-8")
     assert "All answers have the same length." in report
     record = (run.path / "reproducibility.md").read_text(encoding="utf-8")
@@ -60,12 +65,12 @@ def test_its_settings_are_in_the_recipe_and_its_source_among_the_inputs(
     recipe.write_text(dump_config(config), encoding="utf-8")
     assert load_config(recipe) == config
     toy_run.run("prompts", "responses", "pairs", config=config)
-    assert loop.STAGES["pairs"].outputs(config, toy_run.run_dir, 1)[0][1]["strategy_source"]
+    assert loop.STAGES["pairs"].outputs(config, toy_run.run_dir, 1)[0][1]["pairs"]["strategy"]["source"]
 
     longest.write_text(CODE["longest"] + "# changed\n", encoding="utf-8")
     changed = config_with({"type": f"{longest}:Longest", "least": 5}, toy_run.prompts)
     assert loop.step("pairs", changed, toy_run.run_dir, 1, 0)
-    assert "pairs: regenerated because strategy_source changed" in capsys.readouterr().err
+    assert "pairs: regenerated because pairs.strategy.source changed" in capsys.readouterr().err
 
 
 def config_with(strategy: Any, prompts: Path) -> Config:

@@ -767,6 +767,14 @@ class Config(Section):
         return self.prompts
 
     @property
+    def plugins(self) -> list[Plugin]:
+        """The parts of the recipe that may come from outside the package."""
+        judge = self.evaluation.judge
+        parts = [self.pairs.strategy, self.engine, *self.evaluation.benchmarks.own.values()]
+        parts += [judge.protocol, judge.engine] if judge else []
+        return [part for part in parts if isinstance(part, Plugin)]
+
+    @property
     def device(self) -> str:
         """Where the model's weights are: `auto` or a torch device."""
         engine = self.engine.worker if isinstance(self.engine, RayConfig) else self.engine

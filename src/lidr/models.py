@@ -152,7 +152,7 @@ def engine_identity(engine: EngineConfig) -> dict[str, Any]:
     elif isinstance(engine, OpenAIConfig):
         found = {"extra_body": engine.extra_body}
     else:
-        found = {"engine": engine.as_recipe(), "engine_source": engine.source}
+        found = {"engine": engine.defining()}
     return {name: value for name, value in found.items() if value}
 
 

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module, metadata, util
@@ -32,6 +33,7 @@ class Plugin(Section):
     kind: ClassVar[str] = ""
     _type: str = PrivateAttr("")
     _source: str | None = PrivateAttr(None)
+    _file: Path | None = PrivateAttr(None)
 
     @property
     def type(self) -> str:
@@ -47,6 +49,36 @@ class Plugin(Section):
         """As a recipe has it: the name alone if it has no settings."""
         settings = self.model_dump(mode="json")
         return {"type": self.type, **settings} if settings else self.type
+
+    def defining(self) -> dict[str, Any]:
+        """All that defines one from outside, however the recipe spells its path."""
+        return {"class": type(self).__name__, **self.model_dump(mode="json"), "source": self.source}
+
+    @property
+    def file(self) -> Path | None:
+        """Where it was read from; None for a built-in one, and one of another package."""
+        return self._file
+
+
+_kept: ContextVar[Path | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def looking_in(folder: Path) -> Iterator[None]:
+    """Look for files that are gone in this folder, by their names: a run keeps those that its recipe names."""
+    token = _kept.set(folder)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def _file(name: str) -> Path:
+    """The file of `path/file.py:Name`, or the copy of it that is kept."""
+    file, folder = Path(name.rpartition(":")[0]).expanduser(), _kept.get()
+    if folder and not file.is_file() and (folder / file.name).is_file():
+        return folder / file.name
+    return file
 
 
 @contextmanager
@@ -85,6 +117,7 @@ def reader(kind: str) -> Callable[[Any], Any]:
         _check_names(plugin, given)
         made = plugin.model_validate(given)
         made._type, made._source = settings["type"], source
+        made._file = _file(made._type) if ":" in made._type else None
         return made
 
     return read
@@ -153,7 +186,7 @@ def _from_file(kind: str, name: str) -> tuple[type[Plugin], str]:
     path, _, wanted = name.rpartition(":")
     if not path or not wanted.isidentifier():
         raise ConfigError(f"{name}: write it as path/file.py:Name, where Name is a class of that file")
-    file = Path(path).expanduser()
+    file = _file(name)
     if not file.is_file():
         raise ConfigError(f"{path}: no such file (looked for from {Path.cwd()})")
     source = _hash(file)

@@ -23,9 +23,10 @@ from lidr.config import Config, changes, dump_config, is_remote, load_config
 from lidr.environment import environment
 from lidr.errors import ConfigError, DamagedError, RunError
 from lidr.models import check_trained, engine_identity, recorded_answers, resolve_model
+from lidr.plugins import looking_in
 from lidr.records import canonical_json, content_id
 from lidr.seals import digest, read_json, read_seal, sealed
-from lidr.storage import hash_file, naming, write_text
+from lidr.storage import hash_file, make_folder, naming, write_text
 from lidr.yaml_input import read_mapping
 
 LOCK_OWNER = "LIDR_LOCK_OWNER"  # tells a stage's child process which run's lock it was given, and as which descriptor
@@ -135,7 +136,10 @@ class RunDir:
         return self.model(config, iteration)
 
     def write_recipe(self, config: Config) -> None:
-        """Keep the recipe as it is now; the next start tells how it changed."""
+        """Keep the recipe and the files that it names as they are now; the next start tells how it changed."""
+        for file in [file for plugin in config.plugins if (file := plugin.file)]:
+            make_folder(self.path / "plugins")
+            write_text(self.path / "plugins" / file.name, file.read_text(encoding="utf-8"))
         write_text(self.recipe, dump_config(config))
 
     def log(self, event: str, **values: Any) -> None:
@@ -194,7 +198,8 @@ class RunDir:
     def recipe_changes(self, config: Config) -> list[str]:
         """What differs between the run's recipe and `config`; fields that an older version lacked have defaults."""
         try:
-            old = load_config(self.recipe).model_dump(mode="json")
+            with looking_in(self.path / "plugins"):
+                old = load_config(self.recipe).model_dump(mode="json")
         except ConfigError:  # an older version of the package may have had other fields
             old = read_mapping(self.recipe)
         return _told_changes(old, config.model_dump(mode="json"))
@@ -207,7 +212,8 @@ class RunDir:
             raise RunError(f"{path} holds no run (no recipe.yaml); `lidr run RECIPE --run-dir {path}` starts one")
         run.show_date()
         try:
-            return run, load_config(run.recipe)
+            with looking_in(path / "plugins"):
+                return run, load_config(run.recipe)
         except ConfigError as error:
             raise RunError(f"{error}\nRepair the recipe, or start again with `lidr run RECIPE --run-dir DIR`") from None
 

@@ -61,7 +61,7 @@ def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Input
     judge = config.evaluation.judge
     if judge and (benchmark in JUDGED or getattr(settings, "judged", False)):
         made_from["judge"] = judge_identity(judge, run.model_cache)
-        made_from["protocol"] = [judge.protocol.as_recipe(), judge.protocol.source] if judge.protocol.source else None
+        made_from["protocol"] = judge.protocol.defining() if judge.protocol.source else None
     if getattr(settings, "against", None) == "M0":
         made_from["opponent"] = run.model(config, 0).fingerprint
     return made_from

@@ -32,16 +32,16 @@ _PROMPTS_COUNTED = 10_000  # enough to know which words a language uses, and bou
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     """Everything that the pairs depend on."""
+    strategy, pairs = strategy_of(config), config.pairs.model_dump(exclude={"minimum", "max_fault_share"})
+    if strategy.source:
+        pairs["strategy"] = strategy.defining()
     return {
         "format": _VERSION,
         "prompts": digest(run.prompts(iteration)),
         "responses": {code: digest(run.responses(iteration, code)) for code in config.languages},
-        "translations": {
-            f"{s}-{t}": digest(run.translations(iteration, s, t)) for s, t in strategy_of(config).directions(config)
-        },
-        "pairs": config.pairs.model_dump(exclude={"minimum", "max_fault_share"}),
+        "translations": {f"{s}-{t}": digest(run.translations(iteration, s, t)) for s, t in strategy.directions(config)},
+        "pairs": pairs,
         "dominant": config.dominant,
-        **strategy_of(config).identity(),
     }
 
 

@@ -131,13 +131,9 @@ class Strategy(Plugin):
         """How P, the set of pairs, is made of the answers, as lines of pseudocode."""
         return [f"P <- pairs of the y[i, ...] by {self.type}: {' '.join((self.__doc__ or '').split())}"]
 
-    def identity(self) -> dict[str, Any]:
-        """What else its candidates depend on, beside the recipe: its source, if that is outside this package."""
-        return {"strategy_source": self.source} if self.source else {}
-
     def translation_identity(self) -> Any:
         """What of it `translations` depends on; None if that is nothing but the recipe's other fields."""
-        return [self.as_recipe(), self.source]
+        return self.defining()
 
 
 def strategy_of(config: Config) -> Strategy:
