@@ -159,9 +159,9 @@ def test_the_chosen_answer_has_the_lower_rank_for_nemo_rl(tmp_path: Path) -> Non
 
 
 def test_the_command_offers_every_format() -> None:
-    from lidr.commands.export.cli import pairs
+    from lidr.commands.export.cli import export
 
-    offered = typing.get_args(typing.get_type_hints(pairs)["format"])
+    offered = typing.get_args(typing.get_type_hints(export)["format"])
     assert set(offered) == set(EXPORTS)
 
 

@@ -19,7 +19,6 @@ from transformers import set_seed
 
 from lidr.config import Config
 from lidr.devices import pick_device
-from lidr.errors import ConfigError
 from lidr.progress import Progress, track
 from lidr.rotary import changing_context
 from lidr.run_dir import Model, RunDir
@@ -28,7 +27,7 @@ from lidr.system_errors import explain, writing
 from lidr.training.checkpoints import forget_after, last_checkpoint, layout, step_of
 from lidr.training.cost import training_cost
 from lidr.training.forward import PairForward, RowLayout, find_layout, read_layout
-from lidr.training.held_out import draw_held_out
+from lidr.training.held_out import held_out_of
 from lidr.training.reference import add_columns, autocast, reference_name, write_reference
 from lidr.training.saved import note_trained, sample
 from lidr.training.trainer import PairTrainer, Telemetry, training_arguments
@@ -104,10 +103,7 @@ def split(dataset: Any, config: Config) -> tuple[Any, Any]:
     if not config.training.held_out:
         return dataset, None
     prompts = list(dataset["prompt_id"])
-    out = draw_held_out(prompts, config)
-    if out.issuperset(prompts):
-        count = config.training.held_out
-        raise ConfigError(f"training.held_out {count}: only {len(out)} prompts have pairs; hold out fewer")
+    out = held_out_of(prompts, config)
     places = {inside: [n for n, prompt in enumerate(prompts) if (prompt in out) == inside] for inside in (True, False)}
     return dataset.select(places[False]), dataset.select(places[True])
 

@@ -17,7 +17,7 @@ from lidr.seals import digest, read_seal
 from lidr.stages.pairs import read_pairs as read_iteration
 from lidr.stages.pairs import read_summary, with_pairs
 from lidr.stages.training import read_training_summary
-from lidr.training.held_out import draw_held_out
+from lidr.training.held_out import held_out_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def answered_with(run: RunDir, iteration: int) -> dict[str, Any]:
 
 def held_out_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
     """The prompts whose pairs the training measures instead of training on them: its own draw, on the same prompts."""
-    return draw_held_out(_trainable_prompts(config, run, iteration), config)
+    return held_out_of(_trainable_prompts(config, run, iteration), config)
 
 
 def _trainable_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
