@@ -17,7 +17,7 @@ from lidr.commands.plan.plan import make_plan
 from lidr.config import Config, JudgeConfig, dump_config, load_config
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError
-from lidr.judges import Comparison, compare, judge_identity, open_judge
+from lidr.judges import Comparison, Reply, compare, judge_identity, open_judge
 from lidr.lab import MODEL_PATH
 from lidr.language_id import LanguageIdentifier
 from lidr.replacing import open_run
@@ -196,6 +196,11 @@ def test_a_judges_protocol_in_a_file_of_its_own_asks_and_reads(tmp_path: Path, m
     with open_judge(config, tmp_path / "replies.sqlite", tmp_path / "models.json") as judge:
         [verdict], _ = compare(judge, items, LanguageIdentifier(["en", "es"]), "test")
         assert (verdict.outcome, verdict.shown_first, verdict.shown_second) == ("win", 1.0, 1.0)
+        monkeypatch.setattr(type(judge.protocol), "read_points", lambda self, reply: 55.0)
+        with pytest.raises(
+            ConfigError, match=r"OneWord: read_points fails \(ValueError: it gave 55.0"
+        ):
+            judge.points(Reply("55", (), 1, 1))
     assert [text.startswith("Which is better, first or second?") for text in asked] == [True, True]
     # Its replies cost money, so they are kept if only the reading changes.
     cache = tmp_path / "models.json"

@@ -18,7 +18,7 @@ from lidr.config import JudgeConfig, ModelConfig, OpenAIConfig, is_remote
 from lidr.engines import Completion, Engine, Request, Sampling, open_model
 from lidr.engines.protocol import LogProbability, Tokens
 from lidr.errors import ConfigError, EngineError, RunError
-from lidr.plugins import Plugin
+from lidr.plugins import Plugin, calling
 from lidr.progress import track
 from lidr.records import Row, content_id
 from lidr.system_errors import writing
@@ -145,6 +145,23 @@ class Judge:
                     progress.advance(tokens=reply.completion_tokens, dropped=reply.error is not None)
                 purse.check(len(requests) - progress.rows)
         return [kept[key] for key in keys]
+
+    def which(self, reply: Reply) -> float | None:
+        """The preference in a reply, by the protocol; see `JudgeProtocol.read_which`."""
+        return self._within(0.0, 1.0, "read_which", self.protocol.read_which, reply)
+
+    def points(self, reply: Reply) -> float | None:
+        """The points in a reply, by the protocol; see `JudgeProtocol.read_points`."""
+        return self._within(LOWEST, HIGHEST, "read_points", self.protocol.read_points, reply)
+
+    def _within(
+        self, low: float, high: float, name: str, read: Callable[[Reply], float | None], reply: Reply
+    ) -> float | None:
+        with calling(self.protocol, name):
+            value = read(reply)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"it gave {value}, which is not from {low} to {high}")
+        return value
 
     def usage(self, replies: Sequence[Reply]) -> dict[str, Any]:
         """What some replies took; see `usage`."""

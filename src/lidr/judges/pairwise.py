@@ -86,10 +86,7 @@ def _ruled(comparison: Comparison, rule: str, value: float) -> Verdict:
 
 def _judged(judge: Judge, comparison: Comparison, first: Reply, second: Reply) -> Verdict:
     """`first` is the reply to the order in which the answer under test came first, `second` to the other one."""
-    shown_first, as_b = judge.protocol.read_which(first), judge.protocol.read_which(second)
-    for value in (shown_first, as_b):
-        if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"{judge.protocol.type}: read_which gave {value}, which is not from 0 to 1")
+    shown_first, as_b = judge.which(first), judge.which(second)
     shown_second = None if as_b is None else 1 - as_b
     question = (comparison.question_id, comparison.language)
     if shown_first is None or shown_second is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lidr.judges.base import HIGHEST, LOWEST, AnsweredQuestion, Judge, Reply, unscored_reason
+from lidr.judges.base import LOWEST, AnsweredQuestion, Judge, Reply, unscored_reason
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.records import Rating
@@ -32,9 +32,7 @@ def score_answers(
 
 
 def _rated(judge: Judge, item: AnsweredQuestion, reply: Reply) -> Rating:
-    value = judge.protocol.read_points(reply)
-    if value is not None and not LOWEST <= value <= HIGHEST:
-        raise ValueError(f"{judge.protocol.type}: read_points gave {value}, which is not from {LOWEST} to {HIGHEST}")
+    value = judge.points(reply)
     unscored = None if value is not None else unscored_reason(reply)
     return Rating(item.question_id, item.language, value, item.group, unscored=unscored, raw=reply.text[:500])
 
