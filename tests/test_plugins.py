@@ -197,9 +197,7 @@ def test_a_judges_protocol_in_a_file_of_its_own_asks_and_reads(tmp_path: Path, m
         [verdict], _ = compare(judge, items, LanguageIdentifier(["en", "es"]), "test")
         assert (verdict.outcome, verdict.shown_first, verdict.shown_second) == ("win", 1.0, 1.0)
         monkeypatch.setattr(type(judge.protocol), "read_points", lambda self, reply: 55.0)
-        with pytest.raises(
-            ConfigError, match=r"OneWord: read_points fails \(ValueError: it gave 55.0"
-        ):
+        with pytest.raises(ConfigError, match=r"OneWord: read_points fails \(ValueError: it gave 55.0"):
             judge.points(Reply("55", (), 1, 1))
     assert [text.startswith("Which is better, first or second?") for text in asked] == [True, True]
     # Its replies cost money, so they are kept if only the reading changes.
