@@ -47,8 +47,8 @@ def measure(settings: argparse.Namespace) -> dict[str, Any]:
     from transformers import AutoConfig, TrainerCallback
 
     from lidr.config import load_config
+    from lidr.likelihood.forward import PairForward
     from lidr.run_dir import Model
-    from lidr.training.forward import PairForward
     from lidr.training.trainer import PairTrainer, training_arguments
     from lidr.training.weights import load_base
 

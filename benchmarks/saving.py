@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from lidr.config import Config
+from lidr.likelihood.forward import PairForward, why_not_packed
 from lidr.progress import track
 from lidr.run_dir import Model, RunDir
 from lidr.stages.training import _tokenize
-from lidr.training.forward import PairForward, why_not_packed
 from lidr.training.reference import autocast, pair_logps
 from lidr.training.rounding import round_stochastically
 from lidr.training.trainer import PairTrainer, training_arguments

@@ -59,9 +59,9 @@ def measure_lidr(settings: argparse.Namespace, pairs: list[dict[str, Any]], fold
     from datasets import Dataset
 
     from lidr.config import load_config
+    from lidr.likelihood.forward import PairForward, why_not_packed
     from lidr.progress import Progress
     from lidr.run_dir import Model
-    from lidr.training.forward import PairForward, why_not_packed
     from lidr.training.reference import add_columns, autocast, write_reference
     from lidr.training.trainer import PairTrainer, training_arguments
     from lidr.training.weights import load_base

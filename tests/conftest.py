@@ -124,7 +124,7 @@ class ToyRun:
         def open_toy(config: Config, folder: Path) -> Iterator[ToyEngine]:
             yield engine
 
-        for stage in ("responses", "translations"):
+        for stage in ("responses", "translations", "scores"):
             self.monkeypatch.setattr(f"lidr.stages.{stage}.open_engine", open_toy)
         return engine
 

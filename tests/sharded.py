@@ -9,7 +9,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
 
 from lidr.lab import MODEL_PATH
-from lidr.training.forward import PairForward
+from lidr.likelihood.forward import PairForward
 from tests.test_packing import random_pairs
 
 

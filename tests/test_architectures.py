@@ -17,9 +17,9 @@ from lidr.config import LoraSection, TransformersConfig, load_config
 from lidr.engines.base import Request, Sampling
 from lidr.engines.transformers import TransformersEngine
 from lidr.errors import ConfigError, RunError
+from lidr.likelihood.forward import PairForward, RowLayout, find_layout
+from lidr.likelihood.packing import ATTENTION, pair_attention
 from lidr.progress import Progress
-from lidr.training.forward import PairForward, RowLayout, find_layout
-from lidr.training.packing import ATTENTION, pair_attention
 from lidr.training.trainer import PairTrainer, Telemetry, training_arguments
 from lidr.training.weights import add_adapter
 from tests.tiny_models import CONTEXT, PACKED, PADDED, PECULIAR, SMALL, VOCABULARY, build

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lidr.training.loss import chunked_logps, dpo_nll_loss, linear_logps, nll_lengths, nll_loss, token_logps
+from lidr.likelihood.logps import chunked_logps, linear_logps, token_logps
+from lidr.training.loss import dpo_nll_loss, nll_lengths, nll_loss
 
 
 def column(*values: float) -> torch.Tensor:

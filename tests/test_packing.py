@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lidr.training.forward import PairForward, why_not_packed
+from lidr.likelihood.forward import PairForward, why_not_packed
+from lidr.likelihood.packing import Layout, pack, pad, padded_length, plan_rows, segment_length
 from lidr.training.loss import dpo_nll_loss
-from lidr.training.packing import Layout, pack, pad, padded_length, plan_rows, segment_length
 from tests.tiny_models import PACKED, PADDED, VOCABULARY, build
 
 
@@ -59,7 +59,7 @@ def assert_exact(model: Any, packed: bool) -> None:
 @pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize("block", [4, 256])
 def test_packed_is_one_at_a_time(name: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lidr.training.packing.QUERIES_PER_BLOCK", block)
+    monkeypatch.setattr("lidr.likelihood.packing.QUERIES_PER_BLOCK", block)
     model = build(*PACKED[name])
     assert why_not_packed(model) is None
     assert_exact(model, packed=True)

@@ -22,6 +22,7 @@ from lidr.lab import MODEL_PATH
 from lidr.language_id import LanguageIdentifier
 from lidr.replacing import open_run
 from lidr.run_dir import RunDir
+from lidr.seals import read_rows
 from lidr.status import run_status
 from lidr.strategies.base import strategy_of
 from tests.conftest import ToyRun, make_config
@@ -54,6 +55,34 @@ def test_a_strategy_in_a_file_of_its_own_runs_in_child_processes(longest: Path, 
     assert "All answers have the same length." in report
     record = (run.path / "reproducibility.md").read_text(encoding="utf-8")
     assert "The longest answer is preferred to the shortest." in record and "k = 1 ... 2" in record
+
+
+def test_a_strategy_that_scores_its_samples_under_two_models(tmp_path: Path) -> None:
+    """The reward of arXiv 2503.04647: how much likelier training has made an answer, given the dominant prompt."""
+    file = tmp_path / "implicit.py"
+    file.write_text(CODE["implicit"], encoding="utf-8")
+    strategy = f"pairs.strategy={{type: '{file}:ImplicitReward'}}"
+    config = load_config("quickstart", [*SMALL[:-1], "iterations=2", "evaluation.benchmarks.lab=null", strategy])
+    run = open_run(config, tmp_path / "run", print)
+    loop.run(config, run)
+    found = [sorted(path.stem for path in run.path.glob(f"iteration_{n}/3_scores/*.jsonl")) for n in (1, 2)]
+    assert found == [["M0"], ["M0", "M1"]]
+    rows = [json.loads(line) for line in run.scores(2, "M1").read_text(encoding="utf-8").splitlines()]
+    assert (
+        len(rows) == 12 * 3 * 4
+        and {row["given"] for row in rows} == {"en"}
+        and {row["sample"] for row in rows} == {0, 1, 2, 3}
+    )
+    before = {(row["prompt_id"], row["origin"], row["sample"]): row for row in read_rows(run.scores(2, "M0"))}
+    rewards = {key: row["logp"] - before[key]["logp"] - 0.01 * row["tokens"] for row in rows
+               if (key := (row["prompt_id"], row["origin"], row["sample"])) in before}  # fmt: skip
+    for code in ("en", "es", "ru"):
+        for pair in read_rows(run.pairs(2, code)):
+            own = [rewards[pair["prompt_id"], code, sample] for sample in range(4)]
+            assert (pair["chosen_score"], pair["rejected_score"]) == (max(own), min(own)) and pair["kind"] == "implicit"
+    assert {state for _, _, state, _ in run_status(config, run)} == {"done"}
+    assert [stage for number, stage, _, _ in run_status(config, run) if number == "2"][3:5] == ["scores", "pairs"]
+    assert "All implicit" in (run.path / "report.md").read_text(encoding="utf-8")
 
 
 def test_its_settings_are_in_the_recipe_and_its_source_among_the_inputs(

@@ -20,7 +20,7 @@ import pytest
 from lidr.config import RayConfig, TransformersConfig
 from lidr.engines import ENGINES
 from lidr.engines import transformers as transformers_engine
-from lidr.engines.base import Completion, Engine, Request, Sampling
+from lidr.engines.base import Completion, Engine, Request, Sampling, ScoreRequest
 from lidr.engines.transformers import TransformersEngine
 from lidr.errors import EngineError
 from lidr.lab import MODEL_PATH
@@ -46,10 +46,10 @@ class ToyWorker:
         if (self.folder / "damaged").exists():
             os._exit(1)
 
-    def generate(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[list[Completion]]:
-        yield from together(self.answer(requests, done))
+    def answer(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[list[Completion]]:
+        yield from together(self.answered(requests, done))
 
-    def answer(self, requests: list[Request], done: frozenset[str]) -> Iterator[Completion]:
+    def answered(self, requests: list[Request], done: frozenset[str]) -> Iterator[Completion]:
         for request in requests:
             if request.request_id not in done:
                 with open(self.folder / "asked", "a") as asked:
@@ -153,6 +153,11 @@ def test_workers_answer_as_one_engine_does_and_give_all_back(lab: RayEngine) -> 
     sampled = by_id(lab.generate(REQUESTS, warm))
     assert sampled == by_id(alone.generate(REQUESTS, warm))
     assert sampled != by_id(lab.generate(REQUESTS, replace(warm, seed=2)))
+
+    given = [ScoreRequest(request.request_id, request.messages, "Yes.") for request in REQUESTS]
+    assert {each.request_id: each for each in lab.score(given)} == {
+        each.request_id: replace(each, logp=pytest.approx(each.logp, abs=1e-3)) for each in alone.score(given)
+    }
 
     with pytest.raises(EngineError, match=r"the engine of a worker failed: TypeError(?s:.*)transformers.py"):
         list(lab.generate(REQUESTS, replace(GREEDY, max_new_tokens="many")))  # type: ignore[arg-type]

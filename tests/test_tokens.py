@@ -12,8 +12,8 @@ from lidr.engines.base import Request
 from lidr.engines.encoding import encode
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
+from lidr.likelihood.tokens import check_template, tokenize_answer, tokenize_prompt
 from lidr.models import end_of_turn_ids, load_tokenizer
-from lidr.training.tokens import check_template, tokenize_answer, tokenize_prompt
 from tests.tiny_tokenizers import CHATML, INSTRUCT, ROLES, byte_level, sentencepiece
 
 MESSAGES = [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": "Hello?"}]

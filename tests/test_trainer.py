@@ -14,12 +14,12 @@ from lidr.config import load_config
 from lidr.errors import RunError
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, answer, question
+from lidr.likelihood.forward import PairForward
+from lidr.likelihood.tokens import tokenize_answer, tokenize_prompt
 from lidr.models import end_of_turn_ids, load_tokenizer
 from lidr.progress import Progress
 from lidr.training.checkpoints import COMPLETE, last_checkpoint
-from lidr.training.forward import PairForward
 from lidr.training.loss import dpo_nll_loss
-from lidr.training.tokens import tokenize_answer, tokenize_prompt
 from lidr.training.trainer import PairTrainer, Telemetry, training_arguments
 
 

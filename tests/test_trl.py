@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lidr.config import load_config
 from lidr.lab import MODEL_PATH
-from lidr.training.forward import PairForward
+from lidr.likelihood.forward import PairForward
 from lidr.training.trainer import PairTrainer, step_rows, training_arguments
 from tests.test_packing import random_pairs
 

@@ -21,7 +21,7 @@ import pytest
 
 from lidr.config import TransformersConfig, VllmConfig
 from lidr.engines import open_model
-from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.base import Completion, Request, Sampling, ScoreRequest
 from lidr.engines.encoding import encode
 from lidr.errors import EngineError
 from lidr.lab import MODEL_PATH
@@ -141,6 +141,21 @@ def test_the_likeliest_first_tokens_are_those_of_the_transformers_engine(engine:
         likeliest, others = dict(completion.first_token), dict(expected[request_id].first_token)
         assert list(likeliest)[:3] == list(others)[:3]
         assert all(likeliest[text] == pytest.approx(others[text], abs=1e-3) for text in list(others)[:20])
+
+
+def test_scores_are_those_of_the_transformers_engine(engine: VllmEngine) -> None:
+    given = [
+        ScoreRequest(asked.request_id, asked.messages, "Paris.", ended=n % 2 == 0) for n, asked in enumerate(QUESTIONS)
+    ]
+    long = ScoreRequest("ff", QUESTIONS[0].messages, "word " * 600)
+    found = {scored.request_id: scored for scored in engine.score([*given, long])}
+    with open_model(TransformersConfig(device="cpu", dtype="float32"), str(MODEL_PATH)) as transformers:
+        expected = {scored.request_id: scored for scored in transformers.score(given)}  # type: ignore[attr-defined]
+    assert "the model's context is" in str(found.pop("ff").error)
+    assert {name: scored.completion_tokens for name, scored in found.items()} == {
+        name: scored.completion_tokens for name, scored in expected.items()
+    }
+    assert all(scored.logp == pytest.approx(expected[name].logp, abs=0.01) for name, scored in found.items())
 
 
 def test_there_is_always_something_to_go_on_with_and_never_more_than_needed(engine: VllmEngine) -> None:

@@ -189,6 +189,12 @@ def translate(run: RunArgument, iteration: IterationOption = None, replace: Repl
 
 
 @app.command()
+def score(run: RunArgument, iteration: IterationOption = None, replace: ReplaceOption = False) -> None:
+    """Between 3 and 4: log-probabilities of the answers, if the strategy needs them."""
+    _stages(run, iteration, replace, "scores")
+
+
+@app.command()
 def pair(run: RunArgument, iteration: IterationOption = None, replace: ReplaceOption = False) -> None:
     """Step 4: make pairs and print the drop reasons."""
     config, run_dir, done = _stages(run, iteration, replace, "pairs")

@@ -37,7 +37,8 @@ from lidr.stages import STAGES, probe
 from lidr.stages.shortage import TooFewPairsError, check_pairs
 
 COMMANDS = {
-    "probe": "probe", "responses": "respond", "translations": "translate", "training": "train", "evaluation": "evaluate"
+    "probe": "probe", "responses": "respond", "translations": "translate", "scores": "score", "training": "train",
+    "evaluation": "evaluate",
 }  # fmt: skip
 
 
@@ -63,6 +64,7 @@ def run(config: Config, run_dir: RunDir) -> None:
                 step("evaluation", config, run_dir, 0, lock)
             step("responses", config, run_dir, iteration, lock)
             step("translations", config, run_dir, iteration, lock)
+            step("scores", config, run_dir, iteration, lock)  # if the strategy needs log-probabilities
             step("pairs", config, run_dir, iteration, lock)
             try:
                 step("training", config, run_dir, iteration, lock)

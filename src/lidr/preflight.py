@@ -22,7 +22,7 @@ from lidr.engines.base import EnginePlugin
 from lidr.engines.serving import check_command
 from lidr.errors import ConfigError
 from lidr.run_dir import RunDir
-from lidr.stages import evaluation
+from lidr.stages import evaluation, scores
 from lidr.status import run_status
 from lidr.yaml_input import read_mapping
 
@@ -43,6 +43,7 @@ def check(config: Config, run_dir: RunDir) -> None:
         _check_engine(field, engine)
     if config.iterations:
         _check_training(config)
+        scores.check(config)
     if any(getattr(config.evaluation.benchmarks, name) for name in HARNESS):
         _need_package("lm_eval", "evaluation.benchmarks: lm-evaluation-harness", "harness")
     evaluation.check(config, run_dir)
@@ -126,8 +127,8 @@ def _check_training(config: Config) -> None:
 
 
 def _check_template(config: Config) -> None:
+    from lidr.likelihood.tokens import check_template
     from lidr.models import find_model
-    from lidr.training.tokens import check_template
 
     folder = find_model(config.model, weights=False)
     check_template(folder, config.system_prompt, config.model.trust_remote_code)

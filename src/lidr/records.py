@@ -89,12 +89,30 @@ class Translation(Row):
 
 
 @dataclass(frozen=True, slots=True)
+class Score(Row):
+    """log p(y | x_i^given) of one of a prompt's answers under a model, in nats, summed over the answer's `tokens`.
+
+    `origin` is a language code for a direct answer in it, whose `sample` it is, or "en->es" for a translation. `logp`
+    is None exactly when `error` says why.
+    """
+
+    id: str
+    prompt_id: str
+    given: str
+    origin: str
+    sample: int
+    logp: float | None
+    tokens: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PreferencePair(Row):
-    """(x, y_w, y_l) in one language. `kind` is "non_dominant" or "dominant" (which side of the imbalance it teaches).
+    """(x, y_w, y_l) in one language. `kind` groups pairs; by default it is "non_dominant" or "dominant".
 
     `chosen_from` and `rejected_from` say where a text comes from: a language code for a direct answer in it, or
     "en->es" for a translation. `chosen_cut_off` and `rejected_cut_off` say that the length limit ended a text, so it
-    has no end of turn.
+    has no end of turn. The scores are what the strategy preferred the one to the other by, if it has such numbers.
     """
 
     id: str
@@ -108,6 +126,13 @@ class PreferencePair(Row):
     rejected_from: str
     chosen_cut_off: bool = False
     rejected_cut_off: bool = False
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+
+    def to_json(self) -> str:
+        """Without scores if it has none, as strategies that do not score write it."""
+        row = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(row, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from lidr.seals import (
     stale_because,
     write_sealed,
 )
-from lidr.stages import evaluation, pairs, probe, prompts, responses, training, translations
+from lidr.stages import evaluation, pairs, probe, prompts, responses, scores, training, translations
 from lidr.storage import partial_path
 from lidr.strategies.base import strategy_of
 
@@ -179,7 +179,7 @@ def _steps(config: Config) -> Iterator[tuple[str, int]]:
         yield "prompts", iteration
         if iteration == 1:
             yield "evaluation", 0
-        for stage in ("responses", "translations", "pairs", "training", "evaluation", "probe"):
+        for stage in ("responses", "translations", "scores", "pairs", "training", "evaluation", "probe"):
             yield stage, iteration
 
 
@@ -265,6 +265,9 @@ class _Preview(RunDir):
     def translations(self, iteration: int, source: str, target: str) -> Path:
         return self._place(super().translations(iteration, source, target))
 
+    def scores(self, iteration: int, model: str) -> Path:
+        return self._place(super().scores(iteration, model))
+
     def pairs(self, iteration: int, language: str) -> Path:
         return self._place(super().pairs(iteration, language))
 
@@ -315,6 +318,14 @@ def _translations(config: Config, run: _Preview, iteration: int) -> list[Replace
         owed = lambda s=source, t=target: translations.asked_ids(config, run, iteration, s, t)  # noqa: E731
         paragraphs = partial_path(translations.paragraphs_path(path))
         found += _rows(run, (iteration, "translations", f"{source}->{target}"), path, made_from, owed, [paragraphs])
+    return found
+
+
+def _scores(config: Config, run: _Preview, iteration: int) -> list[Replaced]:
+    found = []
+    for path, made_from in scores.outputs(config, run, iteration):
+        owed = lambda name=path.stem: scores.asked_ids(config, run, iteration, name)  # noqa: E731
+        found += _rows(run, (iteration, "scores", path.stem), path, made_from, owed)
     return found
 
 
@@ -435,6 +446,7 @@ _FIND: dict[str, Callable[[Config, _Preview, int], list[Replaced]]] = {
     "prompts": _prompts,
     "responses": _responses,
     "translations": _translations,
+    "scores": _scores,
     "pairs": _pairs,
     "training": _training,
     "evaluation": _evaluation,

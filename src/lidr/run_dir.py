@@ -74,6 +74,10 @@ class RunDir:
     def translations(self, iteration: int, source: str, target: str) -> Path:
         return self.iteration(iteration) / "3_translations" / f"{source}-{target}.jsonl"
 
+    def scores(self, iteration: int, model: str) -> Path:
+        """Log-probabilities under a model, by its name: M0, M1 ..."""
+        return self.iteration(iteration) / "3_scores" / f"{model}.jsonl"
+
     def pairs(self, iteration: int, language: str) -> Path:
         return self.iteration(iteration) / "4_pairs" / f"{language}.jsonl"
 

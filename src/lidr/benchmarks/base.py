@@ -35,7 +35,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Score(Row):
+class GradedAnswer(Row):
     """One scored answer. `off_target` is None if the answer is too short or not linguistic enough to tell.
 
     `thinking` says that a thinking block was set aside; `text` is what was left.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from lidr.benchmarks.base import AnswerFunction, Asked, LanguageResult, Question, Score
+from lidr.benchmarks.base import AnswerFunction, Asked, GradedAnswer, LanguageResult, Question
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError
 from lidr.lab import world
@@ -57,12 +57,12 @@ class LabBenchmark:
             rows = [self.score(*pair) for pair in zip(questions, completions, strict=True)]
             yield LanguageResult(language, rows, _metrics(rows))
 
-    def score(self, question: Question, completion: Completion) -> Score:
-        """Score one answer; `Score.answer` is the sentence where it is one of the world's, true or not."""
+    def score(self, question: Question, completion: Completion) -> GradedAnswer:
+        """Score one answer; `GradedAnswer.answer` is the sentence where it is one of the world's, true or not."""
         text = completion.text.strip()
         sentence = world.read_answer(text)
         language = sentence[0] if sentence else self._identifier.identify(text)
-        return Score(
+        return GradedAnswer(
             question_id=question.question_id,
             language=question.language,
             text=completion.text,
@@ -74,7 +74,7 @@ class LabBenchmark:
         )
 
 
-def _metrics(rows: list[Score]) -> dict[str, Any]:
+def _metrics(rows: list[GradedAnswer]) -> dict[str, Any]:
     trained = [row for row in rows if row.group == TRAINED]
     held_out = [row for row in rows if row.group == HELD_OUT]
     accuracy, interval = share(sum(row.correct for row in trained), len(trained))

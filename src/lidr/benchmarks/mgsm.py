@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from lidr.benchmarks.base import AnswerFunction, Asked, LanguageResult, Question, Score
+from lidr.benchmarks.base import AnswerFunction, Asked, GradedAnswer, LanguageResult, Question
 from lidr.benchmarks.confusion import check_answer, pass_rates
 from lidr.benchmarks.reading import answer_field, read_language, text_field
 from lidr.engines.base import Completion
@@ -137,12 +137,12 @@ class MgsmBenchmark:
             counts = {"failed": len(pairs) - len(rows), "truncated": truncated, "thinking": thinking}
             yield LanguageResult(language, rows, self._metrics(language, rows) | counts)
 
-    def score(self, question: Question, completion: Completion) -> Score:
+    def score(self, question: Question, completion: Completion) -> GradedAnswer:
         """Score one answer; the language is identified from the answer's text alone, thinking is set aside first."""
         completion = set_aside_thinking(completion)
         number = extract_answer(completion.text, question.language)
         language = self._identifier.identify(completion.text)
-        return Score(
+        return GradedAnswer(
             question_id=question.question_id,
             language=question.language,
             text=completion.text,
@@ -153,7 +153,7 @@ class MgsmBenchmark:
             thinking=completion.thinking,
         )
 
-    def _metrics(self, language: str, rows: list[Score]) -> dict[str, Any]:
+    def _metrics(self, language: str, rows: list[GradedAnswer]) -> dict[str, Any]:
         """Shares of all rows with Wilson intervals, None if there are no rows, and the line-level pass rate.
 
         `accuracy_on_target` counts right numbers only in answers that are in the question's language, or too short to

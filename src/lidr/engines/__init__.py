@@ -1,4 +1,4 @@
-"""Engines: text in, text out. A recipe may name one of your own, see `base.EnginePlugin`."""
+"""Engines: text in, text or its log-probability out. A recipe may name one of your own, see `base.EnginePlugin`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import Config, EngineConfig, OpenAIConfig, RayConfig, TransformersConfig, VllmConfig, is_remote
-from lidr.engines.base import Completion, Engine, EnginePlugin, Request, Sampling
+from lidr.engines.base import Completion, Engine, EnginePlugin, Request, Sampling, Scored, ScoreRequest
 from lidr.plugins import calling
 
-__all__ = ["ENGINES", "Completion", "Engine", "Request", "Sampling", "open_engine", "open_model"]
+__all__ = [
+    "ENGINES", "Completion", "Engine", "Request", "Sampling", "ScoreRequest", "Scored", "can_score", "open_engine",
+    "open_model",
+]  # fmt: skip
 
 
 def _transformers(config: TransformersConfig, model: str, trust_remote_code: bool) -> Engine:
@@ -50,6 +53,11 @@ ENGINES: dict[str, Callable[[Any, str, bool], Engine]] = {
     "openai": _openai,
     "ray": _ray,
 }
+
+
+def can_score(config: EngineConfig) -> bool:
+    """Whether an engine tells log-probabilities of given answers. Servers do not: their chat completions have none."""
+    return config.can_score if isinstance(config, EnginePlugin) else not isinstance(config, OpenAIConfig)
 
 
 @contextmanager

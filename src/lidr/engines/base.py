@@ -1,4 +1,4 @@
-"""The engine contract: text in, text out, every row as soon as it is finished."""
+"""The engine contract: text in, text or its log-probability out, every row as soon as it is finished."""
 
 from __future__ import annotations
 
@@ -25,6 +25,28 @@ class Request:
     messages: tuple[tuple[str, str], ...]
     prefill: str = ""
     needs_text: bool = False
+
+    @property
+    def characters(self) -> int:
+        return _characters(self.messages) + len(self.prefill)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """An answer to a conversation that ends with a user turn. `ended`: its end of turn counts as one of its tokens."""
+
+    request_id: str
+    messages: tuple[tuple[str, str], ...]
+    answer: str
+    ended: bool = True
+
+    @property
+    def characters(self) -> int:
+        return _characters(self.messages) + len(self.answer)
+
+
+def _characters(messages: tuple[tuple[str, str], ...]) -> int:
+    return sum(len(content) for _, content in messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +92,22 @@ class Completion:
     passing: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """log p(answer | conversation) in nats, summed over the answer's tokens; None exactly when `error` says why."""
+
+    request_id: str
+    logp: float | None
+    completion_tokens: int = 0
+    error: str | None = None
+
+
 class EnginePlugin(Plugin):
     """An engine from outside the package, `engine: {type: path/file.py:Name, ...}`. Its fields are its settings."""
 
     kind: ClassVar[str] = "engines"
+    can_score: ClassVar[bool] = False
+    """Whether its engine is a `ScoringEngine`."""
 
     @abstractmethod
     def open(self, model: str, trust_remote_code: bool) -> Engine:
@@ -107,4 +141,12 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the model. Calling it twice is harmless."""
+        ...
+
+
+class ScoringEngine(Engine, Protocol):
+    """One that also tells log-probabilities of given answers, see `engines.can_score`."""
+
+    def score(self, requests: Iterable[ScoreRequest], done: Collection[str] = frozenset()) -> Iterator[Scored]:
+        """Yield the log-probability of every answer that is not in `done`, in any order; `done` as in `generate`."""
         ...

@@ -1,4 +1,4 @@
-"""What the engines with weights share: the token ids of a request, its random numbers, and where an answer stops."""
+"""What the engines with weights share: token ids of requests and answers, random numbers, where an answer stops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Collection
 from typing import Any
 
 from lidr.chat import chat_of
-from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
+from lidr.errors import ConfigError
+from lidr.likelihood.tokens import tokenize_answer, tokenize_prompt
 from lidr.records import content_id, writable
 
 
@@ -21,6 +23,24 @@ def encode(tokenizer: Any, request: Request, end_ids: Collection[int] = ()) -> l
     messages = [{"role": role, "content": writable(content)} for role, content in request.messages]
     text = chat.render(messages, add_generation_prompt=True)
     return chat.ids(text + chat.mark(writable(request.prefill), "assistant"))
+
+
+def encode_scored(
+    tokenizer: Any, request: ScoreRequest, end_ids: Collection[int], context: int | None
+) -> tuple[list[int], list[int]] | Scored:
+    """Token ids of the conversation and of the answer, as in training; or the error of one that cannot be scored."""
+    messages = [{"role": role, "content": writable(content)} for role, content in request.messages]
+    try:
+        prompt, prompt_ids = tokenize_prompt(tokenizer, messages, end_ids)
+        answer_ids = tokenize_answer(tokenizer, messages, prompt, writable(request.answer), end_ids)
+    except ConfigError as error:
+        return Scored(request.request_id, None, error=str(error))
+    answer_ids = answer_ids if request.ended else answer_ids[:-1]
+    tokens = len(prompt_ids) + len(answer_ids)
+    if context is not None and tokens > context:
+        reason = f"prompt and answer have {tokens} tokens, the model's context is {context}"
+        return Scored(request.request_id, None, len(answer_ids), reason)
+    return prompt_ids, answer_ids
 
 
 def row_seed(sampling: Sampling, request_id: str) -> int:

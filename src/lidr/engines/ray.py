@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from lidr.chat import DATE, today
 from lidr.config import RayConfig, TransformersConfig
-from lidr.engines.base import Completion, Engine, Request, Sampling
+from lidr.engines.base import Completion, Engine, Request, Sampling, Scored, ScoreRequest, ScoringEngine
 from lidr.errors import EngineError, LidrError
 from lidr.torch_environment import TORCH_ENVIRONMENT
 
@@ -51,16 +51,21 @@ class _Worker:
     def load(self) -> None:
         self.engine = self.make_engine()
 
-    def generate(self, requests: list[Request], sampling: Sampling, done: frozenset[str]) -> Iterator[list[Completion]]:
-        yield from together(self.engine.generate(requests, sampling, done))
+    def answer(self, requests: list[Any], sampling: Sampling | None, done: frozenset[str]) -> Iterator[list[Any]]:
+        """Completions, or without `sampling` the scores of given answers."""
+        yield from together(
+            self.engine.generate(requests, sampling, done)
+            if sampling
+            else cast(ScoringEngine, self.engine).score(requests, done)
+        )
 
     def close(self) -> None:
         self.engine.close()
 
 
-def together(completions: Iterable[Completion]) -> Iterator[list[Completion]]:
+def together(completions: Iterable[Any]) -> Iterator[list[Any]]:
     """Answers as they come, those of TOGETHER_S seconds in one message: each message costs its reader some time."""
-    answers: list[Completion] = []
+    answers: list[Any] = []
     sent = time.monotonic()
     try:
         for completion in completions:
@@ -78,7 +83,7 @@ def together(completions: Iterable[Completion]) -> Iterator[list[Completion]]:
 class _Piece:
     """Requests that one worker answers together, and the ids of those that are still owed."""
 
-    requests: list[Request]
+    requests: list[Any]
     owed: set[str]
     deaths: int = 0  # of workers, since the last answer
 
@@ -127,6 +132,13 @@ class RayEngine:
         self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
     ) -> Iterator[Completion]:
         """See `Engine.generate`. Ended early, it takes back what the workers were given."""
+        yield from self._share_out(requests, sampling, done)
+
+    def score(self, requests: Iterable[ScoreRequest], done: Collection[str] = frozenset()) -> Iterator[Scored]:
+        """See `ScoringEngine.score`."""
+        yield from self._share_out(requests, None, done)
+
+    def _share_out(self, requests: Iterable[Any], sampling: Sampling | None, done: Collection[str]) -> Iterator[Any]:
         pieces = cut(requests, done, *_piece_sizes(self.config), self.count)
         queue = deque(islice(pieces, 1))  # the next one, if there is one, and before it those of workers that died
         try:
@@ -170,7 +182,7 @@ class RayEngine:
                     print("waiting for workers: they load the model, or others use the cluster", file=sys.stderr)
                 told = True
 
-    def _hand_out(self, queue: deque[_Piece], pieces: Iterator[_Piece], sampling: Sampling) -> None:
+    def _hand_out(self, queue: deque[_Piece], pieces: Iterator[_Piece], sampling: Sampling | None) -> None:
         """Give pieces to workers that are free or nearly so."""
         for ahead in (0, 1):
             for seat in self.seats:
@@ -178,7 +190,7 @@ class RayEngine:
                     piece = queue.popleft()
                     queue.extend(islice(pieces, 0 if queue else 1))
                     done = frozenset(request.request_id for request in piece.requests) - piece.owed
-                    method = seat.actor.generate.options(num_returns="streaming")
+                    method = seat.actor.answer.options(num_returns="streaming")
                     seat.pieces.append((piece, method.remote(piece.requests, sampling, done)))
 
     def _wait(self) -> list[_Seat]:
@@ -192,7 +204,7 @@ class RayEngine:
             ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
         return [awaited[id(reference)] for reference in ready]
 
-    def _receive(self, seat: _Seat, queue: deque[_Piece]) -> Iterator[Completion]:
+    def _receive(self, seat: _Seat, queue: deque[_Piece]) -> Iterator[Any]:
         """Take one message of a worker: that it has loaded, answers, the end of a piece, or its death."""
         try:
             if seat.loading is not None:
@@ -233,9 +245,7 @@ class RayEngine:
         self.seats[self.seats.index(seat)] = self._start()
 
 
-def cut(
-    requests: Iterable[Request], done: Collection[str], smallest: int, largest: int, workers: int
-) -> Iterator[_Piece]:
+def cut(requests: Iterable[Any], done: Collection[str], smallest: int, largest: int, workers: int) -> Iterator[_Piece]:
     """Pieces with something owed, those with long prompts first.
 
     Each is half of what an even share of the remaining requests would be, in whole batches of `smallest`: large at
@@ -244,7 +254,7 @@ def cut(
     """
     remaining = iter(requests)
     while window := list(islice(remaining, largest * WINDOW_PIECES)):
-        window.sort(key=lambda request: (-_characters(request), request.request_id))
+        window.sort(key=lambda request: (-request.characters, request.request_id))
         share, start = math.ceil(len(window) / workers), 0
         while start < len(window):
             batches = math.ceil((len(window) - start) / (2 * workers * smallest))
@@ -254,10 +264,6 @@ def cut(
             owed = {request.request_id for request in part if request.request_id not in done}
             if owed:
                 yield _Piece(part, owed)
-
-
-def _characters(request: Request) -> int:
-    return sum(len(content) for _, content in request.messages) + len(request.prefill)
 
 
 def _piece_sizes(config: RayConfig) -> tuple[int, int]:

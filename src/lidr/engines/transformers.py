@@ -22,11 +22,13 @@ from transformers import (
 
 from lidr.config import TransformersConfig
 from lidr.devices import pick_device, pick_dtype
-from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
 from lidr.engines.decoding import Generation, SlotDecoder, likeliest, why_not_in_slots
-from lidr.engines.encoding import encode, no_room, row_seed, up_to_stop
+from lidr.engines.encoding import encode, encode_scored, no_room, row_seed, up_to_stop
 from lidr.engines.packed_linear import pack_linear_layers
 from lidr.errors import EngineError
+from lidr.likelihood.packing import plan_rows
+from lidr.likelihood.scorer import Scorer
 from lidr.models import end_of_turn_ids, load_model, load_tokenizer
 from lidr.rotary import changing_context, restart, rotary_modules
 
@@ -36,6 +38,8 @@ WINDOW_BATCHES = 64
 # had answered of one: with answers of log-normal length, 8 batches of 16 take 1.04 times as long as 16 do, 4 of them
 # 1.14 times.
 GROUP_BATCHES = 8
+SCORED_TOGETHER = 1024  # answers from which rows are made
+ROW_TOKENS = 4096  # of a row of scored answers: bounds the memory of its activations
 
 
 class TransformersEngine:
@@ -87,6 +91,29 @@ class TransformersEngine:
                     owed -= 1
                     if not owed:
                         return
+
+    def score(self, requests: Iterable[ScoreRequest], done: Collection[str] = frozenset()) -> Iterator[Scored]:
+        """See `ScoringEngine.score`. Answers to the same prompt share its tokens."""
+        remaining, scorer = iter(requests), None
+        while window := list(islice(remaining, SCORED_TOGETHER)):
+            answers: list[tuple[str, list[int], list[int]]] = []  # id, tokens of the prompt and of the answer
+            for request in window:
+                encoded = encode_scored(self.tokenizer, request, self.end_ids, self.context)
+                if isinstance(encoded, Scored):
+                    yield encoded
+                else:
+                    answers.append((request.request_id, *encoded))
+            segments = list(segments_of(answers, ROW_TOKENS))
+            costs = [len(prompt) + sum(map(len, found.values())) for prompt, found in segments]
+            for row in plan_rows(costs, ROW_TOKENS)[0]:
+                together = [segments[number] for number in row]
+                if all(request_id in done for _, found in together for request_id in found):
+                    continue
+                scorer = scorer or Scorer(self.model, [(prompt, answer) for _, prompt, answer in answers])
+                sums = scorer.score([(prompt, list(found.values())) for prompt, found in together])
+                for (_, found), logps in zip(together, sums, strict=True):
+                    for (request_id, answer), logp in zip(found.items(), logps, strict=True):
+                        yield Scored(request_id, logp, len(answer))
 
     def close(self) -> None:
         """Free the model and the accelerator's memory."""
@@ -163,6 +190,20 @@ class TransformersEngine:
             stopped_by=stopped_by,
             first_token=tuple((self.tokenizer.decode([token]), logprob) for token, logprob in row.likeliest),
         )
+
+
+def segments_of(
+    answers: Iterable[tuple[str, list[int], list[int]]], budget: int
+) -> Iterator[tuple[list[int], dict[str, list[int]]]]:
+    """(prompt, answers by id) of every prompt; of one with more answers than the budget has room for, several."""
+    by_prompt: dict[tuple[int, ...], dict[str, list[int]]] = {}
+    for request_id, prompt, answer in answers:
+        found = by_prompt.setdefault(tuple(prompt), {})
+        if found and len(prompt) + sum(map(len, found.values())) + len(answer) > budget:
+            yield prompt, found
+            found = by_prompt[tuple(prompt)] = {}
+        found[request_id] = answer
+    yield from ((list(prompt), found) for prompt, found in by_prompt.items())
 
 
 class _FirstToken(LogitsProcessor):

@@ -7,7 +7,7 @@ import difflib
 import json
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import count
 from multiprocessing import connection
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from lidr.config import VllmConfig
-from lidr.engines.base import Completion, Request, Sampling
-from lidr.engines.encoding import encode, no_room, row_seed
+from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
+from lidr.engines.encoding import encode, encode_scored, no_room, row_seed
 from lidr.errors import EngineError
 from lidr.models import end_of_turn_ids, load_tokenizer
 
@@ -79,13 +79,54 @@ class VllmEngine:
         `LLM.generate` would want all prompts first and answer with all completions at the end; this drives the engine
         below it. What an earlier call that was not finished had under way is dropped.
         """
+
+        def prepare(request: Request) -> tuple[list[int], Any] | Completion:
+            tokens = encode(self.tokenizer, request, self.end_ids)
+            room = self.context - len(tokens)
+            if room <= 0:
+                return no_room(request.request_id, len(tokens), self.context)
+            return tokens, self._params(request.request_id, sampling, room)
+
+        yield from self._drive(requests, done, prepare, lambda name, output: self._read(name, output, sampling))
+
+    def score(self, requests: Iterable[ScoreRequest], done: Collection[str] = frozenset()) -> Iterator[Scored]:
+        """See `ScoringEngine.score`: the answer is part of what vLLM reads, and it is asked for one token more."""
+        lengths: dict[str, int] = {}  # request id -> tokens of the answer
+        params = SamplingParams(
+            max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+
+        def prepare(request: ScoreRequest) -> tuple[list[int], Any] | Scored:
+            encoded = encode_scored(self.tokenizer, request, self.end_ids, self.context - 1)
+            if isinstance(encoded, Scored):
+                return encoded
+            lengths[request.request_id] = len(encoded[1])
+            return encoded[0] + encoded[1], params
+
+        def read(request_id: str, output: Any) -> Scored:
+            count, tokens, found = lengths.pop(request_id), output.prompt_token_ids, output.prompt_logprobs
+            if found is None:
+                return Scored(request_id, None, count, "vLLM gave it up")
+            pairs = zip(tokens[-count:], found[-count:], strict=True)
+            return Scored(request_id, sum(entry[token].logprob for token, entry in pairs), count)
+
+        yield from self._drive(requests, done, prepare, read)
+
+    def _drive(
+        self, requests: Iterable[Any], done: Collection[str], prepare: Callable[[Any], Any],
+        read: Callable[[str, Any], Any],
+    ) -> Iterator[Any]:  # fmt: skip
+        """What `read` makes of vLLM's outputs, as they come.
+
+        `prepare` gives a request's tokens and parameters, or what is yielded for one that cannot be answered.
+        """
         self._abort(self.pending)
         pending = self.pending = {}
         owed = (request for request in requests if request.request_id not in done)
         try:
             while True:
                 while len(pending) < self.most and (request := next(owed, None)) is not None:
-                    refused = self._add(request, sampling, pending)
+                    refused = self._add(request, prepare, pending)
                     if refused:
                         yield refused
                 if not pending:
@@ -93,9 +134,9 @@ class VllmEngine:
                 for output in self._step():
                     request_id = pending.pop(output.request_id, None)
                     if request_id is not None:
-                        yield self._read(request_id, output, sampling)
+                        yield read(request_id, output)
                 if self.pending is not pending:
-                    raise RuntimeError("generate was called again before this call was finished")
+                    raise RuntimeError("the engine was called again before this call was finished")
         finally:
             self._abort(pending)
 
@@ -107,17 +148,15 @@ class VllmEngine:
             self.pending = {}
             cleanup_dist_env_and_memory()
 
-    def _add(self, request: Request, sampling: Sampling, pending: dict[str, str]) -> Completion | None:
-        """Hand a request to vLLM, or say why it cannot be answered."""
-        tokens = encode(self.tokenizer, request, self.end_ids)
-        room = self.context - len(tokens)
-        if room <= 0:
-            return no_room(request.request_id, len(tokens), self.context)
+    def _add(self, request: Any, prepare: Callable[[Any], Any], pending: dict[str, str]) -> Any:
+        """Hand a request to vLLM, or return why it cannot be answered."""
         number = str(next(self.numbers))
-        prompt = {"type": "token", "prompt_token_ids": tokens}
         try:
-            params = self._params(request.request_id, sampling, room)
-            self.core.add_request(number, prompt, params, lora_request=self.adapter)
+            prepared = prepare(request)
+            if not isinstance(prepared, tuple):
+                return prepared
+            prompt = {"type": "token", "prompt_token_ids": prepared[0]}
+            self.core.add_request(number, prompt, prepared[1], lora_request=self.adapter)
         except (ValueError, VLLMValidationError) as error:
             raise EngineError(f"vLLM refuses request {request.request_id}: {_said(error)}") from None
         pending[number] = request.request_id

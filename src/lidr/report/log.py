@@ -11,6 +11,7 @@ STAGES = {
     "probe": "Probing",
     "responses": "Answering",
     "translations": "Translating",
+    "scores": "Scoring",
     "pairs": "Pairing",
     "training": "Training",
     "evaluation": "Evaluating",

@@ -8,8 +8,6 @@ from typing import Any
 
 from lidr.report.formatting import finite, language_name, number, signed
 
-_KINDS = {"dominant": "All dominant pairs", "non_dominant": "All non-dominant pairs"}
-
 
 def groups(values: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     """The means of one step by `language` or by `kind`; none in logs of older runs."""
@@ -52,7 +50,7 @@ def group_table(iteration: int, curve: dict[int, dict[str, Any]], languages: Seq
     last = [curve[step] for step in sorted(curve)[-max(1, len(curve) // 10) :]]
     codes = group_names(curve, "language", languages)
     named = [(language_name(code), "language", code) for code in codes]
-    named += [(_KINDS.get(name, name), "kind", name) for name in group_names(curve, "kind", list(_KINDS))]
+    named += [(f"All {name.replace('_', '-')} pairs", "kind", name) for name in group_names(curve, "kind", [])]
     if not named:
         return None
     parts = [(title, [groups(values, kind).get(name, {}) for values in last]) for title, kind, name in named]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from lidr.stages import evaluation, pairs, probe, prompts, responses, training, translations
+from lidr.stages import evaluation, pairs, probe, prompts, responses, scores, training, translations
 
 STAGES: dict[str, ModuleType] = {
     "prompts": prompts,
     "responses": responses,
     "translations": translations,
+    "scores": scores,
     "pairs": pairs,
     "training": training,
     "evaluation": evaluation,

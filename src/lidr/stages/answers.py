@@ -1,4 +1,4 @@
-"""Joins what is known of a prompt: prompts, responses and translations, one id at a time, by id and language.
+"""Joins what is known of a prompt: prompts, responses, translations and scores, one id at a time.
 
 The files of an iteration hold their rows in the order of the prompts, some with gaps, so one pass with a cursor per
 file is enough and memory does not grow with the number of prompts.
@@ -6,17 +6,17 @@ file is enough and memory does not grow with the number of prompts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lidr.config import Config
 from lidr.errors import RunError
-from lidr.records import Response, Translation
+from lidr.records import Response, Score, Translation
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.stages.prompts import read_groups
-from lidr.strategies.base import Answers
+from lidr.strategies.base import Answers, Likelihood
 
 
 class _Cursor:
@@ -47,20 +47,36 @@ def read_answers(
     iteration: int,
     responses: Iterable[str],
     translations: Iterable[tuple[str, str]] = (),
+    scores: Mapping[str, Path] | None = None,
+    with_initial: bool = False,
 ) -> Iterator[Answers]:
-    """One `Answers` per prompt, with the responses of these languages and the translations of these directions."""
-    by_language = {code: _Cursor(run_dir.responses(iteration, code)) for code in responses}
+    """One `Answers` per prompt, with the responses of these languages and the translations of these directions.
+
+    `scores` has the file of every model by the strategy's name for it. With `with_initial`, iteration 1 is read as
+    well, whose responses are M_0's.
+    """
+    languages = list(responses)
+    by_language = {code: _Cursor(run_dir.responses(iteration, code)) for code in languages}
     by_direction = {pair: _Cursor(run_dir.translations(iteration, *pair)) for pair in translations}
+    by_model = {name: _Cursor(path) for name, path in (scores or {}).items()}
+    initial = {code: _Cursor(run_dir.responses(1, code)) for code in languages if with_initial}
     for position, prompts in enumerate(read_groups(run_dir, iteration)):
         prompt_id = next(iter(prompts.values())).prompt_id
         answered = {code: rows for code, cursor in by_language.items() if (rows := cursor.take(prompt_id))}
         turned = {pair: rows[0] for pair, cursor in by_direction.items() if (rows := cursor.take(prompt_id))}
+        first = {code: cursor.take(prompt_id) for code, cursor in initial.items()}
         yield Answers(
             position,
             prompt_id,
             prompts,
             {code: [Response.from_dict(row) for row in rows] for code, rows in answered.items()},
             {pair: Translation.from_dict(row) for pair, row in turned.items()},
+            {
+                Likelihood(name, score.given, score.origin, score.sample): score
+                for name, cursor in by_model.items()
+                for score in map(Score.from_dict, cursor.take(prompt_id))
+            },
+            {code: [Response.from_dict(row) for row in rows] for code, rows in first.items() if rows},
         )
-    for cursor in (*by_language.values(), *by_direction.values()):
+    for cursor in (*by_language.values(), *by_direction.values(), *by_model.values(), *initial.values()):
         cursor.check_exhausted()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from lidr.config import Config, DecodingConfig
-from lidr.engines.base import Completion, Engine, Request, Sampling
+from lidr.engines.base import Completion, Engine, Sampling, Scored, ScoringEngine
 from lidr.errors import RunError
 from lidr.progress import track
 from lidr.records import Row
@@ -46,8 +46,8 @@ class Part:
     """
 
     file: RowFile
-    requests: Callable[[], Iterable[Request]]
-    to_row: Callable[[Completion], dict[str, Any]]
+    requests: Callable[[], Iterable[Any]]  # Request or ScoreRequest
+    to_row: Callable[[Any], dict[str, Any]]  # of its Completion, or Scored
     log: Callable[[dict[str, Any]], None]
     rows: Callable[[], Iterable[Row]] | None = None
     total: int = 0
@@ -67,7 +67,7 @@ class Part:
     def missing(self) -> int:
         return self.total - len(self.file)
 
-    def keep(self, completion: Completion) -> bool:
+    def keep(self, completion: Completion | Scored) -> bool:
         """Append the row of a completion; whether it failed."""
         row = self.to_row(completion)
         self.file.append(completion.request_id, row)
@@ -101,8 +101,8 @@ class _Kept(Collection[str]):
         return sum(map(len, self.files))
 
 
-def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling, title: str) -> None:
-    """Bring the file of every part to one row per request.
+def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling | None, title: str) -> None:
+    """Bring the file of every part to one row per request: a completion or, without `sampling`, a score.
 
     All parts are one queue of the engine, which therefore runs empty only once: the next language takes the slots that
     one leaves free. The time is shared out by the parts' tokens. The engine is opened only if a row is owed.
@@ -118,7 +118,8 @@ def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling
     with track(title, total, kept=len(kept)) as progress:
         if len(kept) < total:
             queue = chain.from_iterable(part.requests() for part in queued)
-            for completion in engine().generate(queue, sampling, done=kept):
+            answering = _answers(engine(), queue, sampling, kept)
+            for completion in answering:
                 part = _part_of(queued, completion.request_id)
                 if completion.request_id not in part.file:
                     progress.advance(tokens=completion.completion_tokens, dropped=part.keep(completion))
@@ -129,6 +130,12 @@ def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling
             )
     for part in queued:
         part.end(progress.seconds * _share(part, queued))
+
+
+def _answers(engine: Engine, queue: Iterable[Any], sampling: Sampling | None, kept: Collection[str]) -> Iterator[Any]:
+    if sampling is None:
+        return cast(ScoringEngine, engine).score(queue, kept)
+    return engine.generate(queue, sampling, kept)
 
 
 def _part_of(parts: Sequence[Part], row_id: str) -> Part:

@@ -20,6 +20,7 @@ from lidr.progress import track
 from lidr.records import Dropped, PreferencePair, content_id
 from lidr.run_dir import RunDir
 from lidr.seals import Inputs, Outputs, digest, read_document, read_rows, read_seal, seal, sealed, write_sealed
+from lidr.stages import scores
 from lidr.stages.answers import read_answers
 from lidr.storage import hash_file, naming, partial_path
 from lidr.strategies.base import Candidate, strategy_of
@@ -35,11 +36,14 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     strategy, pairs = strategy_of(config), config.pairs.model_dump(exclude={"minimum", "max_fault_share"})
     if strategy.source:
         pairs["strategy"] = strategy.defining()
+    initial = strategy.needs_initial(config)
     return {
         "format": _VERSION,
         "prompts": digest(run.prompts(iteration)),
         "responses": {code: digest(run.responses(iteration, code)) for code in config.languages},
         "translations": {f"{s}-{t}": digest(run.translations(iteration, s, t)) for s, t in strategy.directions(config)},
+        "scores": {name: digest(path) for name, path in scores.files(config, run, iteration).items()} or None,
+        "initial": {code: digest(run.responses(1, code)) for code in config.languages} if initial else None,
         "pairs": pairs,
         "dominant": config.dominant,
     }
@@ -91,13 +95,20 @@ def make_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[Pref
     strategy = strategy_of(config)
     identifier = LanguageIdentifier.among(config.languages)
     word_use = read_word_use(config, run_dir, iteration) if config.pairs.gates.max_foreign_words is not None else {}
-    for answers in read_answers(config, run_dir, iteration, config.languages, strategy_of(config).directions(config)):
+    for answers in read_answers(
+        config, run_dir, iteration, config.languages, strategy.directions(config),
+        scores.files(config, run_dir, iteration), strategy.needs_initial(config),
+    ):  # fmt: skip
         with calling(strategy, "candidates"):
             candidates = list(strategy.candidates(answers, config))
         for candidate in candidates:
             if candidate.language not in config.languages:
                 raise RunError(
                     f"{strategy.type}: a candidate in {candidate.language!r}, which the recipe does not have"
+                )
+            if not candidate.kind.isidentifier():
+                raise RunError(
+                    f"{strategy.type}: the kind of a candidate is one word, such as dominant; it has {candidate.kind!r}"
                 )
             yield make_pair(candidate, config.pairs.gates, identifier, word_use)
 
@@ -142,7 +153,8 @@ def make_pair(
         chosen, rejected, texts = rejected, chosen, texts[::-1]
     row_id = content_id(prompt_id, language, prompt.text, *texts, rejected.origin)
     origins, cut_off = (chosen.origin, rejected.origin), (chosen.cut_off, rejected.cut_off)
-    return PreferencePair(row_id, prompt_id, language, kind, prompt.text, *texts, *origins, *cut_off)
+    given = chosen.score, rejected.score
+    return PreferencePair(row_id, prompt_id, language, kind, prompt.text, *texts, *origins, *cut_off, *given)
 
 
 def failed_gate(

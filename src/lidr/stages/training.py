@@ -207,7 +207,7 @@ def _tokenize(
 
 
 def _tokenize_pair(config: Config, tokenizer: Any, end_ids: set[int], pair: dict[str, Any]) -> dict[str, Any]:
-    from lidr.training.tokens import tokenize_answer, tokenize_prompt
+    from lidr.likelihood.tokens import tokenize_answer, tokenize_prompt
 
     system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
     messages = [*system, {"role": "user", "content": pair["prompt"]}]

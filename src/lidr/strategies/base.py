@@ -5,21 +5,36 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from lidr.config import Config, DecodingConfig
 from lidr.plugins import Plugin, calling
-from lidr.records import Prompt, Response, Translation
+from lidr.records import Prompt, Response, Score, Translation
 from lidr.thinking import split_thinking
 
-Kind = Literal["non_dominant", "dominant"]
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """What is scored: log p of one of a prompt's answers under a model, given the prompt in a language.
+
+    `model` is `policy` (M_t, which answered), `initial` (M_0), `reference` (the training's pi_ref), or the folder of
+    another one with the same chat template. `given` is the language of the prompt that the answer is conditioned on,
+    which need not be the answer's own. `origin` is `es` for a direct answer, of which `sample` says which one, or
+    `en->es` for a translation.
+    """
+
+    model: str
+    given: str
+    origin: str
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
     """One prompt in all languages, with what the model answered and translated. `position` counts prompts from 0.
 
-    `responses` has the samples of every language, in their order: at least one.
+    `responses` has the samples of every language, in their order: at least one. `scores` are those that
+    `Strategy.scores` asked for, and `initial` are M_0's answers by language if `Strategy.needs_initial` wants them.
     """
 
     position: int
@@ -27,6 +42,8 @@ class Answers:
     prompts: dict[str, Prompt]
     responses: dict[str, list[Response]] = field(default_factory=dict)
     translations: dict[tuple[str, str], Translation] = field(default_factory=dict)
+    scores: dict[Likelihood, Score] = field(default_factory=dict)
+    initial: dict[str, list[Response]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,7 @@ class Side:
     """One side of a pair: its text, where it comes from (`es`, or `en->es`), and why it cannot be used, if so.
 
     `made_from` is what a translation or a guided answer was made from; `cut_off` says that the length limit ended it.
+    `score` is what the strategy prefers by, if that is a number: it is kept with the pair.
     """
 
     text: str | None
@@ -49,19 +67,20 @@ class Side:
     problem: str | None = None
     made_from: Original | None = None
     cut_off: bool = False
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A pair before the gates.
 
-    `language` is the prompt's; `any_language` lifts the gates on language; `swapped` lets the two sides change places
-    after the gates.
+    `language` is the prompt's, `kind` groups pairs in the report; `any_language` lifts the gates on language;
+    `swapped` lets the two sides change places after the gates.
     """
 
     prompt_id: str
     language: str
-    kind: Kind
+    kind: str
     prompt: Prompt | None
     chosen: Side
     rejected: Side
@@ -95,6 +114,18 @@ class Strategy(Plugin):
     def translations(self, answers: Answers, config: Config) -> list[tuple[str, str]]:
         """The (source, target) directions in which this prompt's answers have to be translated."""
         return []
+
+    def scorers(self, config: Config) -> list[str]:
+        """All models that `scores` may name, see `Likelihood`; by default none."""
+        return []
+
+    def scores(self, answers: Answers, config: Config) -> list[Likelihood]:
+        """The log-probabilities that this prompt needs. An answer that failed has none."""
+        return []
+
+    def needs_initial(self, config: Config) -> bool:
+        """Whether it wants `Answers.initial`: what M_0 answered, also in later iterations."""
+        return False
 
     @abstractmethod
     def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:

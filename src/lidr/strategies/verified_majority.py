@@ -22,7 +22,7 @@ from pydantic import Field
 from lidr.config import Config
 from lidr.numbers import extract_answer
 from lidr.settings import PositiveInt
-from lidr.strategies.base import Answers, Candidate, Draws, Kind, Side, Strategy, direct, rejected
+from lidr.strategies.base import Answers, Candidate, Draws, Side, Strategy, direct, rejected
 
 
 class VerifiedMajority(Strategy):
@@ -52,7 +52,7 @@ class VerifiedMajority(Strategy):
         numbers = {code: _numbers(answers, code, config) for code in config.languages}
         agreed = majority([number for found in numbers.values() for number in found if number is not None], self.lead)
         for code in config.languages:
-            kind: Kind = "dominant" if code == config.dominant else "non_dominant"
+            kind = "dominant" if code == config.dominant else "non_dominant"
             if kind == "dominant" and config.pairs.dominant_rejected == "none":
                 continue
             sides = _sides(answers, code, config, numbers[code], agreed)

@@ -19,9 +19,9 @@ import torch
 from lidr.config import Config, EngineConfig, RayConfig, TransformersConfig, VllmConfig
 from lidr.devices import pick_device, pick_dtype, uses_bf16
 from lidr.engines.transformers import load_weights
+from lidr.likelihood.forward import PairForward, RowLayout, read_layout
 from lidr.run_dir import RunDir
 from lidr.storage import partial_path, write_text
-from lidr.training.forward import PairForward, RowLayout, read_layout
 from lidr.training.reference import pair_logps
 from lidr.training.weights import stored_dtype
 

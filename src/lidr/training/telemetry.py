@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lidr.training.loss import PairLosses
 
-KINDS = ("dominant", "non_dominant")
 # Sums over all pairs, then sums over the pairs whose sides differ: equal sides have no margin to tell.
 _ALL = ("nll", "dpo", "chosen_logp", "rejected_logp", "chosen_length", "rejected_length")
 _DIFFERING = ("margin", "reward_accuracy", "chosen_reward", "rejected_reward")
@@ -22,9 +21,9 @@ _DIFFERING = ("margin", "reward_accuracy", "chosen_reward", "rejected_reward")
 class GroupMeans:
     """Means over the pairs seen since the last `take`: of all, of each language and of each kind of pair."""
 
-    def __init__(self, languages: Sequence[str], device: torch.device) -> None:
-        self.languages = list(languages)
-        self.names = ["", *(f"language/{code}" for code in languages), *(f"kind/{kind}" for kind in KINDS)]
+    def __init__(self, languages: Sequence[str], kinds: Sequence[str], device: torch.device) -> None:
+        self.languages, self.kinds = list(languages), list(kinds)
+        self.names = ["", *(f"language/{code}" for code in languages), *(f"kind/{kind}" for kind in kinds)]
         self.sums = torch.zeros(len(self.names), 2 + len(_ALL) + len(_DIFFERING), device=device)
 
     def add(self, losses: PairLosses, logps: Tensor, row: dict[str, Any]) -> None:
@@ -39,7 +38,7 @@ class GroupMeans:
             [torch.ones_like(differ), *of_all, differ, *(value * differ for value in of_differing)], 1
         ).to(self.sums.dtype)
         languages = torch.tensor([1 + self.languages.index(code) for code in row["language"]])
-        kinds = torch.tensor([1 + len(self.languages) + KINDS.index(kind) for kind in row["kind"]])
+        kinds = torch.tensor([1 + len(self.languages) + self.kinds.index(kind) for kind in row["kind"]])
         for groups in (torch.zeros_like(kinds), languages, kinds):
             self.sums.index_add_(0, groups.to(self.sums.device), values)
 

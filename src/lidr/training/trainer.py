@@ -18,11 +18,11 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from lidr.config import Config, TrainingConfig
 from lidr.devices import uses_bf16
 from lidr.errors import RunError
+from lidr.likelihood.forward import PairForward, to_device, tolerance
+from lidr.likelihood.packing import plan_rows
 from lidr.progress import Progress
 from lidr.training.checkpoints import last_checkpoint, layout, mark_complete
-from lidr.training.forward import PairForward, to_device, tolerance
 from lidr.training.loss import PairLosses, dpo_nll_loss, nll_lengths, nll_loss
-from lidr.training.packing import plan_rows
 from lidr.training.telemetry import Alarms, GroupMeans, nested
 
 FEW_STEPS = 6  # below which a training has no warm-up
@@ -101,8 +101,9 @@ class PairTrainer(Trainer):
             self.add_callback(_SavesByTime(60 * config.training.save_minutes))
         self.objective, self.pair_forward, self.seed = config.training, forward, config.seed
         self.at_reference = at_reference
-        languages = sorted(set(self.train_dataset["language"]))
-        self.means = GroupMeans(languages, self.args.device)
+        sets = [found for found in (self.train_dataset, self.eval_dataset) if found is not None]
+        languages, kinds = (sorted({name for found in sets for name in found[key]}) for key in ("language", "kind"))
+        self.means = GroupMeans(languages, kinds, self.args.device)
         self.tokens = 0  # that went through the model in training steps of this process
 
     def get_train_dataloader(self) -> DataLoader[Any]:

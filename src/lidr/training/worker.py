@@ -19,6 +19,7 @@ from transformers import set_seed
 
 from lidr.config import Config
 from lidr.devices import pick_device
+from lidr.likelihood.forward import PairForward, RowLayout, find_layout, read_layout
 from lidr.progress import Progress, track
 from lidr.rotary import changing_context
 from lidr.run_dir import Model, RunDir
@@ -26,7 +27,6 @@ from lidr.storage import partial_path, write_text
 from lidr.system_errors import explain, writing
 from lidr.training.checkpoints import forget_after, last_checkpoint, layout, step_of
 from lidr.training.cost import training_cost
-from lidr.training.forward import PairForward, RowLayout, find_layout, read_layout
 from lidr.training.held_out import held_out_of
 from lidr.training.reference import add_columns, autocast, reference_name, write_reference
 from lidr.training.saved import note_trained, sample

@@ -118,8 +118,8 @@ def _model_folder(config: Config, run: RunDir, number: int) -> Path:
 
 
 def _length_check(config: Config, folder: Path) -> Any:
+    from lidr.likelihood.tokens import tokenize_answer, tokenize_prompt
     from lidr.models import end_of_turn_ids, load_tokenizer
-    from lidr.training.tokens import tokenize_answer, tokenize_prompt
 
     tokenizer = load_tokenizer(folder, config.model.trust_remote_code)
     end_ids = end_of_turn_ids(folder, tokenizer)

@@ -16,6 +16,7 @@ from lidr.run_dir import RunDir
 _STAGES = {
     "respond": "responses",
     "translate": "translations",
+    "score": "scores",
     "reference": "training",
     "train": "training",
     "evaluate": "evaluation",

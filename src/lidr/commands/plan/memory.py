@@ -21,7 +21,7 @@ from lidr.config import (
 from lidr.engines.base import EnginePlugin
 from lidr.engines.decoding import CACHE_GROWTH, COLUMNS, MEMORY_SHARE, PREFILL_TOKENS
 from lidr.hardware import GIB, Device, Hardware
-from lidr.training.loss import LOGITS_PER_CHUNK
+from lidr.likelihood.logps import LOGITS_PER_CHUNK
 
 NF4_BYTES = 0.516  # per parameter, with its doubly quantised scales
 # What is there beside the tensors: CUDA's context and kernels, or Python with its libraries (0.44 GiB measured).

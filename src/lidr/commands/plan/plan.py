@@ -16,6 +16,7 @@ from lidr.commands.plan.memory import EngineUse, Need, engine_use, processes_of,
 from lidr.commands.plan.previous import Earlier, read_earlier
 from lidr.commands.plan.work import Load, Prompts, Work, count_prompts
 from lidr.config import Config, EngineConfig, ModelConfig, RayConfig, TransformersConfig, is_remote
+from lidr.engines import can_score
 from lidr.hardware import GIB, Hardware, this_machine
 from lidr.judges.base import price
 from lidr.models import recorded_answers
@@ -155,6 +156,7 @@ class _Planner:
             steps.append(self._generation("respond", every, respond, "responses", config.responses.max_new_tokens))
             limit = config.translations.max_new_tokens
             steps.append(self._generation("translate", every, translate, "translations", limit))
+            steps += [self._scoring([1], 1), self._scoring(every[1:], 2)]
             steps += self._training(every)
             steps += self._evaluation(every, 1)
             if config.probe and config.probe.stop:
@@ -174,6 +176,16 @@ class _Planner:
             self._check_context(name, load, limit)
             self._check_engine(name, use, load)
         return step
+
+    def _scoring(self, iterations: list[int], iteration: int) -> Step:
+        """Passes over the answers that the strategy scores, if it does."""
+        load = self.work.score(iteration)
+        if not load.requests or not iterations or not can_score(self.config.engine):
+            return Step("score", iterations, 0, 0, 0, 0.0)
+        use = engine_use(self.config.engine, self.shape, self.hardware, load)
+        assert self.shape is not None  # an engine that scores has the weights
+        seconds = speed.forward_seconds(self.shape, self.hardware, load.read, use.devices)
+        return self._step("score", iterations, load, seconds, use, self.hardware)
 
     def _step(
         self, name: str, iterations: list[int], load: Load, seconds: float, use: EngineUse, hardware: Hardware

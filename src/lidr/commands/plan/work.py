@@ -48,6 +48,7 @@ class Prompts:
     groups: int = 0
     responses: Counter[str] = field(default_factory=Counter)
     translations: Counter[tuple[str, str]] = field(default_factory=Counter)
+    scores: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (model, language of the prompt, origin)
     pairs: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (language, origin chosen, origin rejected)
     texts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     assumed: bool = False
@@ -72,13 +73,15 @@ def count_prompts(config: Config) -> Prompts:
         answers = Answers(position, prompt_id, prompts)
         for code in config.languages:
             if code in prompts and config.dominant in prompts:
-                answers.responses[code] = [Response("", prompt_id, code, "x", "stop", 1)]
+                answers.responses[code] = [Response("", prompt_id, code, "x", "stop", 1)] * samples
                 found.responses[code] += samples
             if code in prompts and len(found.texts[code]) < SAMPLE:
                 found.texts[code].append(prompts[code].text)
         for source, target in strategy.translations(answers, config):
             found.translations[source, target] += 1
             answers.translations[source, target] = Translation("", prompt_id, source, target, "x")
+        with calling(strategy, "scores"):
+            found.scores.update((key.model, key.given, key.origin) for key in strategy.scores(answers, config))
         with calling(strategy, "planned"):
             for language, chosen, rejected in strategy.planned(answers, config):
                 found.pairs[language, chosen, rejected] += 1
@@ -141,6 +144,18 @@ class Work:
         for (source, target), count in (self.prompts.translations if wanted is None else wanted).items():
             read = self.around + template + self.answer(source)
             load.add(count, read, self.translation(source, target), self.config.translations.max_new_tokens)
+        return load
+
+    def score(self, iteration: int) -> Load:
+        """The log-probabilities that the strategy asks for; samples of one prompt share its tokens."""
+        initial = iteration == 1 or self.config.reference == "initial"
+        same = {"policy": "initial" if iteration == 1 else "policy", "reference": "initial" if initial else "policy"}
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for (model, given, origin), count in self.prompts.scores.items():
+            counts |= Counter({(same.get(model, model), given, origin): count})
+        load, samples = Load(), draws_of(self.config).samples
+        for (_, given, origin), count in counts.items():
+            load.add(count, self.prompt(given) / samples + self._origin(origin), 0.0)
         return load
 
     def pairs(self, with_rejected: bool) -> Load:

@@ -1,9 +1,10 @@
 """No token is computed twice and none is padding: pairs packed into rows, both answers sharing their prompt.
 
 A pair is one segment [prompt | chosen | rejected]. The rejected answer's positions restart after the prompt, and it
-sees the prompt and itself. Segments of several pairs follow one another in a row of at most a budget of tokens.
+sees the prompt and itself. Segments of several pairs follow one another in a row of at most a budget of tokens. Samples
+of one prompt that are scored are a segment, too, with as many answers as there are.
 
-Attention needs no mask for that: it is variable-length attention over two sequences per pair, [prompt | chosen] on
+Attention needs no mask for that: it is variable-length attention over one sequence per answer, [prompt | chosen] on
 itself, and the queries of `rejected` on the keys of [prompt | rejected]. So it costs what the two answers cost, not
 the square of the row, and sliding windows, soft-capping and attention sinks come out right on every layer.
 """
@@ -68,28 +69,38 @@ def padded_length(pair: dict[str, Any], with_rejected: bool) -> int:
 
 
 def pack(pairs: Sequence[dict[str, Any]], with_rejected: bool) -> dict[str, Any]:
-    """One row of segments, its `Layout`, and which hidden states predict which tokens of which answer.
+    """One row of segments made by `pack_segments`; answer i is the chosen one of pair i, pairs + i its rejected one."""
+    sides = ("chosen_ids", "rejected_ids")[: 1 + with_rejected]
+    return pack_segments(
+        [
+            (pair["prompt_ids"], [(number + side * len(pairs), pair[name]) for side, name in enumerate(sides)])
+            for number, pair in enumerate(pairs)
+        ]
+    )
 
-    `input_ids`, `position_ids` (1, tokens); `predictors`, `targets`, `answers` (answer tokens,): the place in the row
-    whose output predicts the token, the token, and the number of its answer: i for the chosen one of pair i,
-    pairs + i for its rejected one.
+
+def pack_segments(segments: Sequence[tuple[list[int], list[tuple[int, list[int]]]]]) -> dict[str, Any]:
+    """One row of segments [prompt | answer | answer ...], its `Layout`, and which states predict which tokens.
+
+    A segment is a prompt's tokens and (number, tokens) of each of its answers. `input_ids`, `position_ids` (1, tokens);
+    `predictors`, `targets`, `answers` (answer tokens,): the place in the row whose output predicts the token, the
+    token, and the number of its answer.
     """
     ids: list[int] = []
     positions: list[int] = []
     columns: list[tuple[list[int], list[int], list[int]]] = []
     sequences: list[tuple[int, int, int, int]] = []  # prompt start, prompt length, start and length of the answer
-    for number, pair in enumerate(pairs):
-        start, prompt = len(ids), len(pair["prompt_ids"])
-        ids += pair["prompt_ids"]
-        positions += range(prompt)
-        for side, name in enumerate(("chosen_ids", "rejected_ids")[: 1 + with_rejected]):
-            answer = pair[name]
+    for prompt, answers in segments:
+        start, length = len(ids), len(prompt)
+        ids += prompt
+        positions += range(length)
+        for number, answer in answers:
             begin = len(ids)
-            sequences.append((start, prompt, begin, len(answer)))
-            before = [start + prompt - 1, *range(begin, begin + len(answer) - 1)]
-            columns.append((before, answer, [number + side * len(pairs)] * len(answer)))
+            sequences.append((start, length, begin, len(answer)))
+            before = [start + length - 1, *range(begin, begin + len(answer) - 1)]
+            columns.append((before, answer, [number] * len(answer)))
             ids += answer
-            positions += range(prompt, prompt + len(answer))
+            positions += range(length, length + len(answer))
     predictors, targets, owners = (torch.tensor([x for column in columns for x in column[i]]) for i in range(3))
     return {
         "input_ids": torch.tensor([ids]),

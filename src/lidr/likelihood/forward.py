@@ -15,10 +15,10 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lidr.errors import ConfigError, DamagedError
+from lidr.likelihood.logps import LOGITS_PER_CHUNK, chunked_logps, linear_logps, token_logps
+from lidr.likelihood.packing import ATTENTION, Layout, pack, pad, padded_length, segment_length
 from lidr.rotary import changing_context, restart, rotary_modules
 from lidr.seals import read_json
-from lidr.training.loss import LOGITS_PER_CHUNK, chunked_logps, linear_logps, token_logps
-from lidr.training.packing import ATTENTION, Layout, pack, pad, padded_length, segment_length
 
 # How far a packed pass may be from separate ones, in nats per token: in float32, and with products in 16 bits. A mask
 # that is wrong anywhere is off by tenths.

@@ -1,0 +1,55 @@
+"""log p of answers under a model: samples of one prompt share its tokens, as the two sides of a pair do in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from lidr.likelihood.forward import RowLayout, find_layout, packed_logps, padded_logps, to_device
+from lidr.likelihood.packing import ATTENTION, pack_segments, pad
+from lidr.rotary import restart, rotary_modules
+
+
+class Scorer:
+    """Sums of log-probabilities of whole answers. The model can generate in between: it is left as it was.
+
+    `examples` are (prompt, answer) token ids, by whose shortest and longest the layout of the rows is tried.
+    """
+
+    def __init__(self, model: Any, examples: Sequence[tuple[list[int], list[int]]]) -> None:
+        self.model, self.rotary = model, rotary_modules(model)
+        pairs = [{"prompt_ids": prompt, "chosen_ids": answer} for prompt, answer in examples]
+        self.layout: RowLayout = find_layout(model, pairs)
+
+    @torch.no_grad()
+    def score(self, segments: Sequence[tuple[list[int], list[list[int]]]]) -> list[list[float]]:
+        """log p(answer | prompt), in nats and summed over the answer's tokens, of every answer of every prompt.
+
+        A segment is a prompt's tokens and those of each of its answers; all segments are one pass if they can be.
+        """
+        numbers = iter(range(sum(len(answers) for _, answers in segments)))
+        numbered = [(prompt, [(next(numbers), answer) for answer in answers]) for prompt, answers in segments]
+        longest = max(len(prompt) + len(answer) for prompt, answers in segments for answer in answers)
+        above = self.layout.alone_above
+        if self.layout.packed and (above is None or longest <= above):
+            sums = iter(self._packed(numbered))
+        else:
+            sums = iter([self._alone(prompt, answer) for prompt, answers in segments for answer in answers])
+        return [[next(sums) for _ in answers] for _, answers in segments]
+
+    def _packed(self, segments: list[tuple[list[int], list[tuple[int, list[int]]]]]) -> list[float]:
+        own_attention = self.model.config._attn_implementation
+        self.model.set_attn_implementation(ATTENTION)
+        try:
+            restart(self.rotary)
+            logps = packed_logps(self.model, **to_device(pack_segments(segments), self.model.device))
+        finally:
+            self.model.set_attn_implementation(own_attention)
+        return logps.tolist()
+
+    def _alone(self, prompt: list[int], answer: list[int]) -> float:
+        restart(self.rotary)
+        batch = pad([{"prompt_ids": prompt, "chosen_ids": answer}], with_rejected=False)
+        return float(padded_logps(self.model.forward, **to_device(batch, self.model.device)))

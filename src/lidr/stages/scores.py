@@ -1,0 +1,156 @@
+"""Between steps 3 and 4: log-probabilities of answers under M_t, M_0 or another model, if the strategy needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lidr.config import Config
+from lidr.engines import Scored, ScoreRequest, can_score, open_engine
+from lidr.errors import ConfigError
+from lidr.models import resolve_model
+from lidr.plugins import calling
+from lidr.records import Score, content_id
+from lidr.run_dir import Model, RunDir
+from lidr.seals import Inputs, Outputs, RowFile, digest
+from lidr.stages.answers import read_answers
+from lidr.stages.generation import Part, chat, fill
+from lidr.strategies.base import Answers, Likelihood, strategy_of
+
+_FORMAT = 1
+
+
+def scoring_model(config: Config, run: RunDir, iteration: int, name: str) -> Model:
+    """The model that `Likelihood.model` names. Raises ConfigError if it is not a folder with a model."""
+    if name == "policy":
+        return run.checked_model(config, iteration - 1)
+    if name == "initial":
+        return run.checked_model(config, 0)
+    if name == "reference":
+        return run.reference(config, iteration)
+    try:
+        folder, weights = resolve_model(config.model.model_copy(update={"path": name}), run.model_cache)
+    except ConfigError as error:
+        raise ConfigError(
+            f"pairs.strategy {strategy_of(config).type}: it scores under {name!r}, which is not policy, initial, "
+            f"reference or the folder of a model ({error})"
+        ) from None
+    return Model(f"{folder.name}-{weights[:8]}", folder, weights)
+
+
+def files(config: Config, run: RunDir, iteration: int) -> dict[str, Path]:
+    """The file of every model that the strategy names; those that are the same model share one."""
+    models = {name: scoring_model(config, run, iteration, name) for name in strategy_of(config).scorers(config)}
+    return {name: run.scores(iteration, model.name) for name, model in models.items()}
+
+
+def inputs(config: Config, run: RunDir, iteration: int, model: Model) -> Inputs:
+    """Everything that the scores under one model depend on."""
+    strategy = strategy_of(config)
+    return {
+        "format": _FORMAT,
+        "model": model.fingerprint,
+        "prompts": digest(run.prompts(iteration)),
+        "responses": {code: digest(run.responses(iteration, code)) for code in config.languages},
+        "translations": {f"{s}-{t}": digest(run.translations(iteration, s, t)) for s, t in strategy.directions(config)},
+        "strategy": {"type": strategy.type, **strategy.defining()} if strategy.source is None else strategy.defining(),
+        "system_prompt": config.system_prompt,
+        "dominant": config.dominant,
+    }
+
+
+def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
+    models = _models(config, run, iteration)
+    return [(run.scores(iteration, each.name), inputs(config, run, iteration, each)) for each in models]
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError if the strategy needs what the engine cannot tell."""
+    strategy = strategy_of(config)
+    if strategy.scorers(config) and not can_score(config.engine):
+        raise ConfigError(
+            f"pairs.strategy {strategy.type}: it needs log-probabilities of answers, which engine.type "
+            f"{config.engine.type} does not have; use transformers, vllm or ray"
+        )
+
+
+def run(config: Config, run_dir: RunDir, iteration: int) -> None:
+    """Score what is owed, one model after the other, and seal each model's file."""
+    check(config)
+    for model in _models(config, run_dir, iteration):
+        path = run_dir.scores(iteration, model.name)
+        file = RowFile(path, inputs(config, run_dir, iteration, model))
+        if file.sealed:
+            continue
+
+        def log(done: dict[str, Any], name: str = model.name) -> None:
+            run_dir.log("stage", iteration=iteration, stage="scores", model=name, **done)
+
+        def requests(model: Model = model) -> Iterator[ScoreRequest]:
+            return (request for request, _, _ in _asked(config, run_dir, iteration, model))
+
+        def rows(model: Model = model, file: RowFile = file) -> Iterator[Score]:
+            for request, answers, key in _asked(config, run_dir, iteration, model):
+                kept = file.row(request.request_id)
+                yield Score(request.request_id, answers.prompt_id, key.given, key.origin, key.sample, **kept)
+
+        with ExitStack() as stack:
+            engine = cache(lambda model=model, stack=stack: stack.enter_context(open_engine(config, model.folder)))
+            title = f"{run_dir.title(iteration)}  score under {model.name}"
+            fill([Part(file, requests, _fields, log, rows)], engine, None, title)
+
+
+def asked_ids(config: Config, run: RunDir, iteration: int, model: str) -> Iterator[str]:
+    """The ids of the scores that an iteration needs under the model of that name, in their order."""
+    for each in _models(config, run, iteration):
+        if each.name == model:
+            yield from (request.request_id for request, _, _ in _asked(config, run, iteration, each))
+
+
+def _models(config: Config, run: RunDir, iteration: int) -> list[Model]:
+    """The different models that the strategy scores under."""
+    named = [scoring_model(config, run, iteration, name) for name in strategy_of(config).scorers(config)]
+    return list({model.name: model for model in named}.values())
+
+
+def _asked(
+    config: Config, run: RunDir, iteration: int, model: Model
+) -> Iterator[tuple[ScoreRequest, Answers, Likelihood]]:
+    """Every answer to be scored under a model, once; answers that failed are left out."""
+    strategy, path = strategy_of(config), run.scores(iteration, model.name)
+    under = {name for name, file in files(config, run, iteration).items() if file == path}
+    for answers in read_answers(config, run, iteration, config.languages, strategy.directions(config)):
+        with calling(strategy, "scores"):
+            wanted = strategy.scores(answers, config)
+            if unknown := {key.model for key in wanted} - set(strategy.scorers(config)):
+                raise ConfigError(f"{strategy.type}: scores names {min(unknown)!r}, which its scorers leave out")
+        keys = dict.fromkeys((key.given, key.origin, key.sample) for key in wanted if key.model in under)
+        for given, origin, sample in keys:
+            key = Likelihood(model.name, given, origin, sample)
+            if request := _request(config, answers, key, model):
+                yield request, answers, key
+
+
+def _request(config: Config, answers: Answers, key: Likelihood, model: Model) -> ScoreRequest | None:
+    """The answer and the conversation that it is conditioned on; None if one of them is missing."""
+    source, arrow, target = key.origin.partition("->")
+    if arrow:
+        translation = answers.translations.get((source, target))
+        text, ended = translation.text if translation else None, True
+    else:
+        samples = answers.responses.get(source, [])
+        response = samples[key.sample] if key.sample < len(samples) else None
+        text, ended = (response.text, response.finish_reason == "stop") if response else (None, True)
+    if text is None or key.given not in answers.prompts:
+        return None
+    prompt = answers.prompts[key.given].text
+    defining = (_FORMAT, model.fingerprint, answers.prompt_id, key.given, key.origin, key.sample)
+    row_id = content_id(*defining, config.system_prompt, prompt, text, ended)
+    return ScoreRequest(row_id, chat(config, prompt), text, ended)
+
+
+def _fields(scored: Scored) -> dict[str, Any]:
+    return {"logp": scored.logp, "tokens": scored.completion_tokens, "error": scored.error}
