@@ -29,13 +29,13 @@ from typing import Any
 
 import torch
 
-from lidr.config import TransformersConfig
 from lidr.devices import pick_dtype
 from lidr.engines.base import Request, Sampling
-from lidr.engines.decoding import Generation
 from lidr.engines.encoding import encode
-from lidr.engines.packed_linear import PackedLinear
-from lidr.engines.transformers import TransformersEngine
+from lidr.engines.transformers import Transformers
+from lidr.engines.transformers.decoding import Generation
+from lidr.engines.transformers.engine import TransformersEngine
+from lidr.engines.transformers.packed_linear import PackedLinear
 from lidr.lab import MODEL_PATH
 from lidr.models import end_of_turn_ids, load_tokenizer
 from lidr.torch_environment import TORCH_ENVIRONMENT
@@ -69,7 +69,7 @@ def measure(settings: argparse.Namespace) -> None:
     from transformers import logging
 
     logging.set_verbosity_error()
-    config = TransformersConfig(device=settings.device, batch_size=settings.batch, dtype=settings.dtype)
+    config = Transformers(device=settings.device, batch_size=settings.batch, dtype=settings.dtype)
     engine = TransformersEngine(Path(settings.model), config)
     sampling = Sampling(settings.max_new_tokens, repetition_penalty=1.1)
     requests = read_prompts(settings)

@@ -25,8 +25,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lidr.config import OpenAIConfig, VllmConfig
 from lidr.engines.base import Request, Sampling
+from lidr.engines.openai import OpenAI
+from lidr.engines.vllm import Vllm
 from lidr.lab import MODEL_PATH
 
 Way = Callable[[list[Request]], int]  # answers requests; how many tokens (vllm) or answers (server) came back
@@ -60,10 +61,10 @@ def turns(request: Request) -> list[dict[str, str]]:
 @contextmanager
 def vllm_ways(settings: argparse.Namespace) -> Iterator[dict[str, Way]]:
     """One vLLM, driven by `VllmEngine` or by `LLM.generate`."""
-    from lidr.engines.vllm import VllmEngine  # before vllm, whose logging it makes quiet
+    from lidr.engines.vllm.engine import VllmEngine  # before vllm, whose logging it makes quiet
 
     sampling = Sampling(settings.max_new_tokens)
-    engine = VllmEngine(Path(settings.model), VllmConfig(type="vllm", arguments=settings.arguments))
+    engine = VllmEngine(Path(settings.model), Vllm(arguments=settings.arguments))
     from vllm import SamplingParams
 
     params = SamplingParams(
@@ -95,10 +96,10 @@ def server_ways(settings: argparse.Namespace) -> Iterator[dict[str, Way]]:
     """One server, asked by `OpenAIEngine` or by the official client, as many requests at a time."""
     from openai import AsyncOpenAI
 
-    from lidr.engines.openai import OpenAIEngine
+    from lidr.engines.openai.engine import OpenAIEngine
 
     with small_server(settings.latency) if settings.url is None else existing(settings.url) as url:
-        config = OpenAIConfig(type="openai", base_url=url, concurrency=settings.concurrency)
+        config = OpenAI(base_url=url, concurrency=settings.concurrency)
         engine = OpenAIEngine(settings.model, config)
         sampling = Sampling(settings.max_new_tokens)
 

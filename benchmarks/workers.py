@@ -25,8 +25,9 @@ from typing import Any
 
 import ray
 
-from lidr.config import RayConfig, TransformersConfig
 from lidr.engines import Engine, Request, Sampling, open_model
+from lidr.engines.ray import Ray
+from lidr.engines.transformers import Transformers
 from lidr.lab import MODEL_PATH
 from lidr.torch_environment import TORCH_ENVIRONMENT
 
@@ -53,7 +54,7 @@ def answer(engine: Engine, requests: list[Request], sampling: Sampling) -> int:
     return sum(completion.completion_tokens for completion in completions)
 
 
-def serve(connection: Connection, worker: TransformersConfig, model: str) -> None:
+def serve(connection: Connection, worker: Transformers, model: str) -> None:
     """What a plain process runs: it answers lists of requests until it is sent None."""
     with open_model(worker, model) as engine:
         while (asked := connection.recv()) is not None:
@@ -61,7 +62,7 @@ def serve(connection: Connection, worker: TransformersConfig, model: str) -> Non
 
 
 @contextmanager
-def plain_processes(worker: TransformersConfig, model: str) -> Iterator[Answer]:
+def plain_processes(worker: Transformers, model: str) -> Iterator[Answer]:
     """Two processes of one core each, with every other request."""
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
@@ -86,8 +87,8 @@ def plain_processes(worker: TransformersConfig, model: str) -> Iterator[Answer]:
 
 
 @contextmanager
-def ray_workers(worker: TransformersConfig, model: str, workers: int) -> Iterator[Answer]:
-    config = RayConfig(type="ray", worker=worker, workers=workers, gpus_per_worker=0)
+def ray_workers(worker: Transformers, model: str, workers: int) -> Iterator[Answer]:
+    config = Ray(worker=worker, workers=workers, gpus_per_worker=0)
     with open_model(config, model) as engine:
         yield lambda requests, sampling: answer(engine, requests, sampling)
 
@@ -103,7 +104,7 @@ def compare(settings: argparse.Namespace, model: Path) -> dict[str, Any]:
     """All in turn, round after round; the first calls are not counted."""
     requests = make_requests(settings.requests)
     sampling = Sampling(settings.max_new_tokens, repetition_penalty=1.1)
-    worker = TransformersConfig(device="cpu", batch_size=settings.batch)
+    worker = Transformers(device="cpu", batch_size=settings.batch)
     with ExitStack() as stack:
         ways = {
             "1 worker": stack.enter_context(ray_workers(worker, str(model), 1)),

@@ -141,5 +141,5 @@ class ToyRun:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine for servers waits little before it tries again, and finds no key of the user's."""
-    monkeypatch.setattr("lidr.engines.openai.BACKOFF_S", 0.01)
+    monkeypatch.setattr("lidr.engines.openai.engine.BACKOFF_S", 0.01)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

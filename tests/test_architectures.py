@@ -13,9 +13,10 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from lidr.config import LoraSection, TransformersConfig, load_config
+from lidr.config import LoraSection, load_config
 from lidr.engines.base import Request, Sampling
-from lidr.engines.transformers import TransformersEngine
+from lidr.engines.transformers import Transformers
+from lidr.engines.transformers.engine import TransformersEngine
 from lidr.errors import ConfigError, RunError
 from lidr.likelihood.forward import PairForward, RowLayout, find_layout
 from lidr.likelihood.packing import ATTENTION, pair_attention
@@ -166,7 +167,7 @@ def test_answers_of_rotary_positions_that_follow_the_longest_row_do_not_depend_o
     requests = [Request(f"{n:016x}", (("user", "The red fox is warm. " * (n % 4)),)) for n in range(8)]
     found = []
     for size in (1, 8):
-        engine = TransformersEngine(tmp_path, TransformersConfig(device="cpu", dtype="float32", batch_size=size))
+        engine = TransformersEngine(tmp_path, Transformers(device="cpu", dtype="float32", batch_size=size))
         assert not engine.in_slots
         found.append({made.request_id: made.text for made in engine.generate(requests, Sampling(12))})
         engine.close()

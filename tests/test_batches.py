@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from lidr.config import OpenAIConfig
-from lidr.engines import batches
 from lidr.engines.base import Completion, Request
-from lidr.engines.batches import BatchEngine
+from lidr.engines.openai import OpenAI, batches
+from lidr.engines.openai.batches import BatchEngine
 from lidr.errors import EngineError
 from tests.openai_server import BatchApi, Reply, TestServer, echo
 from tests.test_openai_engine import SAMPLING, TEXTS, TRANSLATE, ask, begun, by_id, engine_for
@@ -37,7 +36,7 @@ def api(server: TestServer) -> BatchApi:
 
 
 def engine(server: TestServer, **settings: Any) -> BatchEngine:
-    return BatchEngine("test", OpenAIConfig(type="openai", base_url=server.base_url, batch=True, **settings))
+    return BatchEngine("test", OpenAI(base_url=server.base_url, batch=True, **settings))
 
 
 def ids(*numbers: int) -> list[str]:

@@ -19,14 +19,17 @@ from typing import Any
 import psutil
 import pytest
 
-from lidr.config import OpenAIConfig, RayConfig, TransformersConfig, VllmConfig
 from lidr.engines import Completion, Engine, Request, Sampling, open_model
+from lidr.engines.openai import OpenAI
+from lidr.engines.ray import Ray
+from lidr.engines.transformers import Transformers
+from lidr.engines.vllm import Vllm
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
 from tests.openai_server import Reply, TestServer
 
 LAB = str(MODEL_PATH)
-CPU = TransformersConfig(device="cpu", batch_size=8)
+CPU = Transformers(device="cpu", batch_size=8)
 GREEDY = Sampling(max_new_tokens=40)
 
 
@@ -84,7 +87,7 @@ def _openai() -> Iterator[Subject]:
     with (
         open_model(CPU, LAB) as served,
         TestServer(answer_with(served)) as server,
-        open_model(OpenAIConfig(type="openai", base_url=server.base_url, prefill="continue"), "lab") as engine,
+        open_model(OpenAI(base_url=server.base_url, prefill="continue"), "lab") as engine,
     ):
         yield Subject("openai", engine, lambda: ["a connection"] * server.connections, counts_tokens=False)
 
@@ -112,15 +115,15 @@ def _openai_real() -> Iterator[Subject]:
     url, model = os.environ.get("LIDR_TEST_SERVER"), os.environ.get("LIDR_TEST_SERVER_MODEL")
     if not url or not model:
         pytest.skip("LIDR_TEST_SERVER and LIDR_TEST_SERVER_MODEL name no server")
-    with open_model(OpenAIConfig(type="openai", base_url=url), model) as engine:
+    with open_model(OpenAI(base_url=url), model) as engine:
         yield Subject("openai-real", engine, list, agreement=0.9, continues=False)
 
 
 @contextmanager
 def _ray() -> Iterator[Subject]:
     pytest.importorskip("ray", reason="pip install lidr[ray]")
-    pytest.importorskip("lidr.engines.ray")
-    config = RayConfig(type="ray", worker=CPU, workers=2, cpus_per_worker=1)
+    pytest.importorskip("lidr.engines.ray.engine")
+    config = Ray(worker=CPU, workers=2, cpus_per_worker=1)
     still_held = _new_processes()
     with open_model(config, LAB) as engine:
         yield Subject("ray", engine, still_held, agreement=0.95)
@@ -129,10 +132,10 @@ def _ray() -> Iterator[Subject]:
 @contextmanager
 def _vllm() -> Iterator[Subject]:
     pytest.importorskip("vllm", reason="pip install lidr[vllm]")
-    pytest.importorskip("lidr.engines.vllm")
+    pytest.importorskip("lidr.engines.vllm.engine")
     arguments = {"dtype": "float32", "max_model_len": 512, "enforce_eager": True}
     still_held = _new_processes()
-    with open_model(VllmConfig(type="vllm", arguments=arguments), LAB) as engine:
+    with open_model(Vllm(arguments=arguments), LAB) as engine:
         yield Subject("vllm", engine, still_held, agreement=0.9)
 
 
@@ -165,7 +168,7 @@ OPENERS = {
 @pytest.fixture(scope="module", params=OPENERS)
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("lidr.engines.openai.BACKOFF_S", 0.01)
+        patched.setattr("lidr.engines.openai.engine.BACKOFF_S", 0.01)
         if request.param == "openai":
             patched.delenv("OPENAI_API_KEY", raising=False)
         with OPENERS[request.param]() as subject:

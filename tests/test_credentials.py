@@ -474,7 +474,7 @@ def test_a_launched_server_gets_its_key_from_the_environment(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from lidr.engines.openai import OpenAIEngine
+    from lidr.engines.openai.engine import OpenAIEngine
 
     shown = stub.script.read_text().replace('print("loading", model', 'print("loading", sys.argv[5:], model')
     stub.script.write_text(shown)

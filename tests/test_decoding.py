@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from lidr.engines import decoding
 from lidr.engines.base import Sampling
-from lidr.engines.decoding import Generation, SlotDecoder, TokenChooser, why_not_in_slots
+from lidr.engines.transformers import decoding
+from lidr.engines.transformers.decoding import Generation, SlotDecoder, TokenChooser, why_not_in_slots
 from tests.tiny_models import PACKED, PADDED, SMALL, VOCABULARY, build
 
 GREEDY = Sampling(max_new_tokens=12, repetition_penalty=1.3)

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from lidr.config import TransformersConfig
-from lidr.engines import transformers as transformers_engine
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.engines.decoding import Generation
-from lidr.engines.transformers import TransformersEngine
+from lidr.engines.transformers import Transformers
+from lidr.engines.transformers import engine as transformers_engine
+from lidr.engines.transformers.decoding import Generation
+from lidr.engines.transformers.engine import TransformersEngine
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
 from lidr.stages.translations import PREFILL, STOP
@@ -28,7 +28,7 @@ GREEDY = Sampling(max_new_tokens=40, repetition_penalty=1.1)
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[TransformersEngine]:
-    engine = TransformersEngine(MODEL_PATH, TransformersConfig(device="cpu", dtype="float32", batch_size=8))
+    engine = TransformersEngine(MODEL_PATH, Transformers(device="cpu", dtype="float32", batch_size=8))
     yield engine
     engine.close()
 
@@ -116,7 +116,7 @@ def test_the_models_own_generation_config_changes_no_answer(
     folder = shutil.copytree(MODEL_PATH, tmp_path / "model")
     own = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
     (folder / "generation_config.json").write_text(json.dumps(own | OWN_DEFAULTS), encoding="utf-8")
-    other = TransformersEngine(folder, TransformersConfig(device="cpu", batch_size=8))
+    other = TransformersEngine(folder, Transformers(device="cpu", batch_size=8))
     for made_by in (engine, other):
         monkeypatch.setattr(made_by, "in_slots", in_slots)
     for sampling in (Sampling(40), Sampling(40, temperature=0.8, top_p=0.9, seed=3), GREEDY):

@@ -12,8 +12,9 @@ import fsspec
 import pytest
 import torch
 
-from lidr.config import ModelConfig, TransformersConfig
+from lidr.config import ModelConfig
 from lidr.engines import Request, Sampling, open_model
+from lidr.engines.transformers import Transformers
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
 from lidr.models import end_of_turn_ids, fingerprint, import_gguf, load_tokenizer, resolve_model
@@ -154,7 +155,7 @@ def test_a_gguf_file_is_a_model_that_is_imported_once(
     folder, found = resolve_model(config, cache)
     assert folder == tmp_path / "xdg" / "lidr" / "gguf" / hash_file(file)
     assert capsys.readouterr().err.count("importing it into") == 1
-    with open_model(TransformersConfig(), str(folder)) as engine:
+    with open_model(Transformers(), str(folder)) as engine:
         requests = [Request("1", (("user", "ab"),))]
         assert next(engine.generate(requests, Sampling(max_new_tokens=4))).completion_tokens > 0
 

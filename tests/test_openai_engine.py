@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-from lidr.config import OpenAIConfig
 from lidr.engines import open_model
-from lidr.engines import openai as openai_engine
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.engines.openai import OpenAIEngine
-from lidr.engines.protocol import NEUTRAL
+from lidr.engines.openai import OpenAI
+from lidr.engines.openai import engine as openai_engine
+from lidr.engines.openai.engine import OpenAIEngine
+from lidr.engines.openai.protocol import NEUTRAL
 from lidr.errors import EngineError
 from lidr.seals import RowFile
 from lidr.stages.generation import Part, fill
@@ -51,7 +51,7 @@ def server() -> Iterator[TestServer]:
 
 def engine_for(server: TestServer, **settings: Any) -> OpenAIEngine:
     settings = {"concurrency": 4, "max_retries": 2} | settings
-    return OpenAIEngine("test", OpenAIConfig(type="openai", base_url=server.base_url, **settings))
+    return OpenAIEngine("test", OpenAI(base_url=server.base_url, **settings))
 
 
 def ask(number: int, content: str | None = None) -> Request:
@@ -249,7 +249,7 @@ def test_what_holds_for_every_request_is_an_error_of_the_run(
     assert server.base_url in str(caught.value) and "MY_KEY" in str(caught.value)
     assert "wrong-secret" not in str(caught.value) + caplog.text
     assert server.counters.keys == {"wrong-secret"} and server.counters.requests <= 4
-    config = OpenAIConfig(type="openai", base_url=server.base_url + "/chat")
+    config = OpenAI(base_url=server.base_url + "/chat")
     with pytest.raises(EngineError, match="404 no such path"):
         list(OpenAIEngine("test", config).generate([ask(0)], SAMPLING))
     server.key = None
@@ -262,12 +262,12 @@ def test_openai_itself_needs_a_key_and_other_servers_do_not(
     server: TestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(EngineError, match="set the environment variable OPENAI_API_KEY"):
-        OpenAIEngine("gpt", OpenAIConfig(type="openai"))
+        OpenAIEngine("gpt", OpenAI())
     list(engine_for(server).generate([ask(0)], SAMPLING))
     assert server.counters.keys == {"no-key"}
     monkeypatch.setenv("OPENAI_API_KEY", "clé")
     with pytest.raises(EngineError, match="OPENAI_API_KEY holds characters that no key can have"):
-        OpenAIEngine("gpt", OpenAIConfig(type="openai"))
+        OpenAIEngine("gpt", OpenAI())
 
 
 def test_refusals_in_the_same_words_are_the_configurations_fault(server: TestServer) -> None:
@@ -304,7 +304,7 @@ def test_a_request_says_how_to_decode_and_nothing_needless(server: TestServer, m
     changed |= {"logprobs": True, "top_logprobs": 5, "top_k": 3, "model": "test", "messages": turns}
     assert server.counters.bodies[1] == changed
     monkeypatch.setenv("OPENAI_API_KEY", "key")
-    body = OpenAIEngine("gpt", OpenAIConfig(type="openai")).body(ask(0), SAMPLING)
+    body = OpenAIEngine("gpt", OpenAI()).body(ask(0), SAMPLING)
     assert body["max_completion_tokens"] == 50 and "max_tokens" not in body
     # The order, too: a batch that is under way is found by the hash of its requests.
     assert list(body) == ["messages", "temperature", "top_p", "seed", "max_completion_tokens"]

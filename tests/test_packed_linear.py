@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lidr.engines.decoding import why_not_in_slots
-from lidr.engines.packed_linear import PackedLinear, pack_linear_layers
+from lidr.engines.transformers.decoding import why_not_in_slots
+from lidr.engines.transformers.packed_linear import PackedLinear, pack_linear_layers
 from tests.tiny_models import PACKED, build
 
 pytestmark = pytest.mark.skipif(

@@ -26,8 +26,11 @@ from lidr.commands.plan.previous import Earlier
 from lidr.commands.plan.show import print_measured, print_plan
 from lidr.commands.plan.speed import generation_seconds, reference_seconds, training_seconds
 from lidr.commands.plan.work import Load, Work, count_prompts
-from lidr.config import Config, LoraSection, ModelConfig, RayConfig, TransformersConfig, VllmConfig, load_config
+from lidr.config import Config, LoraSection, ModelConfig, load_config
 from lidr.engines.base import Completion, Request, Sampling
+from lidr.engines.ray import Ray
+from lidr.engines.transformers import Transformers
+from lidr.engines.vllm import Vllm
 from lidr.errors import ConfigError
 from lidr.hardware import Device, Hardware, parse_hardware, this_machine
 from lidr.lab import MODEL_PATH
@@ -323,11 +326,11 @@ def test_activations_of_recomputed_layers_are_small() -> None:
 
 def test_vllm_takes_its_share_and_says_when_it_is_too_small() -> None:
     load, shape = Load(100, 1e4, 1e4, 4000), shape_of(LLAMA)
-    use = engine_use(VllmConfig(type="vllm"), shape, parse_hardware("A100-40GB"), load)
+    use = engine_use(Vllm(), shape, parse_hardware("A100-40GB"), load)
     assert not use.problem and use.need.gib == pytest.approx(0.9 * 39.4)
-    small = engine_use(VllmConfig(type="vllm"), shape, parse_hardware("T4-16GB"), load)
+    small = engine_use(Vllm(), shape, parse_hardware("T4-16GB"), load)
     assert "gpu_memory_utilization" in small.problem
-    split = VllmConfig(type="vllm", arguments={"tensor_parallel_size": 2})
+    split = Vllm(arguments={"tensor_parallel_size": 2})
     assert not engine_use(split, shape, parse_hardware("2xT4-16GB"), load).problem
     assert "there are 1" in engine_use(split, shape, parse_hardware("A100-40GB"), load).problem
 
@@ -335,16 +338,16 @@ def test_vllm_takes_its_share_and_says_when_it_is_too_small() -> None:
 def test_ray_workers_on_cpu_cores_share_them() -> None:
     load, shape = Load(1000, 40e3, 64e3, 104), shape_of(SMOLLM)
     eight = replace(TWO_CORES, device=replace(TWO_CORES.device, memory_gib=32, cores=8))
-    one = engine_use(TransformersConfig(), shape, eight, load)
-    use = engine_use(RayConfig(type="ray"), shape, eight, load)
+    one = engine_use(Transformers(), shape, eight, load)
+    use = engine_use(Ray(), shape, eight, load)
     assert (use.replicas, use.share, use.rows) == (8, 1 / 8, one.rows) and not use.problem
     assert use.need.gib == pytest.approx(8 * one.need.gib)
-    pair = engine_use(RayConfig(type="ray", cpus_per_worker=2, workers=2), shape, eight, load)
+    pair = engine_use(Ray(cpus_per_worker=2, workers=2), shape, eight, load)
     assert (pair.replicas, pair.share) == (2, 1 / 4)
     assert pair.need.gib == pytest.approx(2 * one.need.gib)
     times = [generation_seconds(each, shape, eight, load) for each in (one, use, pair)]
     assert times[0] / 2 < times[1] < times[0] < times[2]  # the pair has half of the cores
-    many = engine_use(RayConfig(type="ray", workers=5, cpus_per_worker=2), shape, eight, load)
+    many = engine_use(Ray(workers=5, cpus_per_worker=2), shape, eight, load)
     assert many.problem == "5 workers of 2 CPU cores, there is room for 4"
 
 
@@ -360,8 +363,8 @@ def test_ray_workers_that_do_not_fit_together_become_fewer() -> None:
 
 def test_ray_workers_on_parts_of_a_gpu() -> None:
     load, shape, hardware = Load(1000, 40e3, 64e3, 104), shape_of(SMOLLM), parse_hardware("2xA100-80GB")
-    one = engine_use(TransformersConfig(), shape, hardware, load)
-    use = engine_use(RayConfig(type="ray", gpus_per_worker=0.1), shape, hardware, load)
+    one = engine_use(Transformers(), shape, hardware, load)
+    use = engine_use(Ray(gpus_per_worker=0.1), shape, hardware, load)
     assert (use.replicas, use.share) == (20, 0.1)
     assert use.need.gib == pytest.approx(10 * one.need.gib)
 

@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from lidr.config import RayConfig, TransformersConfig
-from lidr.engines import ENGINES
-from lidr.engines import transformers as transformers_engine
+from lidr.engines import plugin_of
 from lidr.engines.base import Completion, Engine, Request, Sampling, ScoreRequest
-from lidr.engines.transformers import TransformersEngine
+from lidr.engines.ray import Ray
+from lidr.engines.transformers import Transformers
+from lidr.engines.transformers import engine as transformers_engine
+from lidr.engines.transformers.engine import TransformersEngine
 from lidr.errors import EngineError
 from lidr.lab import MODEL_PATH
 from tests.test_engine import GREEDY, REQUESTS, by_id
@@ -30,8 +31,8 @@ ray = pytest.importorskip("ray")
 from ray import cloudpickle  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from lidr.engines import ray as ray_engine  # noqa: E402
-from lidr.engines.ray import RayEngine, cut, together  # noqa: E402
+from lidr.engines.ray import engine as ray_engine  # noqa: E402
+from lidr.engines.ray.engine import RayEngine, cut, together  # noqa: E402
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
@@ -40,7 +41,7 @@ class ToyWorker:
     """Answers with the question; notes in the model's folder what it was asked. Some questions are too much for it."""
 
     def __init__(self, make_engine: partial[Engine]) -> None:
-        self.folder = Path(make_engine.args[1])
+        self.folder = Path(make_engine.args[0])
 
     def load(self) -> None:
         if (self.folder / "damaged").exists():
@@ -69,8 +70,8 @@ class ToyWorker:
         (self.folder / "closed").touch()
 
 
-def ray_of(folder: Path, settings: RayConfig) -> RayEngine:
-    return RayEngine(settings, partial(ENGINES[settings.worker.type], settings.worker, str(folder), False))
+def ray_of(folder: Path, settings: Ray) -> RayEngine:
+    return RayEngine(settings, partial(plugin_of(settings.worker).open, str(folder), False))
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +98,14 @@ def toys(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def toy(toys: RayEngine) -> RayEngine:
     """Two toy workers that have not been asked anything; a piece has 2 to 16 requests."""
-    for file in Path(toys.make_engine.args[1]).iterdir():
+    for file in Path(toys.make_engine.args[0]).iterdir():
         file.unlink()
     return toys
 
 
-def config(batch_size: int, **settings: Any) -> RayConfig:
-    worker = TransformersConfig(device="cpu", dtype="float32", batch_size=batch_size)
-    return RayConfig.model_validate({"type": "ray", "worker": worker, "workers": 2} | settings)
+def config(batch_size: int, **settings: Any) -> Ray:
+    worker = Transformers(device="cpu", dtype="float32", batch_size=batch_size)
+    return Ray.model_validate({"type": "ray", "worker": worker, "workers": 2} | settings)
 
 
 def ask(number: int, content: str | None = None) -> Request:
@@ -116,7 +117,7 @@ def pids(engine: RayEngine) -> list[int]:
 
 
 def asked(engine: RayEngine) -> Counter[str]:
-    return Counter(Path(engine.make_engine.args[1], "asked").read_text().split())
+    return Counter(Path(engine.make_engine.args[0], "asked").read_text().split())
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -141,7 +142,7 @@ def lab(cluster: Cluster) -> Iterator[RayEngine]:
 
 
 def test_workers_answer_as_one_engine_does_and_give_all_back(lab: RayEngine) -> None:
-    alone = TransformersEngine(MODEL_PATH, TransformersConfig(device="cpu", dtype="float32", batch_size=4))
+    alone = TransformersEngine(MODEL_PATH, Transformers(device="cpu", dtype="float32", batch_size=4))
     greedy = by_id(alone.generate(REQUESTS, GREEDY))
     completions = list(lab.generate(REQUESTS, GREEDY))
     assert len(completions) == len(REQUESTS) and by_id(iter(completions)) == greedy
@@ -274,7 +275,7 @@ def test_answers_that_are_no_longer_wanted_are_not_made(toy: RayEngine, monkeypa
 
 def test_a_node_that_is_lost_leaves_its_work_to_the_others(cluster: Cluster, toy: RayEngine) -> None:
     cluster_node = cluster.add_node(num_cpus=4, num_gpus=0, object_store_memory=80 * 2**20)
-    big = ray_of(Path(toy.make_engine.args[1]), config(batch_size=2, workers=None, cpus_per_worker=4))
+    big = ray_of(Path(toy.make_engine.args[0]), config(batch_size=2, workers=None, cpus_per_worker=4))
     assert big.count == 1  # as many as there is room for
     toy.seats += big.seats
     completions = toy.generate([ask(number, "slow") for number in range(150)], GREEDY)
@@ -300,7 +301,7 @@ def test_room_is_counted_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def room(cpus: int, gpus: float | None, worker: dict[str, Any] | None = None) -> tuple[float, int]:
         settings = {"type": "ray", "worker": worker or {}, "cpus_per_worker": cpus, "gpus_per_worker": gpus}
-        options = ray_engine._actor_options(RayConfig.model_validate(settings))
+        options = ray_engine._actor_options(Ray.model_validate(settings))
         return options["num_gpus"], ray_engine._room(options)
 
     assert room(1, None) == (1, 3 + 3)
@@ -358,11 +359,11 @@ def test_pieces_get_smaller_so_that_workers_finish_together() -> None:
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"address: auto|a share of one|at auto"):
-        RayConfig.model_validate({"type": "ray"} | settings)
+        Ray.model_validate({"type": "ray"} | settings)
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "lidr.engines.ray")
+    monkeypatch.delitem(sys.modules, "lidr.engines.ray.engine")
     with pytest.raises(EngineError, match=r"pip install \"lidr\[ray\]\""):
-        import_module("lidr.engines.ray")
+        import_module("lidr.engines.ray.engine")

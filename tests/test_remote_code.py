@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lidr.architecture import find_architecture
-from lidr.config import JudgeConfig, ModelConfig, TransformersConfig
+from lidr.config import JudgeConfig, ModelConfig
 from lidr.engines import Request, Sampling, open_model
+from lidr.engines.transformers import Transformers
 from lidr.errors import ConfigError
 from lidr.judges import open_judge
 from lidr.lab import MODEL_PATH
@@ -41,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 def answer(folder: Path, trust_remote_code: bool) -> str:
     request = Request("1", (("user", "What is the capital of France?"),))
-    with open_model(TransformersConfig(device="cpu"), str(folder), trust_remote_code) as engine:
+    with open_model(Transformers(device="cpu"), str(folder), trust_remote_code) as engine:
         return next(iter(engine.generate([request], Sampling(max_new_tokens=8)))).text
 
 

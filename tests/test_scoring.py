@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from lidr.commands.plan.plan import make_plan
-from lidr.config import Config, OpenAIConfig, TransformersConfig
-from lidr.engines import Request, Sampling, can_score, open_model
+from lidr.config import Config
+from lidr.engines import Request, Sampling, open_model
 from lidr.engines.base import Scored, ScoreRequest
-from lidr.engines.transformers import TransformersEngine, segments_of
+from lidr.engines.transformers import Transformers
+from lidr.engines.transformers.engine import TransformersEngine, segments_of
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
@@ -35,7 +36,7 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Any]:
-    with open_model(TransformersConfig(device="cpu", dtype="float32", batch_size=4), str(MODEL_PATH)) as found:
+    with open_model(Transformers(device="cpu", dtype="float32", batch_size=4), str(MODEL_PATH)) as found:
         yield found
 
 
@@ -182,7 +183,6 @@ def test_a_model_that_is_none_is_named(toy_run: ToyRun, strategy: str, models: l
 def test_a_server_is_refused_before_anything_is_spent(toy_run: ToyRun, strategy: str) -> None:
     server = {"type": "openai", "launch": "python {model} {port}"}
     config = make_config(toy_run.prompts, pairs={"strategy": strategy}, engine=server, iterations=1)
-    assert not can_score(OpenAIConfig(type="openai"))
     with pytest.raises(ConfigError, match=r"needs log-probabilities of answers, which engine.type openai does not"):
         check(config, toy_run.run_dir)
 

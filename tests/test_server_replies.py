@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from lidr.commands.evaluate import evaluation_config
-from lidr.config import OpenAIConfig
-from lidr.engines import openai as openai_engine
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.engines.openai import OpenAIEngine
-from lidr.engines.protocol import NEUTRAL, names_field, read_finish_reason
+from lidr.engines.openai import OpenAI
+from lidr.engines.openai import engine as openai_engine
+from lidr.engines.openai.engine import OpenAIEngine
+from lidr.engines.openai.protocol import NEUTRAL, names_field, read_finish_reason
 from lidr.errors import ConfigError, EngineError
 from lidr.records import Response
 from lidr.settings import trimmed
@@ -314,7 +314,7 @@ def test_a_field_is_recognised_in_a_message(text: str, named: bool) -> None:
 def test_what_was_copied_along_with_an_address_is_cut_off(around: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", '"secret"\n')
     url = around.format("http://localhost:8000/v1")
-    config = OpenAIConfig(type="openai", base_url=url, api_key_env=around.format("A_KEY").replace("/", ""))
+    config = OpenAI(base_url=url, api_key_env=around.format("A_KEY").replace("/", ""))
     assert (config.base_url, config.api_key_env) == ("http://localhost:8000/v1", "A_KEY")
     assert OpenAIEngine("m", config).key == "secret"
     made = evaluation_config("org/m", Path("nowhere"), benchmarks=["mgsm"], base_url=url)
@@ -333,5 +333,5 @@ def test_an_address_that_is_none_is_refused_at_load(url: str) -> None:
 def test_an_address_without_a_server_is_an_error_at_once(url: str) -> None:
     started = time.monotonic()
     with pytest.raises((EngineError, ValueError), match=r"Correct|Start the server|a URL is needed"):
-        list(OpenAIEngine("m", OpenAIConfig(type="openai", base_url=url)).generate([ask(0)], SAMPLING))
+        list(OpenAIEngine("m", OpenAI(base_url=url)).generate([ask(0)], SAMPLING))
     assert time.monotonic() - started < 8

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from lidr.config import OpenAIConfig
-from lidr.engines import open_model, serving
-from lidr.engines.openai import OpenAIEngine
+from lidr.engines import open_model
+from lidr.engines.openai import OpenAI, serving
+from lidr.engines.openai.engine import OpenAIEngine
 from lidr.errors import ConfigError, EngineError
 from tests.test_openai_engine import SAMPLING, ask, by_id
 
@@ -88,10 +88,10 @@ class Stub:
         self.script, self.ids = folder / "stub.py", folder / "ids"
         self.script.write_text(STUB)
 
-    def config(self, manner: str = "well", **settings: Any) -> OpenAIConfig:
+    def config(self, manner: str = "well", **settings: Any) -> OpenAI:
         launch = f"'{sys.executable}' '{self.script}' {{model}} {{port}} {manner} '{self.ids}'"
         settings = {"concurrency": 2, "max_retries": 2, "launch_timeout_s": 20.0} | settings
-        return OpenAIConfig(type="openai", launch=launch, **settings)
+        return OpenAI(launch=launch, **settings)
 
     def alive(self) -> list[int]:
         found = self.ids.read_text().split() if self.ids.exists() else []  # it may be stopped before it writes them
@@ -182,7 +182,8 @@ def test_a_server_that_dies_while_answering_is_an_error_with_its_last_lines(stub
 
 def test_a_stubborn_server_is_killed(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The keeper is a process of its own, so its patience is changed by a program that is it.
-    program = "import sys; from lidr.engines import serving; serving.STOP_S = 0.3; sys.exit(serving.keep(sys.argv[1:]))"
+    change = "import sys; from lidr.engines.openai import serving; serving.STOP_S = 0.3"
+    program = f"{change}; sys.exit(serving.keep(sys.argv[1:]))"
     popen = subprocess.Popen
     monkeypatch.setattr(
         serving.subprocess,
@@ -197,9 +198,9 @@ def test_a_stubborn_server_is_killed(stub: Stub, tmp_path: Path, monkeypatch: py
 def test_no_server_outlives_a_lidr_that_is_killed(stub: Stub, tmp_path: Path) -> None:
     program = f"""
     import time
-    from lidr.config import OpenAIConfig
-    from lidr.engines.openai import OpenAIEngine
-    engine = OpenAIEngine({str(tmp_path)!r}, OpenAIConfig.model_validate({stub.config().model_dump()!r}))
+    from lidr.engines.openai import OpenAI
+    from lidr.engines.openai.engine import OpenAIEngine
+    engine = OpenAIEngine({str(tmp_path)!r}, OpenAI.model_validate({stub.config().model_dump()!r}))
     print("up", flush=True)
     time.sleep(60)
     """
@@ -222,7 +223,7 @@ def test_an_interrupt_from_the_terminal_is_lidrs_alone(stub: Stub, tmp_path: Pat
 
 
 def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
-    config = OpenAIConfig(type="openai", launch="no-such-server {model} {port}")
+    config = OpenAI(launch="no-such-server {model} {port}")
     with pytest.raises(ConfigError, match=r"engine\.launch: there is no command no-such-server"):
         OpenAIEngine(str(tmp_path), config)
 
@@ -233,4 +234,4 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
 )
 def test_a_command_that_cannot_be_is_refused_at_load(launch: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        OpenAIConfig(type="openai", launch=launch)
+        OpenAI(launch=launch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lidr.engines.transformers import _StopStrings
+from lidr.engines.transformers.engine import _StopStrings
 
 
 class _Pieces:

@@ -18,8 +18,8 @@ from lidr.commands.prompts.translators import Offer, Piece
 from lidr.commands.prompts.translators.engine import EngineTranslator
 from lidr.commands.prompts.translators.google import batches
 from lidr.commands.prompts.translators.seq2seq import Seq2SeqTranslator, flores_code, split_sentences
-from lidr.config import OpenAIConfig
 from lidr.engines.base import Completion, Sampling
+from lidr.engines.openai import OpenAI
 from lidr.errors import ConfigError
 from lidr.languages import LANGUAGES
 
@@ -256,7 +256,7 @@ def test_a_converted_model_gives_the_same_texts_in_ctranslate2(
 
 
 def test_an_engine_gets_the_full_list_and_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    translator = EngineTranslator(OpenAIConfig(type="openai", base_url="http://127.0.0.1:9/v1"), "m")
+    translator = EngineTranslator(OpenAI(base_url="http://127.0.0.1:9/v1"), "m")
     seen: dict[str, Any] = {}
 
     class Noting:

@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from lidr.config import TransformersConfig, VllmConfig
 from lidr.engines import open_model
 from lidr.engines.base import Completion, Request, Sampling, ScoreRequest
 from lidr.engines.encoding import encode
+from lidr.engines.transformers import Transformers
+from lidr.engines.vllm import Vllm
 from lidr.errors import EngineError
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
 
 if TYPE_CHECKING:
-    from lidr.engines.vllm import VllmEngine
+    from lidr.engines.vllm.engine import VllmEngine
 
 GREEDY = Sampling(max_new_tokens=40)
 LANGUAGES = ("en", "es", "fr", "de", "ru")
@@ -44,9 +45,9 @@ AGREEMENT = 0.95
 
 def start(model: Path = MODEL_PATH, /, adapter: str | None = None, **arguments: Any) -> VllmEngine:
     pytest.importorskip("vllm", reason="tools/test_vllm.sh runs these tests")
-    from lidr.engines.vllm import VllmEngine
+    from lidr.engines.vllm.engine import VllmEngine
 
-    return VllmEngine(model, VllmConfig(type="vllm", adapter=adapter, arguments=ARGUMENTS | arguments))
+    return VllmEngine(model, Vllm(adapter=adapter, arguments=ARGUMENTS | arguments))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def engine() -> Iterator[VllmEngine]:
 
 
 def answers_of_transformers(model: str, sampling: Sampling) -> dict[str, Completion]:
-    with open_model(TransformersConfig(device="cpu", dtype="float32"), model) as engine:
+    with open_model(Transformers(device="cpu", dtype="float32"), model) as engine:
         return by_id(engine.generate(QUESTIONS, sampling))
 
 
@@ -82,8 +83,8 @@ def same(found: dict[str, Completion], expected: dict[str, Completion]) -> float
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
-    monkeypatch.delitem(sys.modules, "lidr.engines.vllm", raising=False)
-    with pytest.raises(EngineError, match=r'pip install "lidr\[vllm\]"'), open_model(VllmConfig(type="vllm"), "lab"):
+    monkeypatch.delitem(sys.modules, "lidr.engines.vllm.engine", raising=False)
+    with pytest.raises(EngineError, match=r'pip install "lidr\[vllm\]"'), open_model(Vllm(), "lab"):
         pass
 
 
@@ -114,7 +115,7 @@ def test_an_adapter_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_prompts_are_the_same_tokens_as_in_the_transformers_engine(engine: VllmEngine) -> None:
     turns = (("system", "Be brief."), ("user", "Qué?"), ("assistant", "Eso."), ("user", "The apple, é 🙂?"))
     requests = [Request("1", turns), Request("2", turns, prefill="<translated>\n"), Request("3", turns, "The colour")]
-    with open_model(TransformersConfig(device="cpu"), str(MODEL_PATH)) as other:
+    with open_model(Transformers(device="cpu"), str(MODEL_PATH)) as other:
         for request in requests:
             assert encode(engine.tokenizer, request) == other._row(request, GREEDY).prompt  # type: ignore[attr-defined]
     messages = [{"role": role, "content": text} for role, text in (*turns, ("assistant", "The colour"))]
@@ -149,7 +150,7 @@ def test_scores_are_those_of_the_transformers_engine(engine: VllmEngine) -> None
     ]
     long = ScoreRequest("ff", QUESTIONS[0].messages, "word " * 600)
     found = {scored.request_id: scored for scored in engine.score([*given, long])}
-    with open_model(TransformersConfig(device="cpu", dtype="float32"), str(MODEL_PATH)) as transformers:
+    with open_model(Transformers(device="cpu", dtype="float32"), str(MODEL_PATH)) as transformers:
         expected = {scored.request_id: scored for scored in transformers.score(given)}  # type: ignore[attr-defined]
     assert "the model's context is" in str(found.pop("ff").error)
     assert {name: scored.completion_tokens for name, scored in found.items()} == {
@@ -197,7 +198,7 @@ def test_what_was_given_up_is_dropped(engine: VllmEngine, how: str) -> None:
 
 def test_a_prompt_without_room_gets_the_same_words_as_from_the_transformers_engine(engine: VllmEngine) -> None:
     huge = Request("huge", (("user", "word " * 3000),))
-    with open_model(TransformersConfig(device="cpu"), str(MODEL_PATH)) as other:
+    with open_model(Transformers(device="cpu"), str(MODEL_PATH)) as other:
         expected = list(other.generate([huge], GREEDY))
     assert list(engine.generate([huge], GREEDY)) == expected
     assert "the model's context is 512" in (expected[0].error or "")

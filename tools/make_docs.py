@@ -11,14 +11,14 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from lidr.config import Config, load_config, shipped_recipes
-from lidr.plugins import Plugin
+from lidr.plugins import Plugin, built_in, load
 
 DOCS = Path(__file__).parents[1] / "docs"
-COMMANDS = ("", "run", "plan", "probe", "respond", "translate", "pair", "train", "evaluate", "report", "status",
-            "recipes", "import-gguf", "prompts sample", "prompts localize", "export", "card", "push", "review",
+PARTS = {"engine": "engines", "pairs.strategy": "strategies", "evaluation.judge.protocol": "judges"}
+COMMANDS = ("", "run", "plan", "probe", "respond", "translate", "score", "pair", "train", "evaluate", "report",
+            "status", "recipes", "import-gguf", "prompts sample", "prompts localize", "export", "card", "push", "review",
             "audit", "lab pretrain")  # fmt: skip
 
 
@@ -31,6 +31,14 @@ def recipes_page() -> str:
     lines += ["", "## Fields", ""]
     for name, field in fields(Config, ""):
         lines.append(f"- **`{name}`** ({default_of(field)}): {' '.join((field.description or '').split())}")
+    lines += ["", "## Fields of built-in parts", "", "Beside `type`, which may be given alone if nothing else is set; "
+              "parts of your own: [extending.md](extending.md).", ""]  # fmt: skip
+    for where, kind in PARTS.items():
+        for part in built_in(kind):
+            found = load(kind, part)[0]
+            lines.append(f"- **`{where}: {{type: {part}}}`**: {' '.join((found.__doc__ or '').split())}")
+            for name, field in found.model_fields.items():
+                lines.append(f"  - `{name}` ({default_of(field)}): {' '.join((field.description or '').split())}")
     return "\n".join(lines) + "\n"
 
 
@@ -56,9 +64,9 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def default_of(field: Any) -> str:
-    if field.default is PydanticUndefined:
+    if field.is_required():
         return "required"
-    value = field.default
+    value = field.get_default(call_default_factory=True)
     return "default: null" if value is None else f"default: `{value}`" if value != "" else "default: empty"
 
 

@@ -7,30 +7,27 @@ from __future__ import annotations
 
 import difflib
 import re
-import shlex
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    Discriminator,
     Field,
     PlainSerializer,
-    Tag,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from lidr.credentials import looks_like_key, mask, mask_setting
+from lidr.credentials import mask, mask_setting
+from lidr.engine_settings import EngineSettings
 from lidr.errors import ConfigError
 from lidr.languages import get_language
-from lidr.plugins import Plugin, is_outside, reader
+from lidr.plugins import Plugin, reader
 from lidr.settings import (
     HidesValue,
     NonNegativeFloat,
@@ -39,7 +36,6 @@ from lidr.settings import (
     PositiveFloat,
     PositiveInt,
     Section,
-    Trimmed,
 )
 from lidr.yaml_input import MAX_DEPTH, read_mapping, read_value
 
@@ -114,162 +110,12 @@ class PromptsConfig(Section):
         return self
 
 
-def _device(name: str) -> str:
-    if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu|npu|hpu|mtia|xla)(:\d{1,3})?", name):
-        raise ValueError("no device of this form is known; use auto, cpu, cuda, or cuda:1 for the second GPU")
-    return name
-
-
-_OUTSIDE = "path/file.py:Name"  # an engine of another package, or in a file
-
-
-class TransformersConfig(Section):
-    type: Literal["transformers"] = "transformers"
-    """The model's weights, in this process."""
-    device: Annotated[str, AfterValidator(_device)] = "auto"
-    """`auto` takes the GPU if there is one; else a torch device such as `cpu` or `cuda:1`."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` is bfloat16 where the hardware multiplies it natively (GPU, CPU with AMX), else float32."""
-    batch_size: PositiveInt = 16
-    """Requests answered at the same time; one that is finished makes room for the next."""
-    token_budget: PositiveInt | None = None
-    """Tokens, of prompts and answers so far, that are held at the same time; null takes what the device's memory
-    allows. Set it where several models share a device."""
-    quantize: Literal["int8", "nf4"] | None = None
-    """Load the weights in 8 or 4 bits, for answering only (`lidr[qlora]`); training loads them as they are."""
-
-
-class VllmConfig(Section):
-    type: Literal["vllm"]
-    """vLLM in this process (`lidr[vllm]`)."""
-    adapter: PathText | None = None
-    """Folder of a LoRA adapter, as PEFT saves it, to answer with (iterations: 0)."""
-    arguments: dict[str, Any] = {}
-    """vLLM's own engine arguments under their own names: `tensor_parallel_size`, `gpu_memory_utilization` ..."""
-
-
-class OpenAIConfig(Section):
-    type: Literal["openai"]
-    """A server that speaks OpenAI's chat completions: an API, vLLM, llama.cpp, `transformers serve` ..."""
-    base_url: Trimmed = "https://api.openai.com/v1"
-    """Where it is, usually ending in /v1; not used with `launch`."""
-    launch: str | None = None
-    """A command that serves a model on this machine, such as `vllm serve {model} --port {port}`; no shell reads it. It
-    is started for the model that is to answer and stopped after it, so a model in training can be served, too. `$NAME`
-    is filled in from the environment when it starts, which is the way to give it a key."""
-    launch_timeout_s: PositiveFloat = 900.0
-    """Seconds that the launched server may take until it answers."""
-    prefill: Literal["auto", "continue", "instruction"] = "auto"
-    """How an answer is begun for the model: `continue` lets the server continue a turn of the assistant (vLLM, SGLang),
-    `instruction` asks in words for that beginning. `auto` asks the server what it is."""
-    batch: bool = False
-    """Send the requests through OpenAI's batch mode: cheaper, and answered within a day. A run that is interrupted
-    meanwhile picks its batches up again."""
-    api_key_env: Trimmed = "OPENAI_API_KEY"
-    """Name of the environment variable with the key; servers of your own need none. The key itself is never stored."""
-    concurrency: PositiveInt = 16
-    """Requests under way at the same time."""
-    timeout_s: PositiveFloat = 120.0
-    """Seconds after which a request counts as failed and is sent again."""
-    max_retries: NonNegativeInt = 8
-    """How often a request is sent again after 429, 5xx, a timeout, a lost connection or a damaged reply."""
-    extra_body: dict[str, Any] = {}
-    """Fields of the server's own to be sent with every request; null leaves out one that is sent by itself (`seed:
-    null`), for servers that refuse it. A key goes into the environment, see `api_key_env`."""
-    usd_per_million_input_tokens: NonNegativeFloat | None = None
-    """The server's price of what it reads, for `lidr plan`."""
-    usd_per_million_output_tokens: NonNegativeFloat | None = None
-    """The server's price of what it writes, for `lidr plan`."""
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_variable(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name) or looks_like_key(name):
-            raise HidesValue(
-                "the name of an environment variable is needed, such as OPENAI_API_KEY; the key itself goes into that "
-                "variable"
-            )
-        return name
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-            is_url &= url.isprintable() and " " not in url and not parts.query and not parts.fragment
-        except ValueError:  # a port that is no number
-            is_url = False
-        if not is_url:
-            raise ValueError("a URL is needed, such as http://localhost:8000/v1")
-        return url.rstrip("/")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> OpenAIConfig:
-        if self.launch is not None and ("{model}" not in self.launch or "{port}" not in self.launch):
-            raise ValueError("launch needs {model} and {port} in it, such as: vllm serve {model} --port {port}")
-        if self.launch is not None:
-            try:
-                shlex.split(self.launch)
-            except ValueError as error:
-                raise ValueError(f"launch is no command line: {error}") from None
-        if self.launch is not None and self.batch:
-            raise ValueError("batch is for APIs; a server that is launched here has no batch mode")
-        return self
-
-
-def _engine_type(value: Any) -> str:
-    """A built-in engine's type, or _OUTSIDE."""
-    if isinstance(value, dict | str):
-        found = value if isinstance(value, str) else str(value.get("type", "transformers"))
-        return _OUTSIDE if found not in ENGINE_TYPES and is_outside("engines", found) else found
-    return _OUTSIDE if isinstance(value, Plugin) else str(getattr(value, "type", ""))
-
-
-class RayConfig(Section):
-    type: Literal["ray"]
-    """Several engines, each in a worker of its own, on a Ray cluster (`lidr[ray]`)."""
-    worker: Annotated[
-        Annotated[TransformersConfig, Tag("transformers")] | Annotated[VllmConfig, Tag("vllm")],
-        Discriminator(_engine_type),
-    ] = TransformersConfig()
-    """The engine of every worker."""
-    workers: PositiveInt | None = None
-    """How many; null takes as many as the cluster has room for."""
-    gpus_per_worker: NonNegativeFloat | None = None
-    """GPUs of each worker, or a share of one; null is 1 where the cluster has GPUs (for vLLM: what its parallel sizes
-    need), else 0."""
-    cpus_per_worker: PositiveInt = 1
-    """CPU cores of each worker."""
-    address: str | None = None
-    """Of a running cluster: `auto` on one of its nodes, or `HOST:PORT`; null starts Ray on this machine. Every node
-    needs lidr, and model folders under the same path."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> RayConfig:
-        if self.address and self.address.startswith("ray://"):
-            raise ValueError("ray:// cannot stream answers; run lidr on a node of the cluster, with address: auto")
-        if self.gpus_per_worker and self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
-            raise ValueError("gpus_per_worker is a share of one GPU, or a whole number of them")
-        if isinstance(self.worker, TransformersConfig) and ":" in self.worker.device:
-            raise ValueError("Ray gives each worker GPUs of its own; leave worker.device at auto")
-        return self
-
-
 EngineConfig = Annotated[
-    Annotated[TransformersConfig, Tag("transformers")]
-    | Annotated[VllmConfig, Tag("vllm")]
-    | Annotated[OpenAIConfig, Tag("openai")]
-    | Annotated[RayConfig, Tag("ray")]
-    | Annotated[Plugin, BeforeValidator(reader("engines")), PlainSerializer(Plugin.as_recipe), Tag(_OUTSIDE)],
-    Discriminator(_engine_type),
+    EngineSettings,
+    BeforeValidator(reader("engines")),
+    PlainSerializer(Plugin.as_recipe),
+    Field(validate_default=True),
 ]
-ENGINE_TYPES = ("transformers", "vllm", "openai", "ray", _OUTSIDE)
-
-
-def is_remote(engine: EngineConfig) -> TypeGuard[OpenAIConfig]:
-    """Whether the engine is a server that has its models itself, and is told a name instead of a folder."""
-    return isinstance(engine, OpenAIConfig) and engine.launch is None
 
 
 def _temperature(value: float) -> float:
@@ -594,7 +440,7 @@ class JudgeConfig(Section):
     """Commit or tag of a hub model."""
     trust_remote_code: bool = False
     """Run Python code that the judge's model brings along. Leave off unless you have read that code."""
-    engine: EngineConfig = TransformersConfig()
+    engine: EngineConfig = "transformers"  # type: ignore[assignment]
     """What runs it."""
     protocol: Annotated[
         Plugin, BeforeValidator(reader("judges")), PlainSerializer(Plugin.as_recipe), Field(validate_default=True)
@@ -619,6 +465,8 @@ class JudgeConfig(Section):
     def _consistent(self) -> JudgeConfig:
         if self.budget_usd and None in (self.usd_per_million_input_tokens, self.usd_per_million_output_tokens):
             raise ValueError("budget_usd needs usd_per_million_input_tokens and usd_per_million_output_tokens")
+        if self.engine.usd(1.0, 1.0):
+            raise ValueError("the prices of a judge are fields of its own, beside engine and not in it")
         return self
 
 
@@ -702,7 +550,7 @@ class Config(Section):
     """`process` runs every GPU stage as a child process, so that its memory comes back; `auto` does so with a GPU."""
     prompts: PromptsConfig | None = None
     """Where the prompts come from; needed if there are iterations."""
-    engine: EngineConfig = TransformersConfig()
+    engine: EngineConfig = "transformers"  # type: ignore[assignment]
     """What answers and translates."""
     responses: DecodingConfig = DecodingConfig()
     """Decoding of the answers."""
@@ -746,14 +594,7 @@ class Config(Section):
             )
         if len(self.languages) < 2:
             raise ValueError("at least two languages are needed, the dominant one and one to be improved")
-        engine = self.engine.worker if isinstance(self.engine, RayConfig) else self.engine
-        if isinstance(engine, VllmConfig) and engine.adapter:
-            raise ValueError("engine.adapter: merge it into the model that is to be trained, and leave it out here")
-        if is_remote(self.engine):
-            raise ValueError(
-                "engine.type openai: a model on a server can only be measured (iterations: 0); with engine.launch the "
-                "model in training is served on this machine"
-            )
+        self.engine.check_trainable()
 
     @property
     def non_dominant(self) -> list[str]:
@@ -777,8 +618,7 @@ class Config(Section):
     @property
     def device(self) -> str:
         """Where the model's weights are: `auto` or a torch device."""
-        engine = self.engine.worker if isinstance(self.engine, RayConfig) else self.engine
-        return engine.device if isinstance(engine, TransformersConfig) else "auto"
+        return self.engine.torch_device()
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -919,15 +759,12 @@ def _short(text: str) -> str:
 def explain(problem: Any) -> str:
     """One of pydantic's problems with a recipe as a line: the field, what is wrong, and the remedy if there is one."""
     location = [_short(str(part)) for part in problem["loc"]]
-    # The location has the engine's type as a step of its own.
-    unions = ("engine", "worker")
-    location = [part for i, part in enumerate(location) if not (part in ENGINE_TYPES and location[i - 1] in unions)]
     where = ".".join(location) or "recipe"
     hidden = problem.get("ctx", {}).get("error")
     if isinstance(hidden, HidesValue):
         return f"{'.'.join([*location, *([hidden.field] if hidden.field else [])])} {hidden}"
     if problem["type"] == "extra_forbidden":
-        known = set(_fields_at(location[:-1])) - {location[-1]}  # a field of another engine is no suggestion
+        known = set(_fields_at(location[:-1])) - {location[-1]}
         near = difflib.get_close_matches(location[-1], sorted(known), n=1, cutoff=0.5)
         return f"{where}: no such field" + (f"; did you mean {near[0]}?" if near else "; remove it")
     if problem["type"] == "missing":

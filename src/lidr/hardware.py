@@ -112,7 +112,6 @@ def this_machine(folder: Path, on_cpu: bool = False) -> Hardware:
     import torch
 
     from lidr.devices import has_fast_bfloat16
-    from lidr.engines.decoding import machine_memory
 
     host = machine_memory() / GIB
     there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
@@ -129,6 +128,14 @@ def this_machine(folder: Path, on_cpu: bool = False) -> Hardware:
     memory = found.total_memory / GIB
     like = _by_name(found.name, memory)
     return Hardware(count, Device(found.name, memory, like.bandwidth, like.tflops, bf16=like.bf16), host, disk)
+
+
+def machine_memory() -> int:
+    """Bytes of main memory that this process may use: the machine's, or its container's (cgroup v2)."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    allowed = limit.read_text().strip() if limit.is_file() else "max"
+    return min(physical, int(allowed)) if allowed.isdigit() else physical
 
 
 def _by_name(name: str, memory_gib: float) -> Device:

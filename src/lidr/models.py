@@ -11,18 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lidr.config import (
-    EngineConfig,
-    ModelConfig,
-    OpenAIConfig,
-    RayConfig,
-    TransformersConfig,
-    VllmConfig,
-    may_be_hub_id,
-)
+from lidr.config import ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError, DamagedError, LidrError
 from lidr.languages import LANGUAGES
-from lidr.model_files import SMALL_SUFFIXES, check_adapter, check_model_folder, model_files, read_json
+from lidr.model_files import SMALL_SUFFIXES, check_model_folder, model_files, read_json
 from lidr.seals import sealed, way_out
 from lidr.storage import cache_folder, hash_file, is_url, kept_copy, local_copy, locked, write_text
 
@@ -32,11 +24,6 @@ if TYPE_CHECKING:
 # What a run needs of a model that is elsewhere: safetensors and small text files, no pickles, no other formats.
 _SMALL_FILES = [f"*{suffix}" for suffix in SMALL_SUFFIXES]
 _ALL_FILES = ["*.safetensors", *_SMALL_FILES]
-# vLLM's arguments that change what a model answers, beside the number of GPUs and the like.
-_VLLM_ANSWERS = (
-    "quantization", "tokenizer", "tokenizer_mode", "tokenizer_revision", "hf_overrides", "hf_config_path", "model_impl",
-    "config_format", "load_format", "kv_cache_dtype", "speculative_config",
-)  # fmt: skip
 _HUB_TIMEOUT_S = 5.0  # until the Hub counts as out of reach where small files are enough
 
 
@@ -132,28 +119,6 @@ def check_trained(folder: Path, cache: Path) -> None:
     changed = [name for name, sha256 in known.items() if found.get(name) != sha256]
     path = folder / changed[0] if changed else folder
     raise DamagedError(f"{path}: damaged: its content is not what was trained; {way_out(folder)}")
-
-
-def engine_identity(engine: EngineConfig) -> dict[str, Any]:
-    """What changes a model's answers beside its weights and the decoding; empty if nothing does."""
-    if isinstance(engine, RayConfig):
-        return engine_identity(engine.worker)
-    if isinstance(engine, TransformersConfig):
-        found: dict[str, Any] = {"quantize": engine.quantize}
-    elif isinstance(engine, VllmConfig):
-        if engine.adapter and not Path(engine.adapter).is_dir():
-            raise ConfigError(f"engine.adapter {engine.adapter}: no such folder")
-        if engine.adapter:
-            check_adapter(Path(engine.adapter))
-        if (format_ := engine.arguments.get("load_format")) in ("pt", "npcache", "dummy"):
-            raise ConfigError(f"engine.arguments.load_format {format_}: only safetensors files are read; leave it out")
-        adapter = fingerprint(Path(engine.adapter)) if engine.adapter else None
-        found = {"adapter": adapter} | {name: engine.arguments.get(name) for name in _VLLM_ANSWERS}
-    elif isinstance(engine, OpenAIConfig):
-        found = {"extra_body": engine.extra_body}
-    else:
-        found = {"engine": engine.defining()}
-    return {name: value for name, value in found.items() if value}
 
 
 def quiet() -> None:

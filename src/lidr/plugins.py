@@ -1,8 +1,8 @@
 """One loader for everything that can be added: a built-in name, an entry point, or `path/file.py:Name`.
 
 A plug-in is a section of the recipe, so its fields are its own settings, with docstrings and limits:
-`strategy: imbalance`, or `strategy: {type: my_strategy.py:Mine, margin: 3}`. Built-in strategies and judges' protocols
-are the modules of their folders; those of other packages are in the entry-point group `lidr.<kind>`.
+`strategy: imbalance`, or `strategy: {type: my_strategy.py:Mine, margin: 3}`. Built-in strategies, engines and judges'
+protocols are the modules of their folders; those of other packages are in the entry-point group `lidr.<kind>`.
 """
 
 from __future__ import annotations
@@ -107,6 +107,8 @@ def reader(kind: str) -> Callable[[Any], Any]:
                 raise ValueError("give its name, `path/file.py:Name`, so that other commands can load it as well")
             return value
         settings = {"type": value} if isinstance(value, str) else value
+        if kind == "engines" and isinstance(settings, dict):
+            settings = {"type": "transformers"} | settings
         if not isinstance(settings, dict) or not isinstance(settings.get("type"), str):
             raise ValueError("a name is needed, or {type: NAME, ...} with settings")
         try:
@@ -149,7 +151,7 @@ def load(kind: str, name: str) -> tuple[type[Plugin], str | None]:
     found = metadata.entry_points(group=f"lidr.{kind}", name=name)
     if not found:
         added = sorted(point.name for point in metadata.entry_points(group=f"lidr.{kind}"))
-        known = [*_built_in(kind), *added, "path/file.py:Name"]
+        known = [*built_in(kind), *added, "path/file.py:Name"]
         raise ConfigError(f"there is no {name}; use {' or '.join(known)}")
     try:
         loaded = next(iter(found)).load()
@@ -165,9 +167,9 @@ def _modules(kind: str) -> list[str]:
     return [module.name for module in iter_modules(import_module(f"lidr.{kind}").__path__) if module.name != "base"]
 
 
-def _built_in(kind: str) -> list[str]:
-    """The names that come with the package: the modules that hold a plug-in. Engines and benchmarks have none."""
-    if kind in ("engines", "benchmarks"):
+def built_in(kind: str) -> list[str]:
+    """The names that come with the package: the modules that hold a plug-in. No benchmark is one yet."""
+    if kind == "benchmarks":
         return []
     return [name for name in _modules(kind) if _plugins_of(import_module(f"lidr.{kind}.{name}"))]
 

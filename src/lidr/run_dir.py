@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from lidr.chat import DATE, template_identity
-from lidr.config import Config, changes, dump_config, is_remote, load_config
+from lidr.config import Config, changes, dump_config, load_config
+from lidr.engine_settings import engine_identity
 from lidr.environment import environment
 from lidr.errors import ConfigError, DamagedError, RunError
-from lidr.models import check_trained, engine_identity, recorded_answers, resolve_model
+from lidr.models import check_trained, recorded_answers, resolve_model
 from lidr.plugins import looking_in
 from lidr.records import canonical_json, content_id
 from lidr.seals import digest, read_json, read_seal, sealed
@@ -114,8 +115,8 @@ class RunDir:
         """
         if iteration == 0:
             folder = Path(config.model.path).expanduser()
-            if is_remote(config.engine):
-                served = (config.engine.base_url, config.engine.extra_body, config.model.path)
+            if server := config.engine.server:
+                served = (server["base_url"], server["extra_body"], config.model.path)
                 return Model("M0", folder, content_id("served", *served))
             if config.iterations == 0 and (files := recorded_answers(folder)):
                 hashes = [content_id(file.name, hash_file(file)) for file in files]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from lidr.config import EngineConfig
+    from lidr.engine_settings import EngineSettings
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -43,12 +43,13 @@ def names(value: str | None, option: str) -> list[str]:
     return found
 
 
-def parse_engine(base_url: str | None, given: list[str] | None) -> EngineConfig:
+def parse_engine(base_url: str | None, given: list[str] | None) -> EngineSettings:
     """The engine of a command outside of recipes. Raises ConfigError for a field that it does not have."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    from lidr.config import EngineConfig, explain
+    from lidr.config import explain
     from lidr.errors import ConfigError
+    from lidr.plugins import reader
     from lidr.yaml_input import read_value
 
     values = {"type": "openai", "base_url": base_url} if base_url else {"type": "transformers"}
@@ -58,7 +59,7 @@ def parse_engine(base_url: str | None, given: list[str] | None) -> EngineConfig:
             raise ConfigError(f"--set {item}: write it as field=value, for example batch_size=32")
         values[name.strip().removeprefix("engine.")] = read_value(value, f"--set {name}")
     try:
-        engine: EngineConfig = TypeAdapter(EngineConfig).validate_python(values)
+        engine: EngineSettings = reader("engines")(values)
     except ValidationError as error:
         problem = error.errors()[0]
         said = explain(problem | {"loc": ("engine", *problem["loc"])}).removeprefix("engine.")

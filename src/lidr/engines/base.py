@@ -7,7 +7,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
-from lidr.plugins import Plugin
+from lidr.architecture import Architecture
+from lidr.engine_settings import EngineSettings
+from lidr.engines.memory import EngineUse, Need
+from lidr.hardware import GIB, Hardware
 
 FinishReason = Literal["stop", "length", "error"]
 
@@ -102,27 +105,59 @@ class Scored:
     error: str | None = None
 
 
-class EnginePlugin(Plugin):
-    """An engine from outside the package, `engine: {type: path/file.py:Name, ...}`. Its fields are its settings."""
+class EnginePlugin(EngineSettings):
+    """An engine. Its fields are its settings; nothing is loaded before `open`."""
 
-    kind: ClassVar[str] = "engines"
     can_score: ClassVar[bool] = False
     """Whether its engine is a `ScoringEngine`."""
+    batches_together: ClassVar[int] = 8
+    """A worker of a cluster is handed at most so many times `at_once` requests: its slots run empty at the end."""
 
     @abstractmethod
     def open(self, model: str, trust_remote_code: bool) -> Engine:
-        """The engine with a model: a folder in Hugging Face's format."""
+        """The engine with a model: a folder in Hugging Face's format, or its name on the `server`."""
 
-    def check(self) -> None:
-        """Raise ConfigError for what it needs and this machine lacks; nothing is loaded."""
+    def check(self, field: str) -> None:
+        """Raise ConfigError for what it needs and this machine lacks. `field` is where the recipe has it."""
+
+    def loads_as(self, stored: str) -> tuple[str, str | None]:
+        """The torch dtype and the quantisation in which it loads weights that are `stored` in a dtype on disk."""
+        return stored, None
 
     def at_once(self) -> int:
-        """For `lidr plan`: requests that it answers at the same time."""
+        """Requests that it answers at the same time."""
+        return 1
+
+    def gpus(self) -> int:
+        """GPUs that it takes by itself, if there are some."""
         return 1
 
     def memory_gib(self, weights_gib: float) -> float:
         """For `lidr plan`: memory on each device, for weights of that size in 16 bits."""
         return weights_gib
+
+    def use(self, shape: Architecture, hardware: Hardware, longest: float, mean: float) -> EngineUse:
+        """For `lidr plan`: all that it takes, for requests of so many tokens with their answers."""
+        gib = self.memory_gib(2.0 * shape.parameters / GIB)
+        return EngineUse(Need.of({"engine": gib * GIB}, hardware.device), self.at_once())
+
+    def fixes(self, use: EngineUse, hardware: Hardware) -> Iterator[tuple[str, EnginePlugin]]:
+        """For `lidr plan`: changes such as `quantize=int8` with which it takes less, the mildest first."""
+        yield from ()
+
+    def sharing(self, share: float) -> tuple[str, EnginePlugin] | None:
+        """For `lidr plan`: the change with which it takes that share of the GPU's memory, if there is one."""
+        return None
+
+    def notes(self) -> list[str]:
+        """For `lidr plan`: what it assumes of this engine."""
+        return []
+
+
+def plugin_of(engine: EngineSettings) -> EnginePlugin:
+    """The engine of a recipe's section."""
+    assert isinstance(engine, EnginePlugin)  # made by `lidr.plugins`
+    return engine
 
 
 class Engine(Protocol):

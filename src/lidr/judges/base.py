@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from lidr.config import JudgeConfig, ModelConfig, OpenAIConfig, is_remote
+from lidr.config import JudgeConfig, ModelConfig
+from lidr.engine_settings import engine_identity
 from lidr.engines import Completion, Engine, Request, Sampling, open_model
-from lidr.engines.protocol import LogProbability, Tokens
+from lidr.engines.openai.protocol import LogProbability, Tokens
 from lidr.errors import ConfigError, EngineError, RunError
 from lidr.plugins import Plugin, calling
 from lidr.progress import track
@@ -295,13 +296,12 @@ class _Purse:
         return price(self.config, tokens, self.config.max_new_tokens) or 0.0
 
 
-def price(prices: JudgeConfig | OpenAIConfig, read: float, written: float) -> float | None:
-    """USD of so many tokens at the recipe's prices, of which batch mode costs half; None if it has no prices."""
-    if prices.usd_per_million_input_tokens is None or prices.usd_per_million_output_tokens is None:
+def price(judge: JudgeConfig, read: float, written: float) -> float | None:
+    """USD of so many tokens at the recipe's prices; None if it has no prices."""
+    if judge.usd_per_million_input_tokens is None or judge.usd_per_million_output_tokens is None:
         return None
-    engine = prices.engine if isinstance(prices, JudgeConfig) else prices
-    usd = (prices.usd_per_million_input_tokens * read + prices.usd_per_million_output_tokens * written) / 1e6
-    return usd / 2 if is_remote(engine) and engine.batch else usd
+    usd = judge.usd_per_million_input_tokens * read + judge.usd_per_million_output_tokens * written
+    return judge.engine.discount * usd / 1e6
 
 
 def _cost(config: JudgeConfig, replies: Sequence[Reply]) -> float | None:
@@ -335,13 +335,10 @@ def _reply(completion: Completion) -> Reply:
 
 def judge_identity(config: JudgeConfig, cache_file: Path) -> dict[str, Any]:
     """What makes two judges the same: model, server or weights, and decoding. `cache_file` as in `resolve_model`."""
-    from lidr.models import engine_identity
-
-    engine = config.engine
     decoding: dict[str, Any] = {"format": FORMAT, "logprobs": config.logprobs, "max_new_tokens": config.max_new_tokens}
-    if is_remote(engine):
-        return {"model": config.model, "base_url": engine.base_url, "extra_body": engine.extra_body} | decoding
-    return {"model": _local_model(config, cache_file)[1]} | engine_identity(engine) | decoding
+    if server := config.engine.server:
+        return {"model": config.model} | server | decoding
+    return {"model": _local_model(config, cache_file)[1]} | engine_identity(config.engine) | decoding
 
 
 def _local_model(config: JudgeConfig, cache_file: Path) -> tuple[Path, str]:
@@ -361,7 +358,7 @@ def open_judge(config: JudgeConfig, store: Path, cache_file: Path) -> Iterator[J
     with ExitStack() as stack:
 
         def start() -> Engine:
-            model = config.model if is_remote(config.engine) else str(_local_model(config, cache_file)[0])
+            model = config.model if config.engine.server else str(_local_model(config, cache_file)[0])
             return stack.enter_context(open_model(config.engine, model, config.trust_remote_code))
 
         judge = Judge(config, judge_identity(config, cache_file), cache(start), store)

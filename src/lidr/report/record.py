@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lidr.config import HARNESS, Config, DecodingConfig, is_remote, may_be_hub_id
+from lidr.config import HARNESS, Config, DecodingConfig, may_be_hub_id
 from lidr.report.pseudocode import pseudocode
 from lidr.report.variables import VARIABLES
 from lidr.results import read_results
@@ -244,9 +244,9 @@ def _hardware(facts: Facts) -> Entry:
         return Entry(None, missing=_START_AGAIN)
     gpus = environment.get("gpus") or ["no GPU that nvidia-smi knows"]
     processor = f"{environment.get('cpus', '?')} CPUs ({environment.get('processor') or 'of unknown make'})"
-    served = [f"the model on {config.engine.base_url}"] if is_remote(config.engine) else []
-    if (judge := config.evaluation.judge) and is_remote(judge.engine):
-        served.append(f"the judge {judge.model} on {judge.engine.base_url}")
+    served = [f"the model on {config.engine.server['base_url']}"] if config.engine.server else []
+    if (judge := config.evaluation.judge) and judge.engine.server:
+        served.append(f"the judge {judge.model} on {judge.engine.server['base_url']}")
     missing = "main memory is not recorded; add it where it matters"
     if served:
         missing = f"{' and '.join(served)} ran on hardware that the run does not know; name it. Also, {missing}"

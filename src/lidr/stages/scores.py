@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import Config
-from lidr.engines import Scored, ScoreRequest, can_score, open_engine
+from lidr.engines import Scored, ScoreRequest, open_engine, plugin_of
 from lidr.errors import ConfigError
 from lidr.models import resolve_model
 from lidr.plugins import calling
@@ -70,7 +70,7 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 def check(config: Config) -> None:
     """Raise ConfigError if the strategy needs what the engine cannot tell."""
     strategy = strategy_of(config)
-    if strategy.scorers(config) and not can_score(config.engine):
+    if strategy.scorers(config) and not plugin_of(config.engine).can_score:
         raise ConfigError(
             f"pairs.strategy {strategy.type}: it needs log-probabilities of answers, which engine.type "
             f"{config.engine.type} does not have; use transformers, vllm or ray"

@@ -16,9 +16,12 @@ from typing import Any
 
 import torch
 
-from lidr.config import Config, EngineConfig, RayConfig, TransformersConfig, VllmConfig
-from lidr.devices import pick_device, pick_dtype, uses_bf16
-from lidr.engines.transformers import load_weights
+from lidr.config import Config
+from lidr.devices import pick_device, uses_bf16
+from lidr.engine_settings import EngineSettings
+from lidr.engines.base import plugin_of
+from lidr.engines.transformers import Transformers
+from lidr.engines.transformers.engine import load_weights
 from lidr.likelihood.forward import PairForward, RowLayout, read_layout
 from lidr.run_dir import RunDir
 from lidr.storage import partial_path, write_text
@@ -95,7 +98,7 @@ def measure_saved(config: Config, run_dir: RunDir, iteration: int, pairs: Any) -
     stored, engine = stored_dtype(new), loading(config.engine, stored_dtype(new))
     exact = engine.model_copy(update={"dtype": "float32", "quantize": None})
 
-    def value(model: Path, how: TransformersConfig) -> float:
+    def value(model: Path, how: Transformers) -> float:
         return _value(config, model, how, layout, pairs)
 
     before = value(old, exact)
@@ -106,24 +109,13 @@ def measure_saved(config: Config, run_dir: RunDir, iteration: int, pairs: Any) -
     return Saved(len(pairs), measure, after - before, gained, _name(stored), loaded)
 
 
-def loading(engine: EngineConfig, stored: torch.dtype) -> TransformersConfig:
-    """How an engine loads weights that are `stored` on disk: device, dtype (never `auto`) and quantisation.
-
-    A launched server is taken to load them as they are.
-    """
-    if isinstance(engine, RayConfig):
-        return loading(engine.worker, stored)
-    if isinstance(engine, TransformersConfig):
-        return engine.model_copy(update={"dtype": _name(pick_dtype(engine.dtype, pick_device(engine.device)))})
-    dtype = _name(stored)
-    if isinstance(engine, VllmConfig):
-        asked = str(engine.arguments.get("dtype", "auto"))
-        own = {"auto": "float16" if dtype == "float32" else dtype, "half": "float16", "float": "float32"}
-        dtype = own.get(asked, asked)
-    return TransformersConfig.model_validate({"dtype": dtype})
+def loading(engine: EngineSettings, stored: torch.dtype) -> Transformers:
+    """How an engine loads weights that are `stored` on disk: device, dtype (never `auto`) and quantisation."""
+    dtype, quantize = plugin_of(engine).loads_as(_name(stored))
+    return Transformers.model_validate({"device": engine.torch_device(), "dtype": dtype, "quantize": quantize})
 
 
-def _value(config: Config, folder: Path, how: TransformersConfig, layout: RowLayout, pairs: Any) -> float:
+def _value(config: Config, folder: Path, how: Transformers, layout: RowLayout, pairs: Any) -> float:
     """Mean margin, or mean log-probability of the chosen side, of the pairs under a model on disk."""
     device = pick_device(config.device)
     model: Any = load_weights(folder, how, device, config.model.trust_remote_code)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lidr.commands.audit.document import Document, Passage, windows
-from lidr.config import EngineConfig, JudgeConfig
+from lidr.config import JudgeConfig
+from lidr.engine_settings import EngineSettings
 from lidr.errors import ConfigError, DataError, EngineError
 from lidr.judges.base import Judge, Reply, open_judge, tag_mark
 from lidr.report.variables import BY_NAME, VARIABLES, Variable
@@ -52,7 +53,7 @@ class Audit:
 
 
 def audit_by_model(
-    model: str, engine: EngineConfig, documents: Sequence[Document], window: int, folder: Path
+    model: str, engine: EngineSettings, documents: Sequence[Document], window: int, folder: Path
 ) -> list[Audit]:
     """Audits of documents by a model: a folder or hub id, or a name on a server. `folder` keeps its replies.
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from lidr.architecture import Architecture
-from lidr.commands.plan.memory import EngineUse, engine_use, processes_of, reference_need, training_need
+from lidr.commands.plan.memory import engine_use, processes_of, reference_need, training_need
 from lidr.commands.plan.work import Load
-from lidr.config import Config, LoraSection, RayConfig, TransformersConfig, VllmConfig
+from lidr.config import Config, LoraSection
+from lidr.engines import plugin_of
+from lidr.engines.memory import EngineUse
 from lidr.hardware import Hardware
 
 Overrides = list[str]
@@ -75,41 +77,29 @@ def _training_candidates(config: Config, hardware: Hardware) -> Iterator[dict[st
 
 def engine_fix(config: Config, shape: Architecture, hardware: Hardware, load: Load) -> Overrides | None:
     """Overrides with which the model fits where it answers; None if none of those tried does."""
-    engine = config.engine
-    if isinstance(engine, TransformersConfig) and hardware.device.is_gpu:
-        for kind in ("int8", "nf4"):
-            changed = engine.model_copy(update={"quantize": kind})
-            if not engine_use(changed, shape, hardware, load).problem:
-                return [f"engine.quantize={kind}"]
-    if isinstance(engine, VllmConfig):
-        for split in (1, 2, 4, 8, 16):
-            arguments = engine.arguments | {"tensor_parallel_size": split}
-            if not engine_use(engine.model_copy(update={"arguments": arguments}), shape, hardware, load).problem:
-                return [f"engine.arguments.tensor_parallel_size={split}"]
-    if isinstance(engine, RayConfig):
-        for workers in range(engine_use(engine, shape, hardware, load).replicas - 1, 0, -1):
-            if not engine_use(engine.model_copy(update={"workers": workers}), shape, hardware, load).problem:
-                return [f"engine.workers={workers}"]
+    engine = plugin_of(config.engine)
+    for override, changed in engine.fixes(engine_use(engine, shape, hardware, load), hardware):
+        if not engine_use(changed, shape, hardware, load).problem:
+            return [f"engine.{override}"]
     return None
 
 
 def judge_fix(config: Config, judge: Architecture, shape: Architecture, hardware: Hardware) -> Overrides | None:
-    """Overrides with which two models in vLLM share the GPUs; None if they cannot, or another engine answers."""
-    name, half = "gpu_memory_utilization", 0.45
-    engines = config.engine, config.evaluation.judge.engine if config.evaluation.judge else None
-    for engine, model in zip(engines, (shape, judge), strict=True):
-        if not isinstance(engine, VllmConfig):
+    """Overrides with which the model and its judge share the GPUs; None if their engines cannot."""
+    assert config.evaluation.judge is not None
+    found = []
+    parts = (("engine", config.engine, shape), ("evaluation.judge.engine", config.evaluation.judge.engine, judge))
+    for field, engine, model in parts:
+        half, longest = plugin_of(engine).sharing(0.45), float(model.context or 0)
+        if half is None or engine_use(half[1], model, hardware, Load(1, longest, 0.0, longest)).problem:
             return None
-        changed = engine.model_copy(update={"arguments": engine.arguments | {name: half}})
-        longest = float(model.context or 0)
-        if engine_use(changed, model, hardware, Load(1, longest, 0.0, longest)).problem:
-            return None
-    return [f"engine.arguments.{name}={half}", f"evaluation.judge.engine.arguments.{name}={half}"]
+        found.append(f"{field}.{half[0]}")
+    return found
 
 
 def with_all_gpus(use: EngineUse, hardware: Hardware) -> EngineUse | None:
     """The same engine in a worker on every GPU; None if it uses all as it is."""
-    if not hardware.device.is_gpu or use.kind == "remote":
+    if not hardware.device.is_gpu or use.is_remote or use.spreads:
         return None
     replicas = hardware.count // use.devices
     return replace(use, replicas=replicas) if replicas > use.replicas else None

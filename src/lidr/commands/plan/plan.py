@@ -12,11 +12,14 @@ from lidr.commands.plan import measuring, speed
 from lidr.commands.plan.fixes import engine_fix, fits_training, has_reference, judge_fix, training_fix, with_all_gpus
 from lidr.commands.plan.lengths import ANSWERS, SAMPLE, Lengths
 from lidr.commands.plan.measuring import Measuring
-from lidr.commands.plan.memory import EngineUse, Need, engine_use, processes_of, reference_need, training_need
+from lidr.commands.plan.memory import engine_use, processes_of, reference_need, training_need
 from lidr.commands.plan.previous import Earlier, read_earlier
 from lidr.commands.plan.work import Load, Prompts, Work, count_prompts
-from lidr.config import Config, EngineConfig, ModelConfig, RayConfig, TransformersConfig, is_remote
-from lidr.engines import can_score
+from lidr.config import Config, ModelConfig
+from lidr.engine_settings import EngineSettings
+from lidr.engines import plugin_of
+from lidr.engines.memory import EngineUse, Need
+from lidr.engines.transformers import Transformers
 from lidr.hardware import GIB, Hardware, this_machine
 from lidr.judges.base import price
 from lidr.models import recorded_answers
@@ -117,7 +120,7 @@ class _Planner:
         if on_cpu:
             self._warn(f"engine.device is cpu, so this is for the cores of this machine and not for {hardware}")
         self.shape, self.small_files = None, None
-        if not is_remote(config.engine) and not self.recorded:
+        if not config.engine.server and not self.recorded:
             self.shape, self.small_files = self._shape(config.model)
         self.lengths = Lengths(config, self.small_files)
         self.earlier = earlier or read_earlier(config, RunDir(folder), self.hardware.here) or Earlier()
@@ -170,8 +173,7 @@ class _Planner:
         seconds = load.written / rate if rate else speed.generation_seconds(use, self.shape, hardware, load)
         step = self._step(name, iterations, load, seconds, use, hardware)
         step.measured = rate is not None
-        if is_remote(self.config.engine):
-            step.usd = price(self.config.engine, load.read, load.written)
+        step.usd = self.config.engine.usd(load.read, load.written)
         if load.requests:
             self._check_context(name, load, limit)
             self._check_engine(name, use, load)
@@ -180,7 +182,7 @@ class _Planner:
     def _scoring(self, iterations: list[int], iteration: int) -> Step:
         """Passes over the answers that the strategy scores, if it does."""
         load = self.work.score(iteration)
-        if not load.requests or not iterations or not can_score(self.config.engine):
+        if not load.requests or not iterations or not plugin_of(self.config.engine).can_score:
             return Step("score", iterations, 0, 0, 0, 0.0)
         use = engine_use(self.config.engine, self.shape, self.hardware, load)
         assert self.shape is not None  # an engine that scores has the weights
@@ -191,7 +193,7 @@ class _Planner:
         self, name: str, iterations: list[int], load: Load, seconds: float, use: EngineUse, hardware: Hardware
     ) -> Step:
         step = Step(name, iterations, load.requests, round(load.read), round(load.written), seconds)
-        if use.kind != "remote":
+        if not use.is_remote:
             step.gib, step.device_gib, step.memory = use.need.gib, hardware.device.memory_gib, use.need.parts
         return step
 
@@ -227,9 +229,8 @@ class _Planner:
         limit = self.config.evaluation.max_new_tokens
         steps = [self._generation("evaluate", iterations, found.answers, "evaluation", limit)]
         if found.harness.requests and self.shape is not None:
-            engine = self.config.engine
-            plain = engine.model_copy(update={"quantize": None}) if isinstance(engine, TransformersConfig) else None
-            use = engine_use(plain or TransformersConfig(), self.shape, self.hardware, found.harness)
+            plain = Transformers()  # which it loads the model with, whatever the engine
+            use = engine_use(plain, self.shape, self.hardware, found.harness)
             seconds = speed.forward_seconds(self.shape, self.hardware, found.harness.read, 1)
             steps.append(self._step("harness", iterations, found.harness, seconds, use, self.hardware))
             if use.problem:
@@ -252,11 +253,11 @@ class _Planner:
         if judge is None or not load.requests:
             return []
         shape, hardware = None, self._hardware_of(judge.engine)
-        if not is_remote(judge.engine):
+        if not judge.engine.server:
             shape, _ = self._shape(ModelConfig(path=judge.model))
         use = engine_use(judge.engine, shape, hardware, load)
         step = self._step(name, iterations, load, speed.generation_seconds(use, shape, hardware, load), use, hardware)
-        if is_remote(judge.engine):
+        if judge.engine.server:
             step.usd = price(judge, load.read, load.written)
         elif use.problem:
             self._add_problem(f"{name}: the judge {use.problem}", None)
@@ -277,7 +278,7 @@ class _Planner:
             self._add_problem(
                 f"{name}: the model {use.problem}", engine_fix(self.config, self.shape, self.hardware, load)
             )
-        elif use.kind == "transformers" and use.rows < use.wanted_rows:
+        elif use.rows < use.wanted_rows:
             self._warn(
                 f"{name}: beside the weights there is memory for about {use.rows} of the {use.wanted_rows} requests "
                 "that engine.batch_size asks for; the engine waits with the others"
@@ -325,10 +326,10 @@ class _Planner:
     def _check_all_gpus(self, load: Load) -> None:
         engine = self.config.engine
         use = engine_use(engine, self.shape, self.hardware, load)
-        more = None if isinstance(engine, RayConfig) else with_all_gpus(use, self.hardware)
+        more = with_all_gpus(use, self.hardware)
         if more and not use.problem:
             before, after = (speed.generation_seconds(u, self.shape, self.hardware, load) for u in (use, more))
-            how = "engine.type ray" if engine.type in ("transformers", "vllm") else "a command that uses all"
+            how = "engine.type ray" if plugin_of(engine).can_score else "a command that uses all"
             used = use.devices * use.replicas
             self._warn(
                 f"the engine uses {used} of {self.hardware.count} GPUs; with {how}, respond takes {duration(after)} "
@@ -367,8 +368,8 @@ class _Planner:
             self._warn(f"the weights of {model.path} are not on this machine; {size:.1f} GiB are to be fetched")
         return shape, folder
 
-    def _hardware_of(self, engine: EngineConfig) -> Hardware:
-        on_cpu = isinstance(engine, TransformersConfig) and engine.device == "cpu" and self.hardware.device.is_gpu
+    def _hardware_of(self, engine: EngineSettings) -> Hardware:
+        on_cpu = engine.torch_device() == "cpu" and self.hardware.device.is_gpu
         return this_machine(self.folder, on_cpu=True) if on_cpu else self.hardware
 
     def _pairs(self) -> Load:
@@ -421,8 +422,8 @@ class _Planner:
                 "take less memory than training."
             )
         judge = config.evaluation.judge
-        if any(is_remote(engine) and engine.batch for engine in (config.engine, *([judge.engine] if judge else []))):
-            notes.append("Batch mode answers within a day; how long it waits is not in the times.")
+        engines = [config.engine, *([judge.engine] if judge else [])]
+        notes += dict.fromkeys(note for engine in engines for note in plugin_of(engine).notes())
         if config.training.launch and config.iterations:
             notes.append(f"training.launch starts {processes_of(config, self.hardware)} processes in all.")
         notes += [f"{note}." for note in self.assumed]
@@ -431,11 +432,11 @@ class _Planner:
     def _speeds(self) -> str:
         if not self.hardware.device.is_gpu:
             return "Speeds from models of 135M and 500M on two cores, by parameters and cores; good to a factor of two."
-        kind = engine_use(self.config.engine, self.shape, self.hardware, Load(1, 1, 1, 1)).kind
+        use = engine_use(self.config.engine, self.shape, self.hardware, Load(1, 1, 1, 1))
         notes = [f"training at {speed.training_share(self.config):.0%} of the peak arithmetic"]
-        if kind != "remote":
-            share, step = speed.BANDWIDTH_SHARE[kind], 1000 * speed.STEP_S[kind]
-            notes.insert(0, f"decoding at {share:.0%} of the memory bandwidth and {step:.0f} ms a step")
+        if not use.is_remote:
+            share, step = f"{use.bandwidth_share:.0%}", f"{1000 * use.step_s:.0f} ms"
+            notes.insert(0, f"decoding at {share} of the memory bandwidth and {step} a step")
         return f"On a GPU {', '.join(notes)}, disk at 1 GB/s; good to a factor of two."
 
     def _warn(self, text: str) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 
 from lidr.architecture import Architecture
-from lidr.commands.plan.memory import EngineUse, is_bf16, processes_of
+from lidr.commands.plan.memory import is_bf16, processes_of
 from lidr.commands.plan.work import Load
 from lidr.config import Config
+from lidr.engines.memory import EngineUse
 from lidr.hardware import Hardware
 
 # Shares of what a GPU could do. A CPU's figures in `hardware` are measured ones, of training.
-BANDWIDTH_SHARE = {"transformers": 0.6, "vllm": 0.7}
-STEP_S = {"transformers": 0.025, "vllm": 0.005}  # of every step of decoding, beside the GPU's work
 PREFILL_SHARE, TRAINING_SHARE, SHARDED_SHARE = 0.4, 0.35, 0.25
 OCCUPANCY = 0.85  # of the rows that could be answered at a time
 ROW_LAYER_S = 0.003  # of every row and layer in training, beside the arithmetic
 WRITE_BYTES_S, READ_BYTES_S = 1e9, 1e9  # of the disk
-START_S = {"transformers": 10.0, "vllm": 75.0, "remote": 0.0}
+START_S = 10.0  # of torch, on a GPU
 REMOTE_TOKENS_S, REMOTE_WAIT_S = 50.0, 1.0  # of one request to an API
 _CPU_START_S = 2.0
 # On a CPU: of a step of decoding, and by layer; forward passes, and decoding with its thin products, against training.
@@ -29,7 +28,7 @@ def generation_seconds(use: EngineUse, shape: Architecture | None, hardware: Har
     """Of answering all requests of a load, with loading the model."""
     if not load.requests:
         return 0.0
-    if use.kind == "remote" or shape is None:
+    if use.is_remote or shape is None:
         return (load.written / REMOTE_TOKENS_S + load.requests * REMOTE_WAIT_S) / use.rows
     device = hardware.device
     bf16 = use.weight_bytes == 2
@@ -39,13 +38,13 @@ def generation_seconds(use: EngineUse, shape: Architecture | None, hardware: Har
     kv_bytes = rows * load.mean * 2 * shape.kv_numbers
     products = 2 * shape.active * rows / flops
     if device.is_gpu:
-        moved = (2 * parameters + kv_bytes) / (bandwidth * BANDWIDTH_SHARE[use.kind])
-        step = max(moved, products / PREFILL_SHARE) / use.devices + STEP_S[use.kind]
+        moved = (2 * parameters + kv_bytes) / (bandwidth * use.bandwidth_share)
+        step = max(moved, products / PREFILL_SHARE) / use.devices + use.step_s
     else:  # measured: 0.06 s for one sequence of SmolLM2-135M, 0.13 s for 8, 0.28 s for 32
         moved = (use.weight_bytes * parameters + kv_bytes) / bandwidth
         step = moved + products / _CPU_DECODE[bf16 and device.bf16] + _CPU_STEP_S + _CPU_LAYER_S * shape.layers
     steps = load.written / rows / use.replicas
-    start = START_S[use.kind] if device.is_gpu else _CPU_START_S
+    start = use.start_s if device.is_gpu else _CPU_START_S
     reading = forward_seconds(shape, hardware, load.read, use.replicas * use.devices * use.share, bf16)
     return steps * step + reading + start + shape.stored_bytes * shape.parameters / READ_BYTES_S
 
@@ -112,5 +111,5 @@ def checkpoint_bytes(config: Config, shape: Architecture) -> float:
 
 
 def _load_seconds(shape: Architecture, hardware: Hardware) -> float:
-    start = START_S["transformers"] if hardware.device.is_gpu else _CPU_START_S
+    start = START_S if hardware.device.is_gpu else _CPU_START_S
     return start + shape.stored_bytes * shape.parameters / READ_BYTES_S

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lidr.commands.prompts.translators.base import Offer, Piece, Translator
-from lidr.config import EngineConfig
+from lidr.engine_settings import EngineSettings
 from lidr.errors import ConfigError
 
 __all__ = ["TRANSLATORS", "Offer", "Piece", "Settings", "Translator", "open_translator"]
@@ -16,7 +16,7 @@ __all__ = ["TRANSLATORS", "Offer", "Piece", "Settings", "Translator", "open_tran
 class Settings:
     """What the command line says of the translator; each takes what concerns it."""
 
-    engine: EngineConfig
+    engine: EngineSettings
     model: str | None = None
     max_new_tokens: int = 2048
     project: str | None = None

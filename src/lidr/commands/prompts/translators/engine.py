@@ -9,10 +9,11 @@ from typing import Any
 
 from lidr.commands.prompts.protect import Cut
 from lidr.commands.prompts.translators.base import Offer, Piece
-from lidr.config import EngineConfig, ModelConfig, is_remote
+from lidr.config import ModelConfig
+from lidr.engine_settings import EngineSettings, engine_identity
 from lidr.engines import Engine, Request, Sampling, open_model
 from lidr.languages import get_language
-from lidr.models import engine_identity, resolve_model
+from lidr.models import resolve_model
 from lidr.stages.translations import PREFILL, STOP, parse_translation
 from lidr.storage import cache_folder
 from lidr.templates import fill_template, read_template
@@ -30,11 +31,11 @@ class EngineTranslator:
     cuts: tuple[Cut, Cut] = ("whole", "paragraphs")
     usd_per_million_characters: float | None = None  # servers charge by the token
 
-    def __init__(self, engine: EngineConfig, model: str, max_new_tokens: int = 2048) -> None:
+    def __init__(self, engine: EngineSettings, model: str, max_new_tokens: int = 2048) -> None:
         self._config, self._stack = engine, ExitStack()
         self._sampling = Sampling(max_new_tokens=max_new_tokens, stop=(STOP,))
-        if is_remote(engine):
-            self._model, known = model, {"base_url": engine.base_url, "model": model, "extra_body": engine.extra_body}
+        if engine.server:
+            self._model, known = model, engine.server | {"model": model}
         else:
             cache_folder().mkdir(parents=True, exist_ok=True)
             folder, fingerprint = resolve_model(ModelConfig(path=model), cache_folder() / "fingerprints.json")

@@ -20,9 +20,9 @@ from typing import IO, Any, Final, Literal, NoReturn
 from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
 
 from lidr.engines.base import Completion, Request, Sampling
-from lidr.engines.failures import SAME_FAILURES, all_refused, same_words
-from lidr.engines.openai import OpenAIEngine
-from lidr.engines.protocol import (
+from lidr.engines.openai.engine import OpenAIEngine
+from lidr.engines.openai.failures import SAME_FAILURES, all_refused, same_words
+from lidr.engines.openai.protocol import (
     ROW_STATUS,
     DamagedReply,
     FailedReply,

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lidr.config import VllmConfig
 from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
 from lidr.engines.encoding import encode, encode_scored, no_room, row_seed
+from lidr.engines.vllm import Vllm
 from lidr.errors import EngineError
 from lidr.models import end_of_turn_ids, load_tokenizer
 
@@ -57,7 +57,7 @@ class VllmEngine:
     it supports, at a price. Sampled answers have a seed of their own.
     """
 
-    def __init__(self, folder: Path, config: VllmConfig, trust_remote_code: bool = False) -> None:
+    def __init__(self, folder: Path, config: Vllm, trust_remote_code: bool = False) -> None:
         arguments = _arguments(config)
         self.tokenizer = load_tokenizer(folder, trust_remote_code)
         self.end_ids = sorted(end_of_turn_ids(folder, self.tokenizer))
@@ -206,7 +206,7 @@ class VllmEngine:
             pending.clear()
 
 
-def _arguments(config: VllmConfig) -> dict[str, Any]:
+def _arguments(config: Vllm) -> dict[str, Any]:
     """The engine arguments. Raises EngineError for those that vLLM does not have, or that cannot be used here."""
     known = {field.name for field in dataclasses.fields(EngineArgs)}
     for name in config.arguments:

@@ -49,7 +49,7 @@ class Server:
         self.log, self.failed = Path(name), False
         with open(descriptor, "wb") as log:
             self.keeper = subprocess.Popen(
-                [sys.executable, "-m", "lidr.engines.serving", *self.command],
+                [sys.executable, "-m", "lidr.engines.openai.serving", *self.command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

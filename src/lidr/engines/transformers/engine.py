@@ -20,12 +20,12 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from lidr.config import TransformersConfig
 from lidr.devices import pick_device, pick_dtype
 from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
-from lidr.engines.decoding import Generation, SlotDecoder, likeliest, why_not_in_slots
 from lidr.engines.encoding import encode, encode_scored, no_room, row_seed, up_to_stop
-from lidr.engines.packed_linear import pack_linear_layers
+from lidr.engines.transformers import Transformers
+from lidr.engines.transformers.decoding import Generation, SlotDecoder, likeliest, why_not_in_slots
+from lidr.engines.transformers.packed_linear import pack_linear_layers
 from lidr.errors import EngineError
 from lidr.likelihood.packing import plan_rows
 from lidr.likelihood.scorer import Scorer
@@ -50,7 +50,7 @@ class TransformersEngine:
     change one another.
     """
 
-    def __init__(self, folder: Path, config: TransformersConfig, trust_remote_code: bool = False) -> None:
+    def __init__(self, folder: Path, config: Transformers, trust_remote_code: bool = False) -> None:
         self.device = pick_device(config.device)
         self.tokenizer = load_tokenizer(folder, trust_remote_code)
         self.config = config
@@ -259,7 +259,7 @@ def _decoding(sampling: Sampling) -> dict[str, Any]:
     return options
 
 
-def load_weights(folder: Path, config: TransformersConfig, device: torch.device, trust_remote_code: bool) -> Any:
+def load_weights(folder: Path, config: Transformers, device: torch.device, trust_remote_code: bool) -> Any:
     """The model for answering, in the recipe's precision or quantised, without its own generation configuration.
 
     `generate` takes what it is not given from there, so every field of it (suppressed tokens, a least length, sampling)

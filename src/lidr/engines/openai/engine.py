@@ -20,12 +20,12 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from lidr.chat import server_fields
-from lidr.config import OpenAIConfig
 from lidr.credentials import mask, remember
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.encoding import row_seed
-from lidr.engines.failures import SAME_FAILURES, NoAnswer, Outcomes, Refused, Unreadable
-from lidr.engines.protocol import (
+from lidr.engines.openai import OpenAI
+from lidr.engines.openai.failures import SAME_FAILURES, NoAnswer, Outcomes, Refused, Unreadable
+from lidr.engines.openai.protocol import (
     NEUTRAL,
     ROW_STATUS,
     DamagedReply,
@@ -41,7 +41,7 @@ from lidr.engines.protocol import (
     said,
     turns,
 )
-from lidr.engines.serving import Server
+from lidr.engines.openai.serving import Server
 from lidr.errors import EngineError
 
 try:
@@ -72,7 +72,7 @@ class OpenAIEngine:
     `model` is a folder, and the server runs from here to `close`.
     """
 
-    def __init__(self, model: str, config: OpenAIConfig) -> None:
+    def __init__(self, model: str, config: OpenAI) -> None:
         self.model, self.config, self.base_url = model, config, config.base_url
         self.is_openai = config.launch is None and urlsplit(config.base_url).hostname == "api.openai.com"
         self.key = _read_key(config, needed=self.is_openai)
@@ -327,7 +327,7 @@ async def _close(client: AsyncOpenAI, tasks: Collection[asyncio.Task[Completion]
     await client.close()
 
 
-def _read_key(config: OpenAIConfig, needed: bool) -> str:
+def _read_key(config: OpenAI, needed: bool) -> str:
     """The key from the environment, or a placeholder for servers that need none."""
     key = os.environ.get(config.api_key_env, "").strip().strip("\"'").strip()
     if not key and needed:

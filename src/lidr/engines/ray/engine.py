@@ -17,8 +17,8 @@ from itertools import islice
 from typing import Any, cast
 
 from lidr.chat import DATE, today
-from lidr.config import RayConfig, TransformersConfig
-from lidr.engines.base import Completion, Engine, Request, Sampling, Scored, ScoreRequest, ScoringEngine
+from lidr.engines.base import Completion, Engine, Request, Sampling, Scored, ScoreRequest, ScoringEngine, plugin_of
+from lidr.engines.ray import Ray
 from lidr.errors import EngineError, LidrError
 from lidr.torch_environment import TORCH_ENVIRONMENT
 
@@ -28,12 +28,6 @@ try:
 except ImportError as error:
     raise EngineError(f'engine.type ray needs one more package: pip install "lidr[ray]" ({error})') from None
 
-# Requests handed to a worker at once, at most. Slots of the transformers engine run empty at the end of a piece only:
-# the same number of batches as its own groups (`transformers.GROUP_BATCHES`). vLLM answers 256 at a time by default,
-# and twice as many keep it full for most of a piece.
-PIECE_BATCHES = 8
-PIECE_VLLM = 512
-VLLM_BATCH = 256
 WINDOW_PIECES = 64  # of which requests are sorted by length: memory stays flat in the number of requests
 MAX_DEATHS = 3  # in a row: of workers that load the model, or of workers that answer the same piece
 WAIT_S = 10.0  # without news, after which it is looked whether the cluster still has room for a worker
@@ -115,7 +109,7 @@ class RayEngine:
     has not answered: another one gets them. What an engine raises in a worker is raised here as EngineError.
     """
 
-    def __init__(self, config: RayConfig, make_engine: Callable[[], Engine]) -> None:
+    def __init__(self, config: Ray, make_engine: Callable[[], Engine]) -> None:
         self.config, self.make_engine, self.failed_starts = config, make_engine, 0
         self.seats: list[_Seat] = []
         self.connected = _connect(config.address)
@@ -139,7 +133,9 @@ class RayEngine:
         yield from self._share_out(requests, None, done)
 
     def _share_out(self, requests: Iterable[Any], sampling: Sampling | None, done: Collection[str]) -> Iterator[Any]:
-        pieces = cut(requests, done, *_piece_sizes(self.config), self.count)
+        worker = plugin_of(self.config.worker)
+        at_once = worker.at_once()
+        pieces = cut(requests, done, at_once, at_once * worker.batches_together, self.count)
         queue = deque(islice(pieces, 1))  # the next one, if there is one, and before it those of workers that died
         try:
             while queue or any(seat.pieces for seat in self.seats):
@@ -266,13 +262,6 @@ def cut(requests: Iterable[Any], done: Collection[str], smallest: int, largest: 
                 yield _Piece(part, owed)
 
 
-def _piece_sizes(config: RayConfig) -> tuple[int, int]:
-    """Requests that a worker answers at a time, which pieces are cut in multiples of, and most requests of a piece."""
-    if isinstance(config.worker, TransformersConfig):
-        return config.worker.batch_size, config.worker.batch_size * PIECE_BATCHES
-    return VLLM_BATCH, PIECE_VLLM
-
-
 def _connect(address: str | None) -> bool:
     """Start Ray or connect to a cluster; False if this process already has. Raises EngineError if none is."""
     if ray.is_initialized():
@@ -289,25 +278,18 @@ def _connect(address: str | None) -> bool:
     return True
 
 
-def _actor_options(config: RayConfig) -> dict[str, Any]:
+def _actor_options(config: Ray) -> dict[str, Any]:
     """What each worker needs, and its environment: threads of its own cores only."""
     gpus = config.gpus_per_worker
     if gpus is None:
-        gpus = _gpus_wanted(config) if any(node.get("GPU") for node in _nodes()) else 0
+        gpus = plugin_of(config.worker).gpus() if any(node.get("GPU") for node in _nodes()) else 0
     variables = {name: os.environ.get(name, value) for name, value in TORCH_ENVIRONMENT.items()}
     variables["OMP_NUM_THREADS"] = str(config.cpus_per_worker)
     variables[DATE] = today().isoformat()
     return {"num_cpus": config.cpus_per_worker, "num_gpus": gpus, "runtime_env": {"env_vars": variables}}
 
 
-def _gpus_wanted(config: RayConfig) -> int:
-    if isinstance(config.worker, TransformersConfig):
-        return int(config.worker.device != "cpu")
-    sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-    return math.prod(config.worker.arguments.get(size, 1) for size in sizes)
-
-
-def _count_workers(config: RayConfig, options: dict[str, Any]) -> int:
+def _count_workers(config: Ray, options: dict[str, Any]) -> int:
     """As many as are asked for, or as there is room for. Raises EngineError if that is less."""
     room = _room(options)
     count = config.workers or room

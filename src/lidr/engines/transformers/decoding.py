@@ -6,12 +6,10 @@ values for every token. Here a batch never waits for its longest answer, and a s
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -20,6 +18,7 @@ from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
 from lidr.engines.base import Sampling
+from lidr.hardware import machine_memory
 from lidr.rotary import changing_context
 
 PREFILL_TOKENS = 8192  # of prompts that are read in one pass, padding included: bounds the memory of the activations
@@ -426,14 +425,6 @@ def tokens_in_memory(model: Any, cache: SlotCache) -> int:
         total = machine_memory()
     per_token = sum(tensor[0, :, 0].numel() * tensor.element_size() for tensor in cache.tensors())
     return max(1, int((MEMORY_SHARE * total - model.get_memory_footprint()) / CACHE_GROWTH / per_token))
-
-
-def machine_memory() -> int:
-    """Bytes of main memory that this process may use: the machine's, or its container's (cgroup v2)."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    allowed = limit.read_text().strip() if limit.is_file() else "max"
-    return min(physical, int(allowed)) if allowed.isdigit() else physical
 
 
 # How far log-probabilities in slots may be from those of a plain pass, in nats on average over the vocabulary. A wrong

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Collection, Iterator
 from typing import NoReturn, Protocol
 
-from lidr.config import OpenAIConfig
 from lidr.engines.base import Completion
+from lidr.engines.openai import OpenAI
 from lidr.errors import EngineError
 
 
@@ -18,7 +18,7 @@ class ServerEngine(Protocol):
     answered: bool
 
     @property
-    def config(self) -> OpenAIConfig: ...
+    def config(self) -> OpenAI: ...
 
     def give_up(self, reason: str) -> NoReturn:
         """Raise EngineError for what holds for every request."""

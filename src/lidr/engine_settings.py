@@ -1,0 +1,43 @@
+"""What a run knows of its engine without opening it: where its models are, and what of it changes the answers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from lidr.plugins import Plugin
+
+
+class EngineSettings(Plugin):
+    """The engine's section of a recipe. `lidr.engines.base.EnginePlugin` adds what opens it and what it needs."""
+
+    kind: ClassVar[str] = "engines"
+
+    @property
+    def server(self) -> dict[str, Any] | None:
+        """`base_url` and `extra_body` of a server that is told a model's name; None if models are folders here."""
+        return None
+
+    def torch_device(self) -> str:
+        """Where the model's weights are, and those in training: `auto` or a torch device."""
+        return "auto"
+
+    def identity(self) -> dict[str, Any]:
+        """What changes a model's answers beside its weights and the decoding."""
+        return {"engine": self.defining()}
+
+    @property
+    def discount(self) -> float:
+        """By which its prices are multiplied."""
+        return 1.0
+
+    def usd(self, read: float, written: float) -> float | None:
+        """The price of so many tokens; None if it is not known."""
+        return 0.0
+
+    def check_trainable(self) -> None:
+        """Raise ValueError if a model that answers through it cannot be trained."""
+
+
+def engine_identity(engine: EngineSettings) -> dict[str, Any]:
+    """`EngineSettings.identity` without what is empty."""
+    return {name: value for name, value in engine.identity().items() if value}
