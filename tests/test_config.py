@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lidr.benchmarks import BENCHMARKS
 from lidr.config import Config, dump_config, load_config, shipped_recipes
 from lidr.errors import ConfigError
+from lidr.plugins import built_in, load
 
 
 def test_some_prompts_are_left_to_train_on() -> None:
@@ -161,13 +161,16 @@ def test_every_knob_is_documented_and_read_somewhere() -> None:
         for name, field in section.model_fields.items():
             assert field.description, f"{prefix}{name} has no docstring"
             # a benchmark's settings are handed to its constructor whole
-            is_read = re.search(rf"\.{name}\b", code) or f"{name}: " in keywords or name in BENCHMARKS
+            is_read = re.search(rf"\.{name}\b", code) or f"{name}: " in keywords
             assert is_read, f"{prefix}{name} is never read"
             for option in (field.annotation, *getattr(field.annotation, "__args__", ())):
                 if hasattr(option, "model_fields"):
                     check(option, f"{prefix}{name}.")
 
     check(Config, "")
+    for kind in ("strategies", "engines", "benchmarks", "judges"):
+        for name in built_in(kind):
+            check(load(kind, name)[0], f"{name}.")
 
 
 def test_rows_without_ids_cannot_be_skipped() -> None:

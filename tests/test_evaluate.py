@@ -293,7 +293,7 @@ def test_the_recipe_gives_the_rest_and_settings_come_last(tmp_path: Path) -> Non
     assert (config.iterations, config.prompts, config.name) == (0, None, "lab")
     assert (config.evaluation.max_new_tokens, config.evaluation.repetition_penalty) == (9, 1.0)
     assert config.evaluation.benchmarks.mgsm and config.evaluation.benchmarks.mgsm.languages == ["en", "ru"]
-    assert config.evaluation.benchmarks.lab  # the recipe's own stays
+    assert "lab" in config.evaluation.benchmarks  # the recipe's own stays
 
 
 def test_a_recipe_may_say_only_what_it_wants_of_an_evaluation(server: TestServer, tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ import pytest
 
 from lidr.benchmarks import harness
 from lidr.benchmarks.base import LanguageResult, Question
-from lidr.benchmarks.harness import FAMILIES, HarnessBenchmark, HarnessRow, interval, missing, task_name
+from lidr.benchmarks.harness import HarnessBenchmark, HarnessRow, HarnessSettings, interval
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError, DataError
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, HELD_OUT_FORM, VALUES, Fact, answer, question
 from lidr.languages import LANGUAGES
 from lidr.models import load_tokenizer
+from lidr.plugins import built_in, load
 
 TASK = """\
 task: facts_{language}
@@ -62,10 +63,21 @@ def write_tasks(folder: Path, languages: Sequence[str]) -> str:
     return str(folder)
 
 
+FAMILIES = {
+    name: found.tasks()
+    for name in built_in("benchmarks")
+    if issubclass(found := load("benchmarks", name)[0], HarnessSettings)
+}
+
+
+def of_family(family: str, **settings: Any) -> HarnessBenchmark:
+    return HarnessBenchmark(name=family, tasks=FAMILIES[family], **settings)
+
+
 def facts(folder: Path, languages: Sequence[str], **settings: Any) -> HarnessBenchmark:
     settings = {"task": "facts_{language}", "apply_chat_template": True} | settings
-    return HarnessBenchmark(
-        family="mmlu", include_path=str(folder), languages=languages, model_folder=MODEL_PATH, device="cpu",
+    return of_family(
+        "mmlu", include_path=str(folder), languages=languages, model_folder=MODEL_PATH, device="cpu",
         dtype="float32", **settings,
     )  # fmt: skip
 
@@ -78,22 +90,21 @@ def test_tables() -> None:
     assert all(set(tasks) <= set(LANGUAGES) for tasks in FAMILIES.values())
     names = [name for tasks in FAMILIES.values() for name in tasks.values()]
     assert len(names) == len(set(names))
-    assert task_name("mmlu", "en") == "m_mmlu_en"
-    assert task_name("arc", "en") == "arc_challenge"
-    assert task_name("truthfulqa_mc2", "zh") == "truthfulqa_zh_mc2"
-    assert task_name("include", "te") == "include_base_44_telugu"
-    assert task_name("hellaswag", "zh") is None
-    assert missing("global_mmlu", ["en", "ru", "th", "sw"]) == ["ru", "th"]
-    assert missing("belebele", list(LANGUAGES)) == []
-    with pytest.raises(ValueError, match="no harness family 'gsm8k'"):
-        task_name("gsm8k", "en")
+    assert len(FAMILIES) == 9
+    assert FAMILIES["mmlu"]["en"] == "m_mmlu_en"
+    assert FAMILIES["arc"]["en"] == "arc_challenge"
+    assert FAMILIES["truthfulqa_mc2"]["zh"] == "truthfulqa_zh_mc2"
+    assert FAMILIES["include"]["te"] == "include_base_44_telugu"
+    assert "zh" not in FAMILIES["hellaswag"]
+    assert not {"ru", "th"} & set(FAMILIES["global_mmlu"])
+    assert set(FAMILIES["belebele"]) == set(LANGUAGES)
 
 
 def test_impossible_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mmlu\.languages: the harness has no mmlu in ja, sw; it has en, es"):
-        HarnessBenchmark(family="mmlu", languages=["en", "ja", "sw"], model_folder=MODEL_PATH)
+        of_family("mmlu", languages=["en", "ja", "sw"], model_folder=MODEL_PATH)
     with pytest.raises(ConfigError, match=r"arc: .*needs the model's weights; .* has no config\.json"):
-        HarnessBenchmark(family="arc", languages=["en"], model_folder=tmp_path)
+        of_family("arc", languages=["en"], model_folder=tmp_path)
     with pytest.raises(ConfigError, match=r"task: facts is the same in every language; put \{language\} into it"):
         facts(tmp_path, ["en", "es"], task="facts")
     with pytest.raises(ConfigError, match=r"include_path: .*/tasks is no folder"):
@@ -110,7 +121,7 @@ def test_says_how_to_install_the_harness(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(builtins, "__import__", without_lm_eval)
     with pytest.raises(ConfigError, match=r'pip install "lidr\[harness\]"'):
-        next(HarnessBenchmark(family="arc", languages=["en"], model_folder=MODEL_PATH).evaluate(no_answers))
+        next(of_family("arc", languages=["en"], model_folder=MODEL_PATH).evaluate(no_answers))
 
 
 def test_interval() -> None:
@@ -268,7 +279,7 @@ def test_without_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setattr(
         harness, "_task_manager", lambda _: TaskManager(include_path=str(folder), include_defaults=False)
     )
-    benchmark = HarnessBenchmark(family="belebele", languages=["th"], model_folder=MODEL_PATH)
+    benchmark = of_family("belebele", languages=["th"], model_folder=MODEL_PATH)
     reason = r"\(ConnectionError: Couldn't reach 'facebook/belebele' on the Hub\)"
     with pytest.raises(DataError, match=rf"belebele_tha_Thai: cannot be loaded {reason}.*HF_HOME.*belebele\.task"):
         evaluate(benchmark)

@@ -202,8 +202,7 @@ def test_msvamp_is_read_and_scored_alike_and_named_by_its_own_name(tmp_path: Pat
     config = load_config(
         "quickstart", [f"evaluation.benchmarks.msvamp={{path: {path}, languages: [en, es], limit: 1}}"]
     )
-    settings = config.evaluation.benchmarks.msvamp
-    assert settings is not None
+    settings = config.evaluation.benchmarks["msvamp"]
     benchmark = MgsmBenchmark(**settings.model_dump(), name="msvamp")
     assert [(code, len(questions)) for code, questions, _ in benchmark.ahead()] == [("en", 1), ("es", 1)]
     assert evaluate(benchmark, gold_sentence)["es"].metrics["accuracy"] == 1.0

@@ -141,7 +141,7 @@ def test_what_is_no_strategy_is_said(content: str | None, name: str, says: str, 
 def test_a_benchmark_in_a_file_of_its_own_is_measured_planned_and_shown(tmp_path: Path) -> None:
     file = tmp_path / "counting.py"
     file.write_text(CODE["counting"], encoding="utf-8")
-    own = f"evaluation.benchmarks.own={{counting: {{type: '{file}:Counting', step: 2, limit: 3}}}}"
+    own = f"evaluation.benchmarks.counting={{type: '{file}:Counting', step: 2, limit: 3}}"
     config = load_config("quickstart", [*SMALL, own, "evaluation.benchmarks.lab=null", "prompts.limit=36"])
     plan = make_plan(config, None, tmp_path / "run")
     assert "counting: 3 questions in each language, by its own estimate" in str(plan.assumptions)
@@ -159,11 +159,12 @@ def test_a_benchmark_in_a_file_of_its_own_is_measured_planned_and_shown(tmp_path
     assert not loop.is_sealed(*loop.STAGES["evaluation"].outputs(load_config(run.recipe), run, 0)[0])
 
 
-@pytest.mark.parametrize("name", ["mgsm", "two words", "own"])
-def test_a_benchmark_of_ones_own_has_a_name_of_its_own(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "says"), [("mgsm", "not like a built-in one"), ("two words", "letters, digits"),
+                                            ("own", "not own")])  # fmt: skip
+def test_a_benchmark_of_ones_own_has_a_name_of_its_own(name: str, says: str, tmp_path: Path) -> None:
     file = tmp_path / "counting.py"
     file.write_text(CODE["counting"], encoding="utf-8")
-    with pytest.raises(ConfigError, match="not like a built-in one"):
+    with pytest.raises(ConfigError, match=says):
         load_config("quickstart", [f"evaluation.benchmarks.own={{{name}: '{file}:Counting'}}"])
 
 

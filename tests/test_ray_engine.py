@@ -105,7 +105,7 @@ def toy(toys: RayEngine) -> RayEngine:
 
 def config(batch_size: int, **settings: Any) -> Ray:
     worker = Transformers(device="cpu", dtype="float32", batch_size=batch_size)
-    return Ray.model_validate({"type": "ray", "worker": worker, "workers": 2} | settings)
+    return Ray.model_validate({"worker": worker, "workers": 2} | settings)
 
 
 def ask(number: int, content: str | None = None) -> Request:
@@ -300,7 +300,7 @@ def test_room_is_counted_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "_nodes", lambda: nodes)
 
     def room(cpus: int, gpus: float | None, worker: dict[str, Any] | None = None) -> tuple[float, int]:
-        settings = {"type": "ray", "worker": worker or {}, "cpus_per_worker": cpus, "gpus_per_worker": gpus}
+        settings = {"worker": worker or {}, "cpus_per_worker": cpus, "gpus_per_worker": gpus}
         options = ray_engine._actor_options(Ray.model_validate(settings))
         return options["num_gpus"], ray_engine._room(options)
 
@@ -359,7 +359,7 @@ def test_pieces_get_smaller_so_that_workers_finish_together() -> None:
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"address: auto|a share of one|at auto"):
-        Ray.model_validate({"type": "ray"} | settings)
+        Ray.model_validate(settings)
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

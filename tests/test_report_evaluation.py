@@ -233,7 +233,7 @@ def test_harness_accuracies_are_one_tile_each() -> None:
     cell = {"accuracy": 0.45, "ci95": [0.42, 0.48], "accuracy_norm": 0.6, "n": 100, "stderr": 0.01, "num_fewshot": 25}
     benchmarks = {name: dict.fromkeys(("en", "es"), cell) for name in ("arc", "mmlu")}
     results = {"models": [{"name": "M0", "benchmarks": benchmarks}, {"name": "M1", "benchmarks": benchmarks}]}
-    config = make_config()
+    config = make_config(evaluation={"benchmarks": {"arc": {}, "mmlu": {}}})
     measures = read_measures(results, config)
     assert [measure.kind.key for measure in measures] == ["accuracy", "accuracy_norm"] * 2
     assert [finding.topic for finding in findings(measures, config) if finding.is_key] == [

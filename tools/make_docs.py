@@ -16,10 +16,11 @@ from lidr.config import Config, load_config, shipped_recipes
 from lidr.plugins import Plugin, built_in, load
 
 DOCS = Path(__file__).parents[1] / "docs"
-PARTS = {"engine": "engines", "pairs.strategy": "strategies", "evaluation.judge.protocol": "judges"}
+PARTS = {"engine": "engines", "pairs.strategy": "strategies", "evaluation.judge.protocol": "judges",
+         "evaluation.benchmarks.NAME": "benchmarks"}  # fmt: skip
 COMMANDS = ("", "run", "plan", "probe", "respond", "translate", "score", "pair", "train", "evaluate", "report",
-            "status", "recipes", "import-gguf", "prompts sample", "prompts localize", "export", "card", "push", "review",
-            "audit", "lab pretrain")  # fmt: skip
+            "status", "recipes", "import-gguf", "prompts sample", "prompts localize", "export", "card", "push",
+            "review", "audit", "lab pretrain")  # fmt: skip
 
 
 def recipes_page() -> str:

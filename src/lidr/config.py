@@ -19,7 +19,6 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -27,7 +26,7 @@ from lidr.credentials import mask, mask_setting
 from lidr.engine_settings import EngineSettings
 from lidr.errors import ConfigError
 from lidr.languages import get_language
-from lidr.plugins import Plugin, reader
+from lidr.plugins import Plugin, built_in, load, reader
 from lidr.settings import (
     HidesValue,
     NonNegativeFloat,
@@ -294,143 +293,24 @@ class TrainingConfig(Section):
         return self
 
 
-class LabBenchmarkConfig(Section):
-    languages: LanguageCodes = ["en", "es", "fr", "de", "ru", "it"]
-    """Languages of the laboratory to be asked."""
+def _named(given: Any) -> Any:
+    """Benchmarks by name, each with its `type`, which is the name if none is given; null leaves one out."""
+    if not isinstance(given, dict):
+        return given
+    own = given.get("own")  # where those from outside the package were
+    named = {name: settings for name, settings in given.items() if name != "own"}
+    named |= own if isinstance(own, dict) else {}
+    for name in named:
+        if not str(name).isidentifier() or name == "own":
+            raise ValueError(f"{name!r}: name it with letters, digits and _, and not own")
+    return {
+        name: {"type": name} | settings if isinstance(settings, dict) else settings
+        for name, settings in named.items()
+        if settings is not None
+    }
 
 
-class MgsmConfig(Section):
-    path: PathText = "juletxara/mgsm"
-    """A folder of `<language>.jsonl` files (`query`, `response`), on disk or behind a URL, or a Hugging Face data set
-    (hub id or folder)."""
-    languages: LanguageCodes = ["en", "es", "fr", "de", "ru", "zh", "ja", "th", "sw", "bn", "te"]
-    """Languages to be asked."""
-    limit: PositiveInt | None = None
-    """Ask only the first n questions of each language."""
-    instruction: bool = True
-    """Wrap the question in the request for step-by-step reasoning in its language."""
-    num_fewshot: Annotated[int, Field(ge=0, le=8)] = 0
-    """Worked examples shown before each question, as earlier turns: the first rows of the data set's split `train`, or
-    of `<language>.train.jsonl` (`question`, `answer`) beside local question files."""
-
-
-class MsvampConfig(MgsmConfig):
-    path: PathText = "Mathoctopus/MSVAMP"
-    """A folder of `<language>.jsonl` files (`query`, `response`), on disk or behind a URL, or a Hugging Face data set
-    (hub id or folder)."""
-    languages: LanguageCodes = ["en", "es", "fr", "de", "ru", "zh", "ja", "th", "sw", "bn"]
-    """Languages to be asked."""
-
-
-class InstructionsConfig(Section):
-    path: PathText | None = None
-    """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, on disk or behind a URL, or a
-    Hugging Face data set with one configuration per language. null takes the instructions of the answers that are
-    compared with, or of the answers under test where the model is a folder of answers."""
-    languages: LanguageCodes | None = None
-    """Languages to be asked; null takes the recipe's."""
-    limit: PositiveInt | None = None
-    """Ask only the first n instructions of each language."""
-
-
-class HeadToHeadConfig(InstructionsConfig):
-    against: PathText = "M0"
-    """The other side: `M0` for the base model, or a folder of `<language>.json` files in AlpacaEval's format."""
-
-
-class XAlpacaEvalConfig(InstructionsConfig):
-    reference: PathText
-    """Reference answers: a folder of `<language>.json` files in AlpacaEval's format (`instruction`, `output`)."""
-
-
-class MtBenchConfig(Section):
-    path: PathText
-    """A folder of `<language>.jsonl` files in FastChat's question format (`question_id`, `category`, `turns`), on disk
-    or behind a URL, or a Hugging Face data set with one configuration per language."""
-    languages: LanguageCodes | None = None
-    """Languages to be asked; null takes the recipe's."""
-    limit: PositiveInt | None = None
-    """Ask only the first n questions of each language."""
-
-
-class HarnessConfig(Section):
-    languages: LanguageCodes | None = None
-    """Languages to be asked; null takes those of the recipe's that the harness has the task in."""
-    limit: PositiveInt | None = None
-    """Only the first n items of each task; Global-MMLU and INCLUDE have several tasks in a language."""
-    num_fewshot: NonNegativeInt | None = None
-    """Examples before each item; null takes the task's own number."""
-    apply_chat_template: bool = False
-    """Ask through the model's chat template. The published figures are without."""
-    task: str | None = None
-    """Name of another task of the harness, or of your own, with `{language}` in it."""
-    include_path: PathText | None = None
-    """Folder with the YAML files of tasks of your own."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> HarnessConfig:
-        if self.include_path and self.task is None:
-            raise ValueError("include_path goes with task, the name of a task of your own in that folder")
-        return self
-
-
-OwnBenchmark = Annotated[Plugin, BeforeValidator(reader("benchmarks")), PlainSerializer(Plugin.as_recipe)]
-
-
-class BenchmarksConfig(Section):
-    lab: LabBenchmarkConfig | None = None
-    """Facts of the laboratory's world."""
-    mgsm: MgsmConfig | None = None
-    """Grade-school arithmetic, 250 questions a language (Shi et al. 2022, arXiv 2210.03057)."""
-    msvamp: MsvampConfig | None = None
-    """Easier arithmetic, 1,000 questions a language: narrower intervals (Chen et al. 2023, arXiv 2310.20246)."""
-    head_to_head: HeadToHeadConfig | None = None
-    """Win, tie, lose against another model's answers, by the judge."""
-    x_alpacaeval: XAlpacaEvalConfig | None = None
-    """Win rate against reference answers, plain and length-controlled (arXiv 2404.04475), by the judge."""
-    mt_bench: MtBenchConfig | None = None
-    """Two-turn questions, scored from 1 to 10 by the judge (arXiv 2306.05685)."""
-    language_confusion: InstructionsConfig | None = None
-    """How many answers keep to the language in every line and word (arXiv 2406.20052)."""
-    mmlu: HarnessConfig | None = None
-    """Multilingual MMLU, through lm-evaluation-harness."""
-    hellaswag: HarnessConfig | None = None
-    """Multilingual HellaSwag, through lm-evaluation-harness."""
-    arc: HarnessConfig | None = None
-    """Multilingual ARC-challenge, through lm-evaluation-harness."""
-    truthfulqa_mc1: HarnessConfig | None = None
-    """Multilingual TruthfulQA with one right answer, through lm-evaluation-harness."""
-    truthfulqa_mc2: HarnessConfig | None = None
-    """Multilingual TruthfulQA with several right answers, through lm-evaluation-harness."""
-    global_mmlu: HarnessConfig | None = None
-    """Global-MMLU Lite, through lm-evaluation-harness."""
-    global_mmlu_full: HarnessConfig | None = None
-    """Global-MMLU in full, with Russian and Telugu, through lm-evaluation-harness."""
-    include: HarnessConfig | None = None
-    """INCLUDE, through lm-evaluation-harness."""
-    belebele: HarnessConfig | None = None
-    """Belebele, through lm-evaluation-harness."""
-    own: dict[str, OwnBenchmark] = {}
-    """Benchmarks of your own, each by a name for the results: `{riddles: {type: riddles.py:Riddles, limit: 50}}`."""
-
-    @field_validator("own")
-    @classmethod
-    def _named(cls, own: dict[str, Plugin]) -> dict[str, Plugin]:
-        for name in own:
-            if not name.isidentifier() or name in cls.model_fields:
-                raise ValueError(f"{name!r}: name it with letters, digits and _, and not like a built-in one")
-        return own
-
-    def chosen(self) -> dict[str, Section]:
-        """Name -> settings of those that are measured."""
-        named = {name: settings for name, settings in self if isinstance(settings, Section)}
-        return named | self.own
-
-
-JUDGED = ("head_to_head", "x_alpacaeval", "mt_bench")
-HARNESS = tuple(
-    name for name, field in BenchmarksConfig.model_fields.items() if field.annotation == HarnessConfig | None
-)
+Benchmark = Annotated[Plugin, BeforeValidator(reader("benchmarks")), PlainSerializer(Plugin.as_recipe)]
 
 
 class JudgeConfig(Section):
@@ -473,15 +353,22 @@ class JudgeConfig(Section):
 class EvaluationConfig(DecodingConfig):
     max_new_tokens: PositiveInt = 2048
     """Longest answer, in tokens."""
-    benchmarks: BenchmarksConfig = BenchmarksConfig()
-    """What is measured on M_0 and after every iteration."""
+    benchmarks: Annotated[dict[str, Benchmark], BeforeValidator(_named)] = {}
+    """What is measured on M_0 and after every iteration, each by a name for the results: `{mgsm: {limit: 50}}`, or
+    `{riddles: {type: riddles.py:Riddles}}` for one of your own. null takes one out."""
     judge: JudgeConfig | None = None
     """Who compares and scores answers, for the benchmarks that need it and for the probe."""
 
     @model_validator(mode="after")
+    def _named_apart(self) -> EvaluationConfig:
+        for name, benchmark in self.benchmarks.items():
+            if benchmark.source and name in built_in("benchmarks"):
+                raise ValueError(f"benchmarks.{name}: name it not like a built-in one")
+        return self
+
+    @model_validator(mode="after")
     def _has_judge(self) -> EvaluationConfig:
-        judged = [name for name in JUDGED if getattr(self.benchmarks, name)]
-        judged += [name for name, settings in self.benchmarks.own.items() if getattr(settings, "judged", False)]
+        judged = [name for name, settings in self.benchmarks.items() if getattr(settings, "judged", False)]
         if judged and self.judge is None:
             raise ValueError(f"{', '.join(judged)} needs a judge; set evaluation.judge.model and .engine")
         return self
@@ -611,7 +498,7 @@ class Config(Section):
     def plugins(self) -> list[Plugin]:
         """The parts of the recipe that may come from outside the package."""
         judge = self.evaluation.judge
-        parts = [self.pairs.strategy, self.engine, *self.evaluation.benchmarks.own.values()]
+        parts = [self.pairs.strategy, self.engine, *self.evaluation.benchmarks.values()]
         parts += [judge.protocol, judge.engine] if judge else []
         return [part for part in parts if isinstance(part, Plugin)]
 
@@ -694,12 +581,7 @@ def is_default(name: str, value: Any) -> bool:
 
 
 def _input_sections() -> dict[str, list[type[BaseModel]]]:
-    benchmarks = [
-        kind
-        for field in BenchmarksConfig.model_fields.values()
-        for kind in getattr(field.annotation, "__args__", ())
-        if kind is not type(None)
-    ]
+    benchmarks: list[type[BaseModel]] = [load("benchmarks", name)[0] for name in built_in("benchmarks")]
     return {
         "prompts": [PromptsConfig],
         "responses": [DecodingConfig],
@@ -739,7 +621,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         inner = data.setdefault(parent, {})
         if inner is None:
             inner = data[parent] = {}
-        if isinstance(inner, str) and (parent in _PLUGIN_FIELDS or ".own." in f".{name}"):
+        if isinstance(inner, str) and (parent in _PLUGIN_FIELDS or ".benchmarks." in f".{name}"):
             inner = data[parent] = {"type": inner}
         if not isinstance(inner, dict):
             whole = (

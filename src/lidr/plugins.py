@@ -1,8 +1,8 @@
 """One loader for everything that can be added: a built-in name, an entry point, or `path/file.py:Name`.
 
 A plug-in is a section of the recipe, so its fields are its own settings, with docstrings and limits:
-`strategy: imbalance`, or `strategy: {type: my_strategy.py:Mine, margin: 3}`. Built-in strategies, engines and judges'
-protocols are the modules of their folders; those of other packages are in the entry-point group `lidr.<kind>`.
+`strategy: imbalance`, or `strategy: {type: my_strategy.py:Mine, margin: 3}`. Built-in ones are the modules of their
+kind's folder; those of other packages are in the entry-point group `lidr.<kind>`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module, metadata, util
+from inspect import isabstract
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, ClassVar
@@ -152,7 +153,9 @@ def load(kind: str, name: str) -> tuple[type[Plugin], str | None]:
     if not found:
         added = sorted(point.name for point in metadata.entry_points(group=f"lidr.{kind}"))
         known = [*built_in(kind), *added, "path/file.py:Name"]
-        raise ConfigError(f"there is no {name}; use {' or '.join(known)}")
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? Use" if near else "use"
+        raise ConfigError(f"there is no {name}; {hint} {' or '.join(known)}")
     try:
         loaded = next(iter(found)).load()
         source = _hash(Path(str(sys.modules[loaded.__module__].__file__)))
@@ -168,9 +171,7 @@ def _modules(kind: str) -> list[str]:
 
 
 def built_in(kind: str) -> list[str]:
-    """The names that come with the package: the modules that hold a plug-in. No benchmark is one yet."""
-    if kind == "benchmarks":
-        return []
+    """The names that come with the package: the modules that hold a plug-in."""
     return [name for name in _modules(kind) if _plugins_of(import_module(f"lidr.{kind}.{name}"))]
 
 
@@ -180,6 +181,7 @@ def _plugins_of(module: Any) -> list[type[Plugin]]:
         found
         for found in vars(module).values()
         if isinstance(found, type) and issubclass(found, Plugin) and found.__module__ == module.__name__
+        if not isabstract(found)
     ]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lidr.config import HARNESS, Config, LoraSection
+from lidr.benchmarks.base import benchmarks_of
+from lidr.config import Config, LoraSection
 from lidr.engine_settings import EngineSettings
 from lidr.engines import plugin_of
 from lidr.requirements import check_device, need_package
@@ -31,8 +32,8 @@ def check(config: Config, run_dir: RunDir) -> None:
     if config.iterations:
         _check_training(config)
         scores.check(config)
-    if any(getattr(config.evaluation.benchmarks, name) for name in HARNESS):
-        need_package("lm_eval", "evaluation.benchmarks: lm-evaluation-harness", "harness")
+    for name, benchmark in benchmarks_of(config).items():
+        benchmark.check(f"evaluation.benchmarks.{name}")
     evaluation.check(config, run_dir)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from lidr.benchmarks.base import benchmarks_of
 from lidr.config import Config
 from lidr.errors import ConfigError, DamagedError, DataError, ReplaceError, RunError
 from lidr.run_dir import RunDir
@@ -396,7 +397,7 @@ def _training(config: Config, run: _Preview, iteration: int) -> list[Replaced]:
 
 def _evaluation(config: Config, run: _Preview, iteration: int) -> list[Replaced]:
     found = []
-    for name in evaluation.benchmarks_of(config):
+    for name in benchmarks_of(config):
         (path, made_from), *_ = evaluation.output(config, run, iteration, name)
         if is_sealed(path, made_from):
             continue

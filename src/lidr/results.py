@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from lidr.benchmarks.base import benchmarks_of
 from lidr.config import Config
 from lidr.errors import DamagedError, RunError
 from lidr.run_dir import RunDir, say_once
 from lidr.seals import Outputs, is_sealed, read_json, read_seal, stale_because
 from lidr.stages import evaluation, pairs, probe, training
-from lidr.stages.evaluation import benchmarks_of, read_metrics
+from lidr.stages.evaluation import read_metrics
 from lidr.stages.pairs import read_summary
 from lidr.storage import write_text
 

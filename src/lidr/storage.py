@@ -118,6 +118,11 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def at_hand(path: str) -> bool:
+    """Whether a recipe's path is on this machine or behind a URL, and not a hub id or something that is elsewhere."""
+    return is_url(path) or Path(path).expanduser().exists()
+
+
 def cache_folder() -> Path:
     """Where copies and imported models are kept, `$XDG_CACHE_HOME/lidr` or `~/.cache/lidr`; it may be deleted."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

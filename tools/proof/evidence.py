@@ -325,7 +325,7 @@ def write(root: Path, out: Path) -> None:
 def _questions(proof: Proof, benchmark: str) -> dict[str, dict[str, str]]:
     from lidr.benchmarks.mgsm import MgsmBenchmark
 
-    settings = getattr(proof.config.evaluation.benchmarks, benchmark)
+    settings = proof.config.evaluation.benchmarks[benchmark]
     asked = MgsmBenchmark(**settings.model_dump(), name=benchmark).read_questions()
     return {code: {question.question_id: question.prompt for question in rows} for code, rows in asked.items()}
 

@@ -6,11 +6,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from lidr.config import Config, LanguageCodes
 from lidr.engines.base import Completion
-from lidr.plugins import Plugin
+from lidr.languages import LANGUAGES
+from lidr.plugins import Plugin, calling
 from lidr.records import Row
 from lidr.run_dir import Model, RunDir
 from lidr.settings import PositiveInt
@@ -105,29 +106,99 @@ class Benchmark(Protocol):
         ...
 
 
-class BenchmarkPlugin(Plugin):
-    """A benchmark from outside the package, `evaluation.benchmarks.own`. Its fields are its settings.
-
-    A field named `path` is a file or folder whose content counts among the inputs. Metrics with the names of built-in
-    ones (`accuracy`, `n`, `ci95` ...) are shown as theirs.
-    """
+class BenchmarkSettings(Plugin):
+    """The section of a recipe that asks for a benchmark; its fields are its settings."""
 
     kind: ClassVar[str] = "benchmarks"
     judged: ClassVar[bool] = False
     """Whether it asks `bench.judge()`."""
+    loads_weights: ClassVar[bool] = False
+    """Whether it loads the model by itself, after the engine was closed."""
+    knows_prompts: ClassVar[bool] = False
+    """Whether its metrics tell what the training prompts ask for from what they do not."""
+    path_fields: ClassVar[tuple[str, ...]] = ("path",)
+    """Fields that name a file or folder, whose content counts among the inputs."""
+    answers: ClassVar[Literal["general", "arithmetic", "lab"]] = "general"
+    """For `lidr plan`: what its answers are like."""
+    turns: ClassVar[int] = 1
+    """For `lidr plan`: answers to each question, of which the second reads the first."""
+
+    @abstractmethod
+    def prepare(self, bench: Bench) -> Benchmark:
+        """The benchmark with its files read. Raises DataError or ConfigError before anything is asked."""
+
+    def check(self, field: str) -> None:
+        """Raise ConfigError for a package that it needs and that is missing."""
+
+    def data_in_words(self) -> str:
+        """Where its questions come from, if that is no path of the recipe."""
+        return ""
+
+    def size(self) -> tuple[int, float]:
+        """For `lidr plan`: questions in each language, and tokens of one in English."""
+        return 1000, 100.0
+
+    def texts(self, language: str) -> list[str] | None:
+        """For `lidr plan`: the questions of one language; None if they are not on this machine. Raises DataError."""
+        return None
+
+    def judge_asked(self, iteration: int) -> Literal["comparisons", "ratings"] | None:
+        """For `lidr plan`: what the judge is asked of a model's answers."""
+        return None
+
+    def passes(self, languages: Sequence[str]) -> Passes | None:
+        """For `lidr plan`: the passes of the model itself if it `loads_weights`."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Passes of a benchmark that loads the model itself: how many in each of the languages, and tokens in English."""
+
+    languages: list[str]
+    count: int
+    tokens: int
+
+
+class BenchmarkPlugin(BenchmarkSettings):
+    """A benchmark that is one class, as those from outside the package are.
+
+    Metrics with the names of built-in ones (`accuracy`, `n`, `ci95` ...) are shown as theirs.
+    """
 
     languages: LanguageCodes | None = None
     """Languages to be asked; null takes the recipe's."""
     limit: PositiveInt | None = None
     """Ask only the first n questions of each language."""
 
-    def size(self) -> tuple[int, float]:
-        """For `lidr plan`: questions in each language, and tokens of one in English."""
-        return 1000, 100.0
-
     @abstractmethod
     def evaluate(self, answer: AnswerFunction, bench: Bench) -> Iterator[LanguageResult]:
         """Yield one result per language of `bench.languages(self.languages)`, each as soon as it is known."""
+
+    def prepare(self, bench: Bench) -> Benchmark:
+        return _Checked(self, bench)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """Names the plug-in in what its code raises, and refuses what is no result."""
+
+    settings: BenchmarkPlugin
+    bench: Bench
+
+    def evaluate(self, answer: AnswerFunction) -> Iterator[LanguageResult]:
+        with calling(self.settings, "evaluate"):
+            for result in self.settings.evaluate(answer, self.bench):
+                if not isinstance(result, LanguageResult) or result.language not in LANGUAGES:
+                    raise TypeError(f"a LanguageResult in a known language is needed, not {result!r:.80}")
+                yield result
+
+
+def benchmarks_of(config: Config) -> dict[str, BenchmarkSettings]:
+    """Name -> settings of the recipe's benchmarks, those that load the weights themselves last."""
+    given = config.evaluation.benchmarks.items()
+    found = {name: plugin for name, plugin in given if isinstance(plugin, BenchmarkSettings)}
+    return dict(sorted(found.items(), key=lambda item: item[1].loads_weights))
 
 
 @runtime_checkable

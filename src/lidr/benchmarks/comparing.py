@@ -7,16 +7,45 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.benchmarks.alpaca_files import read_model_outputs
-from lidr.benchmarks.base import Bench, Question
+from lidr.benchmarks.base import Bench, BenchmarkSettings, Question
 from lidr.benchmarks.reading import read_instructions
-from lidr.config import InstructionsConfig
+from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Comparison, compare, summarise
 from lidr.language_id import LanguageIdentifier
 from lidr.records import Verdict
+from lidr.settings import PathText, PositiveInt
 from lidr.statistics import share
+from lidr.storage import at_hand
 from lidr.thinking import set_aside_thinking
+
+
+class Instructions(BenchmarkSettings):
+    """What benchmarks that ask instructions share."""
+
+    path: PathText | None = None
+    """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, on disk or behind a URL, or a
+    Hugging Face data set with one configuration per language. null takes the instructions of the answers that are
+    compared with, or of the answers under test where the model is a folder of answers."""
+    languages: LanguageCodes | None = None
+    """Languages to be asked; null takes the recipe's."""
+    limit: PositiveInt | None = None
+    """Ask only the first n instructions of each language."""
+
+    def other(self) -> str:
+        """The folder of the answers that are compared with; empty if there is none."""
+        return ""
+
+    def size(self) -> tuple[int, float]:
+        return 805, 45.0
+
+    def texts(self, language: str) -> list[str] | None:
+        path = self.path or self.other()
+        if not path or not at_hand(path):
+            return None
+        read = read_instructions(path, language, self.limit, f"evaluation.benchmarks.{self.type}")
+        return [question.prompt for question in read]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +57,10 @@ class Compared:
     metrics: dict[str, Any]
 
 
-def instructions(
-    settings: InstructionsConfig, bench: Bench, language: str, name: str, other: str = ""
-) -> list[Question]:
+def instructions(settings: Instructions, bench: Bench, language: str) -> list[Question]:
     """The instructions of one language: from `path`, else those of the recorded answers at hand (see the recipe)."""
-    field = f"evaluation.benchmarks.{name}"
-    path = settings.path or (str(bench.model.folder) if bench.model.recorded else other)
+    field = f"evaluation.benchmarks.{bench.folder.name}"
+    path = settings.path or (str(bench.model.folder) if bench.model.recorded else settings.other())
     if not path:
         raise DataError(f"{field}.path: missing; name a folder of <language>.json files with an instruction per row")
     return read_instructions(path, language, settings.limit, field)

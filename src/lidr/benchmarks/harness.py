@@ -19,75 +19,104 @@ import math
 import os
 import random
 import sys
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from lidr.benchmarks.base import AnswerFunction, LanguageResult
+from pydantic import model_validator
+
+from lidr.benchmarks.base import AnswerFunction, Bench, Benchmark, BenchmarkSettings, LanguageResult, Passes
 from lidr.chat import Chat
+from lidr.config import LanguageCodes
 from lidr.errors import ConfigError, DataError
-from lidr.languages import LANGUAGES
 from lidr.models import load_model, quiet
 from lidr.records import Row
+from lidr.requirements import need_package
+from lidr.settings import NonNegativeInt, PathText, PositiveInt
 from lidr.statistics import rounded, wilson_interval
 
-_OKAPI = (
+OKAPI = (
     "es", "fr", "de", "ru", "it", "zh", "bn", "te", "ar", "pt", "ca", "ro", "nl", "sv", "da", "sk", "hr", "hu", "id",
     "vi", "uk", "hi", "mr", "gu", "ta", "kn", "ml",
 )  # fmt: skip
-_GLOBAL_MMLU_LITE = ("en", "es", "fr", "de", "it", "zh", "ja", "ko", "sw", "bn", "ar", "pt", "id", "hi")
-_GLOBAL_MMLU = (
-    "en", "es", "fr", "de", "ru", "it", "zh", "ja", "ko", "sw", "bn", "te", "ar", "pt", "ro", "nl", "sv", "lt", "pl",
-    "cs", "tr", "id", "vi", "uk", "el", "he", "fa", "hi",
-)  # fmt: skip
-_INCLUDE = (
-    "es", "fr", "de", "ru", "it", "zh", "ja", "ko", "bn", "te", "ar", "pt", "nl", "fi", "et", "lt", "pl", "hr", "hu",
-    "tr", "id", "vi", "uk", "bg", "el", "he", "fa", "ur", "hi", "ta", "ml",
-)  # fmt: skip
-_BELEBELE = {
-    "en": "eng_Latn", "es": "spa_Latn", "fr": "fra_Latn", "de": "deu_Latn", "ru": "rus_Cyrl", "it": "ita_Latn",
-    "zh": "zho_Hans", "ja": "jpn_Jpan", "ko": "kor_Hang", "th": "tha_Thai", "sw": "swh_Latn", "bn": "ben_Beng",
-    "te": "tel_Telu", "ar": "arb_Arab", "pt": "por_Latn", "ca": "cat_Latn", "ro": "ron_Latn", "nl": "nld_Latn",
-    "sv": "swe_Latn", "da": "dan_Latn", "fi": "fin_Latn", "et": "est_Latn", "lt": "lit_Latn", "pl": "pol_Latn",
-    "cs": "ces_Latn", "sk": "slk_Latn", "hr": "hrv_Latn", "hu": "hun_Latn", "tr": "tur_Latn", "id": "ind_Latn",
-    "vi": "vie_Latn", "uk": "ukr_Cyrl", "bg": "bul_Cyrl", "el": "ell_Grek", "he": "heb_Hebr", "fa": "pes_Arab",
-    "ur": "urd_Arab", "hi": "hin_Deva", "mr": "mar_Deva", "gu": "guj_Gujr", "pa": "pan_Guru", "ta": "tam_Taml",
-    "kn": "kan_Knda", "ml": "mal_Mlym",
-}  # fmt: skip
 
-# Family -> language code -> the harness's name of the task (lm_eval 0.4.13). The English MMLU is that of the same data
-# set as the others (`mmlu` asks in 57 parts). `global_mmlu` is the Lite version: 400 questions, translated by people.
-FAMILIES: dict[str, dict[str, str]] = {
-    "mmlu": {code: f"m_mmlu_{code}" for code in ("en", *_OKAPI)},
-    "hellaswag": {"en": "hellaswag"} | {code: f"hellaswag_{code}" for code in _OKAPI if code != "zh"},
-    "arc": {"en": "arc_challenge"} | {code: f"arc_{code}" for code in _OKAPI},
-    "truthfulqa_mc1": {"en": "truthfulqa_mc1"} | {code: f"truthfulqa_{code}_mc1" for code in _OKAPI},
-    "truthfulqa_mc2": {"en": "truthfulqa_mc2"} | {code: f"truthfulqa_{code}_mc2" for code in _OKAPI},
-    "global_mmlu": {code: f"global_mmlu_{code}" for code in _GLOBAL_MMLU_LITE},
-    "global_mmlu_full": {code: f"global_mmlu_full_{code}" for code in _GLOBAL_MMLU},
-    "include": {code: f"include_base_44_{LANGUAGES[code].name.lower()}" for code in _INCLUDE},
-    "belebele": {code: f"belebele_{name}" for code, name in _BELEBELE.items()},
-}
-
+_OWN_TASK = (1000, 4, 150)  # see `HarnessSettings.cost`
 _SEED = 1234  # the harness's own default, which draws the examples of few-shot prompts
 _SHOWN_CHARACTERS = 2000
 _Z95 = 1.96
 
 
-def task_name(family: str, language: str) -> str | None:
-    """The harness's name for a family's task in a language; None if it has none. ValueError for another family."""
-    if family not in FAMILIES:
-        raise ValueError(f"no harness family {family!r}; there are {', '.join(FAMILIES)}")
-    return FAMILIES[family].get(language)
+class HarnessSettings(BenchmarkSettings):
+    """A family of tasks of lm-evaluation-harness, one task per language."""
 
+    loads_weights: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("include_path",)
+    cost: ClassVar[tuple[int, int, int]]
+    """For `lidr plan`: items of a language, passes of an item and tokens of a pass in English, without examples.
 
-def missing(family: str, languages: Sequence[str]) -> list[str]:
-    """Those of the languages that the harness does not have the family in."""
-    return [language for language in languages if task_name(family, language) is None]
+    Choices that are letters share a pass, those that are texts take one each (lm_eval 0.4.13).
+    """
+
+    languages: LanguageCodes | None = None
+    """Languages to be asked; null takes those of the recipe's that the harness has the task in."""
+    limit: PositiveInt | None = None
+    """Only the first n items of each task; Global-MMLU and INCLUDE have several tasks in a language."""
+    num_fewshot: NonNegativeInt | None = None
+    """Examples before each item; null takes the task's own number."""
+    apply_chat_template: bool = False
+    """Ask through the model's chat template. The published figures are without."""
+    task: str | None = None
+    """Name of another task of the harness, or of your own, with `{language}` in it."""
+    include_path: PathText | None = None
+    """Folder with the YAML files of tasks of your own."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> HarnessSettings:
+        if self.include_path and self.task is None:
+            raise ValueError("include_path goes with task, the name of a task of your own in that folder")
+        return self
+
+    @classmethod
+    @abstractmethod
+    def tasks(cls) -> dict[str, str]:
+        """The harness's names of the tasks by language (lm_eval 0.4.13)."""
+
+    def check(self, field: str) -> None:
+        need_package("lm_eval", "evaluation.benchmarks: lm-evaluation-harness", "harness")
+
+    def data_in_words(self) -> str:
+        return "the task's data set, as lm-evaluation-harness names it"
+
+    def prepare(self, bench: Bench) -> Benchmark:
+        config, name = bench.config, bench.folder.name
+        languages = self._asked(config.languages)
+        absent = [code for code in config.languages if code not in languages] if self.languages is None else []
+        if not languages:
+            raise ConfigError(f"evaluation.benchmarks.{name}: lm-evaluation-harness has none of {', '.join(absent)}")
+        if absent:
+            print(f"{name}: lm-evaluation-harness has no {', '.join(absent)}; left out", file=sys.stderr)
+        engine = config.engine.model_dump(include={"device", "dtype", "batch_size"})
+        return HarnessBenchmark(
+            name=name, tasks=self.tasks(), model_folder=bench.model.folder,
+            trust_remote_code=config.model.trust_remote_code, **self.model_dump(exclude={"languages"}), **engine,
+            languages=languages,
+        )  # fmt: skip
+
+    def passes(self, languages: Sequence[str]) -> Passes | None:
+        items, passes, tokens = _OWN_TASK if self.task else self.cost
+        count = min(items, self.limit or items) * passes
+        return Passes(self._asked(languages), count, tokens * (1 + (self.num_fewshot or 0)))
+
+    def _asked(self, languages: Sequence[str]) -> list[str]:
+        """Its languages, or those of the recipe's that the harness has."""
+        if self.languages is not None:
+            return list(self.languages)
+        return [code for code in languages if self.task or code in self.tasks()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +156,8 @@ class HarnessBenchmark:
     def __init__(
         self,
         *,
-        family: str,
+        name: str,
+        tasks: dict[str, str],
         languages: Sequence[str],
         model_folder: Path,
         task: str | None = None,
@@ -140,12 +170,12 @@ class HarnessBenchmark:
         apply_chat_template: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
-        self.field = f"evaluation.benchmarks.{family}"
+        self.field = f"evaluation.benchmarks.{name}"
         self.folder = None if include_path is None else Path(include_path).expanduser()
         self.model_folder, self.device, self.dtype, self.batch_size = model_folder, device, dtype, batch_size
         self.limit, self.num_fewshot = limit, num_fewshot
         self.apply_chat_template, self.trust_remote_code = apply_chat_template, trust_remote_code
-        self.names = self._names(family, languages, task)
+        self.names = self._names(tasks, languages, task)
         if self.folder is not None and not self.folder.is_dir():
             raise ConfigError(f"{self.field}.include_path: {self.folder} is no folder; name that of the YAML files")
         if not (model_folder / "config.json").is_file():
@@ -175,15 +205,16 @@ class HarnessBenchmark:
                     )  # fmt: skip
                 yield self._result(language, name, results, lm)
 
-    def _names(self, family: str, languages: Sequence[str], task: str | None) -> dict[str, str]:
+    def _names(self, tasks: dict[str, str], languages: Sequence[str], task: str | None) -> dict[str, str]:
         """Language -> name of the task."""
         if task is None:
-            if lacking := missing(family, languages):
+            if lacking := [code for code in languages if code not in tasks]:
                 raise ConfigError(
-                    f"{self.field}.languages: the harness has no {family} in {', '.join(lacking)}; it has "
-                    f"{', '.join(FAMILIES[family])}. Leave them out, or give a task of your own ({self.field}.task)"
+                    f"{self.field}.languages: the harness has no {self.field.rpartition('.')[2]} in "
+                    f"{', '.join(lacking)}; it has {', '.join(tasks)}. Leave them out, or give a task of your own "
+                    f"({self.field}.task)"
                 )
-            return {language: FAMILIES[family][language] for language in languages}
+            return {language: tasks[language] for language in languages}
         if "{language}" not in task and len(languages) > 1:
             raise ConfigError(f"{self.field}.task: {task} is the same in every language; put {{language}} into it")
         return {language: task.replace("{language}", language) for language in languages}

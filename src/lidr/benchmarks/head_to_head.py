@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar, Literal
 
-from lidr.benchmarks.base import AnswerFunction, Asked, Bench, LanguageResult
-from lidr.benchmarks.comparing import compare_answers, instructions, off_target, reference_outputs
-from lidr.config import HeadToHeadConfig
+from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult
+from lidr.benchmarks.comparing import Instructions, compare_answers, instructions, off_target, reference_outputs
 from lidr.language_id import LanguageIdentifier
+from lidr.settings import PathText
+
+
+class HeadToHead(Instructions):
+    """Win, tie, lose against another model's answers, by the judge."""
+
+    judged: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("path", "against")
+
+    against: PathText = "M0"
+    """The other side: `M0` for the base model, or a folder of `<language>.json` files in AlpacaEval's format."""
+
+    def other(self) -> str:
+        return "" if self.against == "M0" else self.against
+
+    def prepare(self, bench: Bench) -> Benchmark:
+        return HeadToHeadBenchmark(self, bench)
+
+    def judge_asked(self, iteration: int) -> Literal["comparisons"] | None:
+        return "comparisons" if self.against != "M0" or iteration else None
 
 
 class HeadToHeadBenchmark:
@@ -16,13 +36,12 @@ class HeadToHeadBenchmark:
     Against `M0`, M_0 itself only answers: there is nothing to compare it with.
     """
 
-    def __init__(self, settings: HeadToHeadConfig, bench: Bench) -> None:
+    def __init__(self, settings: HeadToHead, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
         self._identifier = LanguageIdentifier.among(self.languages)
         self.against_m0 = settings.against == "M0"
-        other = "" if self.against_m0 else settings.against
-        self.questions = {code: instructions(settings, bench, code, "head_to_head", other) for code in self.languages}
+        self.questions = {code: instructions(settings, bench, code) for code in self.languages}
         self.opponents = {
             code: reference_outputs(settings.against, code, asked)[0]
             for code, asked in self.questions.items()

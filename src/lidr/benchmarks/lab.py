@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from lidr.benchmarks.base import AnswerFunction, Asked, GradedAnswer, LanguageResult, Question
+from pydantic import Field
+
+from lidr.benchmarks.base import (
+    AnswerFunction,
+    Asked,
+    Bench,
+    Benchmark,
+    BenchmarkSettings,
+    GradedAnswer,
+    LanguageResult,
+    Question,
+)
+from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError
 from lidr.lab import world
 from lidr.lab.world import FACTS, HELD_OUT_FORM, LANGUAGES
 from lidr.language_id import LanguageIdentifier
+from lidr.seals import read_rows
 from lidr.statistics import share
 
 TRAINED, HELD_OUT = "trained", "held_out"
+
+
+class Lab(BenchmarkSettings):
+    """Facts of the laboratory's world."""
+
+    knows_prompts: ClassVar[bool] = True
+    answers: ClassVar[Literal["lab"]] = "lab"
+
+    languages: LanguageCodes = Field(default=["en", "es", "fr", "de", "ru", "it"])
+    """Languages of the laboratory to be asked."""
+
+    def prepare(self, bench: Bench) -> Benchmark:
+        rows = read_rows(bench.run.prompts(1)) if bench.config.iterations else ()
+        return LabBenchmark(self.languages, frozenset(row["prompt_id"] for row in rows))
+
+    def data_in_words(self) -> str:
+        return "facts of the laboratory, which come with lidr"
+
+    def texts(self, language: str) -> list[str] | None:
+        return [question.prompt for question in LabBenchmark([language], ()).questions(language)]
 
 
 class LabBenchmark:

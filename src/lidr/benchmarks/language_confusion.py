@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import compress
 
-from lidr.benchmarks.base import AnswerFunction, Asked, Bench, LanguageResult
-from lidr.benchmarks.comparing import instructions
+from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult
+from lidr.benchmarks.comparing import Instructions, instructions
 from lidr.benchmarks.confusion import check_answer, pass_rates
-from lidr.config import InstructionsConfig
 from lidr.language_id import LanguageIdentifier
 from lidr.language_names import asks_for_other_language
 from lidr.records import Row
@@ -26,14 +25,24 @@ class ConfusionRow(Row):
     wrong_words: tuple[str, ...]
 
 
+class LanguageConfusion(Instructions):
+    """How many answers keep to the language in every line and word (arXiv 2406.20052)."""
+
+    def prepare(self, bench: Bench) -> Benchmark:
+        return LanguageConfusionBenchmark(self, bench)
+
+    def size(self) -> tuple[int, float]:
+        return 100, 40.0
+
+
 class LanguageConfusionBenchmark:
     """Offline and deterministic; no judge."""
 
-    def __init__(self, settings: InstructionsConfig, bench: Bench) -> None:
+    def __init__(self, settings: Instructions, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
         self._identifier = LanguageIdentifier.among(self.languages)
-        self.questions = {code: instructions(settings, bench, code, "language_confusion") for code in self.languages}
+        self.questions = {code: instructions(settings, bench, code) for code in self.languages}
 
     def ahead(self) -> list[Asked]:
         """See `AsksAhead`."""

@@ -1,7 +1,6 @@
 """Arithmetic with one number as the answer, the same questions in every language.
 
-MGSM: 250 grade-school questions per language (Shi et al. 2022, arXiv 2210.03057). MSVAMP: 1,000 easier ones (Chen et
-al. 2023, arXiv 2310.20246; the questions of SVAMP, Patel et al. 2021, arXiv 2103.07191).
+MGSM: 250 grade-school questions per language (Shi et al. 2022, arXiv 2210.03057). `msvamp.py` has 1,000 easier ones.
 """
 
 from __future__ import annotations
@@ -10,18 +9,31 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
-from lidr.benchmarks.base import AnswerFunction, Asked, GradedAnswer, LanguageResult, Question
+from pydantic import Field
+
+from lidr.benchmarks.base import (
+    AnswerFunction,
+    Asked,
+    Bench,
+    Benchmark,
+    BenchmarkSettings,
+    GradedAnswer,
+    LanguageResult,
+    Question,
+)
 from lidr.benchmarks.confusion import check_answer, pass_rates
 from lidr.benchmarks.reading import answer_field, read_language, text_field
+from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.language_id import LanguageIdentifier
 from lidr.languages import get_language
 from lidr.numbers import extract_answer, number_text, parse_number, same_number
+from lidr.settings import PathText, PositiveInt
 from lidr.statistics import share
-from lidr.storage import local_path
+from lidr.storage import at_hand, local_path
 from lidr.thinking import set_aside_thinking
 
 _QUESTION_FIELDS = ("question", "query")
@@ -38,6 +50,39 @@ _EXAMPLES_WAY_OUT = (
 )
 # The longest label in the released data, "Schritt-für-Schritt-Antwort", has 27 characters.
 _LABEL = re.compile(r"\s*([^\d\n:：]{1,40}?)\s*[:：]\s*")
+
+
+class Mgsm(BenchmarkSettings):
+    """Grade-school arithmetic, 250 questions a language (Shi et al. 2022, arXiv 2210.03057)."""
+
+    answers: ClassVar[Literal["arithmetic"]] = "arithmetic"
+
+    path: PathText = "juletxara/mgsm"
+    """A folder of `<language>.jsonl` files (`query`, `response`), on disk or behind a URL, or a Hugging Face data set
+    (hub id or folder)."""
+    languages: LanguageCodes = Field(default=["en", "es", "fr", "de", "ru", "zh", "ja", "th", "sw", "bn", "te"])
+    """Languages to be asked."""
+    limit: PositiveInt | None = None
+    """Ask only the first n questions of each language."""
+    instruction: bool = True
+    """Wrap the question in the request for step-by-step reasoning in its language."""
+    num_fewshot: Annotated[int, Field(ge=0, le=8)] = 0
+    """Worked examples shown before each question, as earlier turns: the first rows of the data set's split `train`, or
+    of `<language>.train.jsonl` (`question`, `answer`) beside local question files."""
+
+    def prepare(self, bench: Bench) -> Benchmark:
+        benchmark = MgsmBenchmark(**self.model_dump(), name=bench.folder.name)
+        benchmark.read_questions()
+        return benchmark
+
+    def size(self) -> tuple[int, float]:
+        return 250, 75 * (1 + 2.5 * self.num_fewshot)  # a worked answer is longer than its question
+
+    def texts(self, language: str) -> list[str] | None:
+        if not at_hand(self.path):
+            return None
+        questions = MgsmBenchmark(**self.model_dump(), name=self.type).questions(language)
+        return ["\n".join([*(text for _, text in asked.history), asked.prompt]) for asked in questions]
 
 
 class MgsmBenchmark:

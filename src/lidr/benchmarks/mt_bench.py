@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from lidr.benchmarks.base import AnswerFunction, Asked, Bench, LanguageResult, Question
+from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, BenchmarkSettings, LanguageResult, Question
 from lidr.benchmarks.comparing import off_target
 from lidr.benchmarks.reading import read_language
 from lidr.cells import id_cell, is_blank, text_cell, wrong_type
-from lidr.config import MtBenchConfig
+from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import AnsweredQuestion, score_answers
 from lidr.language_id import LanguageIdentifier
 from lidr.records import Rating
+from lidr.settings import PathText, PositiveInt
 from lidr.statistics import bootstrap_interval, rounded
+from lidr.storage import at_hand
 
 _FIELD = "evaluation.benchmarks.mt_bench"
 _WAY_OUT = f"set {_FIELD}.path to a folder of <language>.jsonl files in FastChat's question format"
@@ -33,13 +35,42 @@ class MtQuestion:
     references: tuple[str, ...] = ()
 
 
+class MtBench(BenchmarkSettings):
+    """Two-turn questions, scored from 1 to 10 by the judge (arXiv 2306.05685)."""
+
+    judged: ClassVar[bool] = True
+    turns: ClassVar[int] = 2
+
+    path: PathText
+    """A folder of `<language>.jsonl` files in FastChat's question format (`question_id`, `category`, `turns`), on disk
+    or behind a URL, or a Hugging Face data set with one configuration per language."""
+    languages: LanguageCodes | None = None
+    """Languages to be asked; null takes the recipe's."""
+    limit: PositiveInt | None = None
+    """Ask only the first n questions of each language."""
+
+    def prepare(self, bench: Bench) -> Benchmark:
+        return MtBenchBenchmark(self, bench)
+
+    def size(self) -> tuple[int, float]:
+        return 80, 90.0
+
+    def texts(self, language: str) -> list[str] | None:
+        if not at_hand(self.path):
+            return None
+        return [question.turns[0] for question in read_questions(self.path, language, self.limit)]
+
+    def judge_asked(self, iteration: int) -> Literal["ratings"]:
+        return "ratings"
+
+
 class MtBenchBenchmark:
     """`score` is the mean over the questions of the mean rating of their turns; its interval is a bootstrap over them.
 
     The second turn is asked with the model's own first answer before it, and judged with the whole conversation.
     """
 
-    def __init__(self, settings: MtBenchConfig, bench: Bench) -> None:
+    def __init__(self, settings: MtBench, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
         self._identifier = LanguageIdentifier.among(self.languages)

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
 
 from lidr.benchmarks import alpaca_files
-from lidr.benchmarks.base import AnswerFunction, Asked, Bench, LanguageResult, Question
-from lidr.benchmarks.comparing import Compared, compare_answers, instructions, reference_outputs
+from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult, Question
+from lidr.benchmarks.comparing import Compared, Instructions, compare_answers, instructions, reference_outputs
 from lidr.benchmarks.length_control import length_controlled_win_rate
-from lidr.config import XAlpacaEvalConfig
 from lidr.engines.base import Completion
 from lidr.language_id import LanguageIdentifier
+from lidr.settings import PathText
 from lidr.statistics import rounded
+
+
+class XAlpacaEval(Instructions):
+    """Win rate against reference answers, plain and length-controlled (arXiv 2404.04475), by the judge."""
+
+    judged: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("path", "reference")
+
+    reference: PathText
+    """Reference answers: a folder of `<language>.json` files in AlpacaEval's format (`instruction`, `output`)."""
+
+    def other(self) -> str:
+        return self.reference
+
+    def prepare(self, bench: Bench) -> Benchmark:
+        return XAlpacaEvalBenchmark(self, bench)
+
+    def judge_asked(self, iteration: int) -> Literal["comparisons"]:
+        return "comparisons"
 
 
 class XAlpacaEvalBenchmark:
@@ -20,13 +40,11 @@ class XAlpacaEvalBenchmark:
     Beside the rows, `alpaca_eval/<language>/` holds model_outputs.json and annotations.json in AlpacaEval's format.
     """
 
-    def __init__(self, settings: XAlpacaEvalConfig, bench: Bench) -> None:
+    def __init__(self, settings: XAlpacaEval, bench: Bench) -> None:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
         self._identifier = LanguageIdentifier.among(self.languages)
-        self.questions = {
-            code: instructions(settings, bench, code, "x_alpacaeval", settings.reference) for code in self.languages
-        }
+        self.questions = {code: instructions(settings, bench, code) for code in self.languages}
         self.references = {
             code: reference_outputs(settings.reference, code, asked) for code, asked in self.questions.items()
         }

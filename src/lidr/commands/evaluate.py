@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lidr.benchmarks import BENCHMARKS
 from lidr.config import Config, load_config
 from lidr.errors import ConfigError
 from lidr.models import recorded_answers
+from lidr.plugins import built_in, is_outside
 from lidr.seals import read_document
 from lidr.yaml_input import read_mapping
 
@@ -43,18 +43,20 @@ def evaluation_config(
     if measured_before(folder, model) and recipe == "evaluation":
         recipe, done = str(folder / "recipe.yaml"), measured(folder)
         # What an earlier command asked for in vain is not asked for again.
-        given = load_config(recipe).evaluation.benchmarks.model_dump()
-        overrides += [f"evaluation.benchmarks.{name}=null" for name in BENCHMARKS if given[name] and name not in done]
+        given = load_config(recipe).evaluation.benchmarks
+        overrides += [f"evaluation.benchmarks.{name}=null" for name in given if name not in done]
     base = load_config(recipe, overrides)
     config = load_config(recipe, overrides + benchmark_overrides(base, benchmarks, languages, settings, done))
     chosen = config.evaluation.benchmarks
-    if not any(chosen.model_dump().values()):
-        raise ConfigError(f"no benchmark is named; give --benchmarks with some of {', '.join(BENCHMARKS)}")
-    if chosen.head_to_head and chosen.head_to_head.against == "M0":
-        raise ConfigError(
-            "evaluation.benchmarks.head_to_head.against: M0 is the model itself here; name a folder of the other "
-            "side's answers, or take the benchmark out"
-        )
+    if not chosen:
+        some = ", ".join(built_in("benchmarks"))
+        raise ConfigError(f"no benchmark is named; give --benchmarks with some of {some}")
+    for name, benchmark in chosen.items():
+        if getattr(benchmark, "against", None) == "M0":
+            raise ConfigError(
+                f"evaluation.benchmarks.{name}.against: M0 is the model itself here; name a folder of the other side's "
+                "answers, or take the benchmark out"
+            )
     return config
 
 
@@ -78,9 +80,9 @@ def benchmark_overrides(
     Benchmarks come in addition to the recipe's, and languages in addition to those `done` (benchmark -> languages), so
     that what was measured before stays in the results.
     """
-    own, given = base.evaluation.benchmarks.own, base.evaluation.benchmarks.chosen()
-    there = [*BENCHMARKS, *own]
-    if unknown := [name for name in benchmarks if name not in there]:
+    given = base.evaluation.benchmarks
+    there = [*built_in("benchmarks"), *given]
+    if unknown := [name for name in benchmarks if name not in there and not is_outside("benchmarks", name)]:
         raise ConfigError(f"--benchmarks: no benchmark {', '.join(unknown)}; there are {', '.join(there)}")
     chosen = list(benchmarks) or list(given)
     # An empty mapping, so that a benchmark's own settings can be given field by field after it.
@@ -89,10 +91,8 @@ def benchmark_overrides(
         if not base.iterations:
             overrides.append(f"languages={json.dumps(_union(base.languages if done else [], languages))}")
         for name in chosen:
-            field = f"own.{name}" if name in own else name
-            overrides.append(
-                f"evaluation.benchmarks.{field}.languages={json.dumps(_union(done.get(name, []), languages))}"
-            )
+            asked = json.dumps(_union(done.get(name, []), languages))
+            overrides.append(f"evaluation.benchmarks.{name}.languages={asked}")
     return overrides + list(settings)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.config import HARNESS, JUDGED, Config
+from lidr.config import Config
 from lidr.progress import duration
 from lidr.report.contents import PairTable
 from lidr.report.formatting import finite, interval, join_names, language_name, number, percent, signed
@@ -38,19 +38,24 @@ def findings(measures: Iterable[Measure], config: Config) -> list[Finding]:
     found = []
     for measure in measures:
         # What is judged has an off-target share, too, but its verdicts tell of it already.
-        if not measure.kind.is_told or (measure.kind is OFF_TARGET and measure.benchmark in JUDGED):
+        if not measure.kind.is_told or (measure.kind is OFF_TARGET and _is(config, measure, "judged")):
             continue
         mean, transfer = measure.plain_mean, measure.mean("transfer")
         if mean:
             found.append(_finding(measure, mean, *_names(mean, config), is_key=measure.kind.is_key))
         dominant = next((row for row in measure.rows if row.role == "dominant" and all(row.cells)), None)
         if dominant:
-            is_key = measure.kind is ACCURACY and measure.benchmark not in HARNESS
+            is_key = measure.kind is ACCURACY and not _is(config, measure, "loads_weights")
             found.append(_finding(measure, dominant, dominant.title, dominant.title, is_key=is_key))
         if transfer:
             name = f"{join_names(transfer.name.split(' · '))} (not trained)"
             found.append(_finding(measure, transfer, name, name))
     return found
+
+
+def _is(config: Config, measure: Measure, what: str) -> bool:
+    """Whether a measure's benchmark is `judged`, or `loads_weights`."""
+    return bool(getattr(config.evaluation.benchmarks.get(measure.benchmark), what, False))
 
 
 def _names(mean: MeasureRow, config: Config) -> tuple[str, str]:
@@ -112,7 +117,7 @@ def introduction(config: Config, results: dict[str, Any]) -> list[str]:
     models = results.get("models", [])
     sentences = _training(config, results) if config.iterations else _evaluation(config, models)
     unmeasured = [model["name"] for model in models if not model.get("benchmarks")]
-    if unmeasured and any(config.evaluation.benchmarks.model_dump().values()):
+    if unmeasured and config.evaluation.benchmarks:
         sentences.append(f"Not measured yet: {join_names(unmeasured)}.")
     measured = [(name, model["name"], found) for model in models for name, found in model.get("benchmarks", {}).items()]
     silent: dict[str, list[str]] = defaultdict(list)

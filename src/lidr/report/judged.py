@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lidr.config import JUDGED, Config
+from lidr.config import Config
 from lidr.judges import read_replies, usage
 from lidr.report.formatting import finite, join_names, language_name, number, p_value, percent
 from lidr.report.measures import Cell, MeasureRow, language_order, mean_cell, read_cell, role
@@ -71,8 +71,8 @@ class Outcomes:
 
 def read_outcomes(results: dict[str, Any], config: Config) -> list[Outcomes]:
     """One entry per model that was compared."""
-    settings = config.evaluation.benchmarks.head_to_head
-    opponent = "M0" if settings is None or settings.against == "M0" else Path(settings.against).name
+    against = getattr(config.evaluation.benchmarks.get(HEAD_TO_HEAD), "against", "M0")
+    opponent = against if against == "M0" else Path(against).name
     found = []
     for model in results.get("models", []):
         languages = {
@@ -176,7 +176,7 @@ class JudgeRow:
 def read_judge(results: dict[str, Any], config: Config, scored: Scored) -> list[JudgeRow]:
     """A row per judged benchmark and language."""
     rows = []
-    for benchmark in JUDGED:
+    for benchmark in dict.fromkeys(name for model in results.get("models", []) for name in model.get("benchmarks", {})):
         by_model = {
             model["name"]: {code: m for code, m in model["benchmarks"][benchmark].items() if m.get("judge")}
             for model in results.get("models", [])

@@ -67,7 +67,7 @@ def _train(config: Config) -> list[str]:
 
 
 def _measure(config: Config, model: str) -> list[str]:
-    benchmarks = list(config.evaluation.benchmarks.chosen())
+    benchmarks = list(config.evaluation.benchmarks)
     if not benchmarks:
         return []
     judge = f", judge {config.evaluation.judge.model}" if config.evaluation.judge else ""

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lidr.config import HARNESS, Config, DecodingConfig, may_be_hub_id
+from lidr.benchmarks.base import benchmarks_of
+from lidr.config import Config, DecodingConfig, may_be_hub_id
 from lidr.report.pseudocode import pseudocode
 from lidr.report.variables import VARIABLES
 from lidr.results import read_results
@@ -160,15 +161,13 @@ def _open_source_code(facts: Facts) -> Entry:
 def _open_data_sets(facts: Facts) -> Entry:
     config, values, local = facts.config, [], []
     sources = {"prompts.path": config.prompts.path} if config.prompts and config.iterations else {}
-    for name, settings in config.evaluation.benchmarks.chosen().items():
-        paths = {key: getattr(settings, key, None) for key in ("path", "reference", "against", "include_path")}
+    for name, settings in benchmarks_of(config).items():
+        paths = {key: getattr(settings, key, None) for key in settings.path_fields}
         sources |= {
             f"evaluation.benchmarks.{name}.{key}": path for key, path in paths.items() if path not in (None, "M0")
         }
-        if name == "lab":
-            values.append("benchmark lab: facts of the laboratory, which come with lidr")
-        elif name in HARNESS:
-            values.append(f"benchmark {name}: the task's data set, as lm-evaluation-harness names it")
+        if told := settings.data_in_words():
+            values.append(f"benchmark {name}: {told}")
     for field, path in sources.items():
         where, is_local = _where_from(path)
         values.append(f"{field.removeprefix('evaluation.').removesuffix('.path')}: {where}")

@@ -11,14 +11,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from lidr.benchmarks import open_benchmark
 from lidr.benchmarks.alpaca_files import read_model_outputs
-from lidr.benchmarks.base import Asked, AsksAhead, Bench, Benchmark, Question
-from lidr.config import HARNESS, JUDGED, Config, flatten
+from lidr.benchmarks.base import Asked, AsksAhead, Bench, Benchmark, Question, benchmarks_of
+from lidr.config import Config, flatten
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import ConfigError, DataError
 from lidr.judges import judge_identity, open_judge
-from lidr.plugins import Plugin
 from lidr.records import Response, canonical_json, content_id
 from lidr.run_dir import Model, RunDir
 from lidr.seals import (
@@ -39,7 +37,6 @@ from lidr.thinking import set_aside_thinking
 
 # Bump where a change to the code changes the scores of the same answers.
 _SCORING = 3
-_PATH_FIELDS = ("path", "against", "reference", "include_path")
 
 
 def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Inputs:
@@ -49,27 +46,22 @@ def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Input
         "format": [FORMAT, _SCORING],
         "model": run.model(config, iteration).fingerprint,
         "benchmark": settings.model_dump(mode="json"),
-        "benchmark_source": settings.source if isinstance(settings, Plugin) else None,
+        "benchmark_source": settings.source,
         "languages": config.languages if getattr(settings, "languages", None) is None else None,
-        "training_prompts": digest(run.prompts(1)) if benchmark == "lab" and config.iterations else None,
+        "training_prompts": digest(run.prompts(1)) if settings.knows_prompts and config.iterations else None,
         "decoding": _decoding(config),
         "system_prompt": config.system_prompt,
         "seed": config.seed,
     }
-    paths = [str(path) for name in _PATH_FIELDS if (path := getattr(settings, name, None))]
+    paths = [str(path) for name in settings.path_fields if (path := getattr(settings, name, None))]
     made_from["files"] = content_id({path: stamps for path in paths if (stamps := _stamps(path, run))})
     judge = config.evaluation.judge
-    if judge and (benchmark in JUDGED or getattr(settings, "judged", False)):
+    if judge and settings.judged:
         made_from["judge"] = judge_identity(judge, run.model_cache)
         made_from["protocol"] = judge.protocol.defining() if judge.protocol.source else None
     if getattr(settings, "against", None) == "M0":
         made_from["opponent"] = run.model(config, 0).fingerprint
     return made_from
-
-
-def benchmarks_of(config: Config) -> dict[str, Any]:
-    """Name -> settings of the recipe's benchmarks."""
-    return config.evaluation.benchmarks.chosen()
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
@@ -140,7 +132,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     with ExitStack() as stack:
         # All of them first: a file that is missing or damaged shows before anything is spent on the others.
         for name, benchmark, tested in _owed(config, run_dir, iteration, benchmarks_of(config), stack):
-            if name in HARNESS:  # they come last, and load the model themselves
+            if benchmarks_of(config)[name].loads_weights:  # they come last
                 stack.close()
             folder, made_from = run_dir.evaluation(iteration, name), tested.made_from
             metrics = {}
@@ -159,7 +151,8 @@ def check(config: Config, run_dir: RunDir) -> None:
     Raises DataError or ConfigError for what cannot be read or used. The laboratory has no files.
     """
     with ExitStack() as stack:
-        _owed(config, run_dir, 0, [name for name in benchmarks_of(config) if name != "lab"], stack)
+        names = [name for name, found in benchmarks_of(config).items() if not found.knows_prompts]
+        _owed(config, run_dir, 0, names, stack)
 
 
 def _owed(
@@ -179,7 +172,7 @@ def _owed(
         tested = _ModelUnderTest(config, run_dir, iteration, name, model, made_from, engine)
         initial = tested if iteration == 0 else _initial(config, run_dir, name, stack)
         bench = Bench(config, run_dir, iteration, model, folder, judge, initial.answer)
-        owed.append((name, open_benchmark(name, benchmarks_of(config)[name], bench), tested))
+        owed.append((name, benchmarks_of(config)[name].prepare(bench), tested))
     return owed
 
 

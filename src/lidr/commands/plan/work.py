@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lidr.commands.plan.lengths import SAMPLE, Lengths
 from lidr.config import Config
@@ -13,7 +12,7 @@ from lidr.plugins import calling
 from lidr.records import Prompt, Response, Translation
 from lidr.stages.prompts import grouped, load_held_out, load_prompts
 from lidr.stages.translations import request_template
-from lidr.storage import is_url
+from lidr.storage import at_hand
 from lidr.strategies.base import Answers, draws_of, strategy_of
 
 ASSUMED_PROMPTS = 1000
@@ -52,11 +51,6 @@ class Prompts:
     pairs: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (language, origin chosen, origin rejected)
     texts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     assumed: bool = False
-
-
-def at_hand(path: str) -> bool:
-    """Whether a recipe's path is on this machine or behind a URL, and not a hub id or something that is elsewhere."""
-    return is_url(path) or Path(path).expanduser().exists()
 
 
 def count_prompts(config: Config) -> Prompts:
