@@ -160,7 +160,7 @@ def test_workers_answer_as_one_engine_does_and_give_all_back(lab: RayEngine) -> 
         each.request_id: replace(each, logp=pytest.approx(each.logp, abs=1e-3)) for each in alone.score(given)
     }
 
-    with pytest.raises(EngineError, match=r"the engine of a worker failed: TypeError(?s:.*)transformers.py"):
+    with pytest.raises(EngineError, match=r"the engine of a worker failed: TypeError(?s:.*)transformers/engine.py"):
         list(lab.generate(REQUESTS, replace(GREEDY, max_new_tokens="many")))  # type: ignore[arg-type]
 
     processes = pids(lab)
@@ -265,7 +265,7 @@ def test_an_error_of_a_workers_engine_comes_through_and_the_next_call_works(toy:
 
 
 def test_answers_that_are_no_longer_wanted_are_not_made(toy: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_engine, "PIECE_BATCHES", 500)
+    monkeypatch.setattr(Transformers, "batches_together", 500)
     completions = toy.generate([ask(number, "slow") for number in range(1000)], GREEDY)  # 10 s of each worker
     next(completions)
     completions.close()  # type: ignore[attr-defined]
@@ -350,7 +350,7 @@ def test_pieces_get_smaller_so_that_workers_finish_together() -> None:
     assert all(size % 16 == 0 for size in many[:-1])
     assert sizes(300, workers=1) == [128, 128, 44]  # nobody to finish together with
     assert sizes(20, workers=2) == [10, 10]
-    assert ray_engine.PIECE_BATCHES == transformers_engine.GROUP_BATCHES
+    assert Transformers.batches_together == transformers_engine.GROUP_BATCHES
 
 
 @pytest.mark.parametrize(
