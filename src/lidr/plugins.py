@@ -147,8 +147,10 @@ def load(kind: str, name: str) -> tuple[type[Plugin], str | None]:
     """The class of that name, and the SHA-256 of its file if it is not one of this package. Raises ConfigError."""
     if ":" in name or name.endswith(".py"):
         return _from_file(kind, name)
-    if name in _modules(kind) and (plugins := _plugins_of(import_module(f"lidr.{kind}.{name}"))):
+    if name in modules(kind) and (plugins := _plugins_of(import_module(f"{_folder(kind)}.{name}"))):
         return _checked(plugins[0], kind, name), None
+    if "-" in name and name.replace("-", "_") in modules(kind):  # nemo-rl
+        return load(kind, name.replace("-", "_"))
     found = metadata.entry_points(group=f"lidr.{kind}", name=name)
     if not found:
         added = sorted(point.name for point in metadata.entry_points(group=f"lidr.{kind}"))
@@ -164,15 +166,23 @@ def load(kind: str, name: str) -> tuple[type[Plugin], str | None]:
     return _checked(loaded, kind, name), source
 
 
+# Where the built-in ones of a kind are, if that is not the folder of its name.
+_FOLDERS = {"exports": "commands.export.formats", "translators": "commands.prompts.translators"}
+
+
+def _folder(kind: str) -> str:
+    return f"lidr.{_FOLDERS.get(kind, kind)}"
+
+
 @cache
-def _modules(kind: str) -> list[str]:
+def modules(kind: str) -> list[str]:
     """The modules of a kind's folder, by their files."""
-    return [module.name for module in iter_modules(import_module(f"lidr.{kind}").__path__) if module.name != "base"]
+    return [module.name for module in iter_modules(import_module(_folder(kind)).__path__) if module.name != "base"]
 
 
 def built_in(kind: str) -> list[str]:
     """The names that come with the package: the modules that hold a plug-in."""
-    return [name for name in _modules(kind) if _plugins_of(import_module(f"lidr.{kind}.{name}"))]
+    return [name for name in modules(kind) if _plugins_of(import_module(f"{_folder(kind)}.{name}"))]
 
 
 def _plugins_of(module: Any) -> list[type[Plugin]]:
@@ -217,7 +227,7 @@ def _run(file: Path, source: str) -> Any:
 
 def _checked(loaded: Any, kind: str, name: str) -> type[Plugin]:
     if not (isinstance(loaded, type) and issubclass(loaded, Plugin) and loaded.kind == kind):
-        raise ConfigError(f"{name}: it is not a class made of the one in lidr/{kind}/base.py")
+        raise ConfigError(f"{name}: it is not a class made of the one in {_folder(kind).replace('.', '/')}/base.py")
     if missing := sorted(getattr(loaded, "__abstractmethods__", ())):
         raise ConfigError(f"{name}: it has no {', '.join(missing)}")
     return loaded

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from lidr.commands.arguments import names, new_path, path
+
+_FORMATS = sorted(file.stem for file in (Path(__file__).parent / "formats").glob("[a-z]*.py") if file.stem != "base")
 
 
 def _run(value: str | Path) -> Path:
@@ -20,8 +22,9 @@ def _run(value: str | Path) -> Path:
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", parser=_run, help="A run directory.")],
     format: Annotated[
-        Literal["trl", "llamafactory", "nemo-rl", "axolotl", "openrlhf", "parquet"],
-        typer.Option("--format", "-f", help="The tool that takes the pairs."),
+        str,
+        typer.Option("--format", "-f", metavar="NAME",
+                     help=f"The tool that takes the pairs: {', '.join(_FORMATS)}, or path/file.py:Name."),
     ],
     out: Annotated[
         Path,
@@ -38,7 +41,7 @@ def export(
     system: Annotated[
         bool, typer.Option("--system/--no-system", help="The system prompt, where it has a place.")
     ] = True,
-) -> None:
+) -> None:  # fmt: skip
     """Write the preference pairs for another trainer.
 
     The folder has the data, what the tool needs beside it, and a README.md with the command that takes it.

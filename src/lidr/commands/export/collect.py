@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lidr.commands.export.base import ExportedPair
+from lidr.commands.export.formats.base import ExportedPair
 from lidr.config import Config
 from lidr.errors import RunError
 from lidr.records import PreferencePair

@@ -13,11 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from lidr.commands.export.base import SPLITS, Export, ExportedPair, ExportFormat, provenance
 from lidr.commands.export.collect import Selection, answered_with, read_pairs
-from lidr.commands.export.formats import EXPORTS
+from lidr.commands.export.formats.base import SPLITS, Export, ExportedPair, ExportFormat, provenance
 from lidr.config import Config
 from lidr.errors import RunError
+from lidr.plugins import load
 from lidr.run_dir import RunDir
 from lidr.storage import hash_file
 
@@ -39,7 +39,7 @@ def write_export(
     `plain` chooses texts instead of conversations; None is the format's own default. Raises RunError if `out` holds
     something else, or if there is nothing to export.
     """
-    kind = EXPORTS[name]
+    kind: Any = load("exports", name)[0]()  # an ExportFormat
     plain = kind.plain_by_default if plain is None else plain
     out = out.resolve()
     _check_replaceable(out)

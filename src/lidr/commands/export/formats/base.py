@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from lidr.plugins import Plugin
 from lidr.records import PreferencePair
 
 SPLITS = ("train", "test")  # and the names of their files
@@ -58,20 +59,28 @@ class Export:
         return [split for split in SPLITS if self.total(split)]
 
 
-@dataclass(frozen=True, slots=True)
-class ExportFormat:
-    """One tool's format.
+class ExportFormat(Plugin):
+    """One tool's format. Its rows have the tool's own columns; the provenance columns come after them."""
 
-    `columns(pair, plain)` are the tool's own columns of a row; the provenance columns come after them. `files(export)`
-    are small text files beside the data, by name, and `usage(export)` is Markdown that says how the tool takes it all.
-    """
+    kind: ClassVar[str] = "exports"
+    title: ClassVar[str]
+    """The tool's name."""
+    plain_by_default: ClassVar[bool] = False
+    """Whether rows are texts, and not conversations, if the user does not say."""
+    suffix: ClassVar[str] = ".jsonl"
+    """Of the data files, `.jsonl` or `.parquet`."""
 
-    title: str
-    columns: Callable[[ExportedPair, bool], dict[str, Any]]
-    usage: Callable[[Export], str]
-    files: Callable[[Export], dict[str, str]] = lambda export: {}
-    plain_by_default: bool = False
-    suffix: str = ".jsonl"
+    @abstractmethod
+    def columns(self, item: ExportedPair, plain: bool) -> dict[str, Any]:
+        """The tool's own columns of a row."""
+
+    @abstractmethod
+    def usage(self, export: Export) -> str:
+        """Markdown that says how the tool takes it all."""
+
+    def files(self, export: Export) -> dict[str, str]:
+        """Small text files beside the data, by name."""
+        return {}
 
     def file_name(self, split: str) -> str:
         return split + self.suffix
