@@ -14,6 +14,8 @@ import pytest
 
 from lidr import loop, plugins
 from lidr.commands.plan.plan import make_plan
+from lidr.commands.prompts.translators import open_translator
+from lidr.commands.prompts.translators.base import Piece
 from lidr.config import Config, JudgeConfig, dump_config, load_config
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError
@@ -285,3 +287,31 @@ def test_a_benchmark_that_needs_a_judge_says_so(tmp_path: Path) -> None:
     file.write_text(CODE["counting"].replace("step: Pos", "judged = True\n    step: Pos"), encoding="utf-8")
     with pytest.raises(ConfigError, match="counting needs a judge"):
         load_config("quickstart", [f"evaluation.benchmarks.own={{counting: '{file}:Counting'}}"])
+
+
+def test_a_format_and_a_translator_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        """
+from lidr.commands.export.formats.base import ExportFormat
+from lidr.commands.prompts.translators.base import Offer, TranslatorPlugin
+class Lines(ExportFormat):
+    title = "Lines"
+    def columns(self, item, plain): return {"line": item.pair.chosen}
+    def usage(self, export): return "cat train.jsonl"
+class Shout(TranslatorPlugin):
+    mark: str = "!"
+    def open(self): return Shouting(self.mark)
+class Shouting:
+    cuts, usd_per_million_characters = ("whole", "paragraphs"), None
+    def __init__(self, mark): self.mark, self.identity = mark, {"mark": mark}
+    def translate(self, pieces, source, target, retry, done=frozenset()):
+        yield from (Offer(piece.key, piece.text.upper() + self.mark) for piece in pieces if piece.key not in done)
+    def close(self): pass
+""",
+        encoding="utf-8",
+    )
+    assert plugins.load("exports", f"{tmp_path / 'mine.py'}:Lines")[0]().file_name("train") == "train.jsonl"  # type: ignore[attr-defined]
+    translator = open_translator(f"{tmp_path / 'mine.py'}:Shout", {"model": None}, set_=["mark='?'"])
+    assert [offer.text for offer in translator.translate([Piece("1", "Who")], "en", "es", False)] == ["WHO?"]
+    with pytest.raises(ConfigError, match="it has no setting model; it has mark"):
+        open_translator(f"{tmp_path / 'mine.py'}:Shout", {"model": "m"})

@@ -354,7 +354,7 @@ def test_the_output_is_what_a_recipe_takes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--with", "deepl"], "there are google, model"),
+        (["--with", "deepl"], "use ctranslate2 or google or model"),
         (["--with", "model"], "--model is missing"),
         (["--with", "model", "--model", "no/such/folder"], "no/such/folder"),
         (["--with", "model", "--model", "lab", "--set", "bach_size=3"], "bach_size"),

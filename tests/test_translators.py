@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from lidr.commands.prompts.translators import Offer, Piece
-from lidr.commands.prompts.translators.engine import EngineTranslator
+from lidr.commands.prompts.translators.base import Offer, Piece
 from lidr.commands.prompts.translators.google import batches
+from lidr.commands.prompts.translators.model import EngineTranslator
 from lidr.commands.prompts.translators.seq2seq import Seq2SeqTranslator, flores_code, split_sentences
 from lidr.engines.base import Completion, Sampling
 from lidr.engines.openai import OpenAI

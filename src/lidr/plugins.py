@@ -155,7 +155,7 @@ def load(kind: str, name: str) -> tuple[type[Plugin], str | None]:
     if not found:
         added = sorted(point.name for point in metadata.entry_points(group=f"lidr.{kind}"))
         known = [*built_in(kind), *added, "path/file.py:Name"]
-        near = get_close_matches(name, known, n=1)
+        near = get_close_matches(name, known, n=1, cutoff=0.7)
         hint = f"did you mean {near[0]}? Use" if near else "use"
         raise ConfigError(f"there is no {name}; {hint} {' or '.join(known)}")
     try:

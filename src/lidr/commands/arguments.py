@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -43,6 +43,17 @@ def names(value: str | None, option: str) -> list[str]:
     return found
 
 
+def parse_setting(item: str) -> tuple[str, Any]:
+    """`--set name=value`. Raises ConfigError for another form."""
+    from lidr.errors import ConfigError
+    from lidr.yaml_input import read_value
+
+    name, equals, value = item.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {item}: write it as field=value, for example batch_size=32")
+    return name.strip(), read_value(value, f"--set {name}")
+
+
 def parse_engine(base_url: str | None, given: list[str] | None) -> EngineSettings:
     """The engine of a command outside of recipes. Raises ConfigError for a field that it does not have."""
     from pydantic import ValidationError
@@ -50,14 +61,11 @@ def parse_engine(base_url: str | None, given: list[str] | None) -> EngineSetting
     from lidr.config import explain
     from lidr.errors import ConfigError
     from lidr.plugins import reader
-    from lidr.yaml_input import read_value
 
     values = {"type": "openai", "base_url": base_url} if base_url else {"type": "transformers"}
     for item in given or []:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {item}: write it as field=value, for example batch_size=32")
-        values[name.strip().removeprefix("engine.")] = read_value(value, f"--set {name}")
+        name, value = parse_setting(item)
+        values[name.removeprefix("engine.")] = value
     try:
         engine: EngineSettings = reader("engines")(values)
     except ValidationError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lidr.commands.arguments import new_path, parse_engine, text
+from lidr.commands.arguments import new_path, text
 
 if TYPE_CHECKING:
     from lidr.config import PromptFields
@@ -103,7 +103,9 @@ def localize(
     with_: Annotated[
         str,
         typer.Option(
-            "--with", help="google, model (any language model), seq2seq (NLLB, OPUS-MT, MADLAD) or ctranslate2."
+            "--with",
+            help="google, model (any language model), seq2seq (NLLB, OPUS-MT, MADLAD), ctranslate2, "
+            "or path/file.py:Name.",
         ),
     ] = "google",
     model: Annotated[str | None, typer.Option(help="Folder, hub id, GGUF file, or the name on a server.")] = None,
@@ -112,12 +114,14 @@ def localize(
     max_usd: Annotated[float, typer.Option(help="Refuse to spend more; for google.")] = 10.0,
     usd_per_million_characters: Annotated[float | None, typer.Option(help="Your price; for google.")] = None,
     project: Annotated[str | None, typer.Option(help="Google Cloud project. Default: GOOGLE_CLOUD_PROJECT.")] = None,
-    location: Annotated[str, typer.Option(help="Google Cloud location.")] = "global",
+    location: Annotated[str | None, typer.Option(help="Google Cloud location. Default: global.")] = None,
     api_endpoint: Annotated[str | None, typer.Option(help="Another address of Google's service.")] = None,
     field: FieldOption = None,
     split: SplitOption = "train",
     configuration: ConfigurationOption = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="a=b", help="Override a field of engine.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a=b", help="Override a field of its engine, or its own.")
+    ] = None,
 ) -> None:
     """Translate prompts, aligned by id; what loses something is set aside.
 
@@ -129,7 +133,7 @@ def localize(
 
     from lidr.commands.prompts.show import print_translation
     from lidr.commands.prompts.translation import translate_prompts
-    from lidr.commands.prompts.translators import Settings, open_translator
+    from lidr.commands.prompts.translators import open_translator
     from lidr.stages.prompt_files import read_prompts
 
     targets = parse_languages(to, "--to")
@@ -141,9 +145,9 @@ def localize(
         raise typer.BadParameter(f"{from_} is the language of the prompts", param_hint="--to")
     fields = parse_fields(field)
     read = {"split": split, "configuration": configuration, "language": from_}
-    settings = Settings(parse_engine(base_url, set_), model, project=project, location=location,
-                        api_endpoint=api_endpoint, usd_per_million_characters=usd_per_million_characters)  # fmt: skip
-    with closing(open_translator(with_, settings)) as translator:
+    given = {"model": model, "project": project, "location": location, "api_endpoint": api_endpoint,
+             "usd_per_million_characters": usd_per_million_characters}  # fmt: skip
+    with closing(open_translator(with_, given, base_url, set_)) as translator:
         outcomes = translate_prompts(
             lambda: (prompt for prompt, _ in islice(read_prompts(source, fields, **read), limit)),  # type: ignore[arg-type]
             translator, from_, targets, out, made_from=source, max_usd=max_usd, say=_say,

@@ -1,72 +1,46 @@
-"""Translators of prompt sets. A new one is one file here and one line in TRANSLATORS."""
+"""Translators of prompt sets, one file each; `--with path/file.py:Name` takes one of your own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
-from lidr.commands.prompts.translators.base import Offer, Piece, Translator
-from lidr.engine_settings import EngineSettings
+from pydantic import ValidationError
+
+from lidr.commands.arguments import parse_engine, parse_setting
+from lidr.commands.prompts.translators.base import Translator, TranslatorPlugin
+from lidr.config import explain
 from lidr.errors import ConfigError
-
-__all__ = ["TRANSLATORS", "Offer", "Piece", "Settings", "Translator", "open_translator"]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the command line says of the translator; each takes what concerns it."""
-
-    engine: EngineSettings
-    model: str | None = None
-    max_new_tokens: int = 2048
-    project: str | None = None
-    location: str = "global"
-    api_endpoint: str | None = None
-    usd_per_million_characters: float | None = None
+from lidr.plugins import calling, load
 
 
-def _google(settings: Settings) -> Translator:
-    from lidr.commands.prompts.translators.google import GoogleTranslator
+def open_translator(
+    name: str, flags: dict[str, Any], base_url: str | None = None, set_: list[str] | None = None
+) -> Translator:
+    """The translator of that name with the settings that the command line gives.
 
-    return GoogleTranslator(
-        settings.project, settings.location, settings.api_endpoint, settings.usd_per_million_characters
-    )
-
-
-def _engine(settings: Settings) -> Translator:
-    from lidr.commands.prompts.translators.engine import EngineTranslator
-
-    return EngineTranslator(settings.engine, _named(settings), settings.max_new_tokens)
-
-
-def _seq2seq(settings: Settings) -> Translator:
-    from lidr.commands.prompts.translators.seq2seq import Seq2SeqTranslator
-
-    return Seq2SeqTranslator(_named(settings))
-
-
-def _ctranslate2(settings: Settings) -> Translator:
-    from lidr.commands.prompts.translators.seq2seq import Seq2SeqTranslator
-
-    return Seq2SeqTranslator(_named(settings), backend="ctranslate2")
-
-
-def _named(settings: Settings) -> str:
-    if settings.model is None:
-        raise ConfigError("--model is missing: a folder, a hub id, or with --base-url the name on the server")
-    return settings.model
-
-
-TRANSLATORS: dict[str, Callable[[Settings], Translator]] = {
-    "google": _google,
-    "model": _engine,
-    "seq2seq": _seq2seq,
-    "ctranslate2": _ctranslate2,
-}
-
-
-def open_translator(name: str, settings: Settings) -> Translator:
-    """The translator of that name. Raises ConfigError for an unknown name or settings that it cannot work with."""
-    if name not in TRANSLATORS:
-        raise ConfigError(f"--with {name}: no such translator; there are {', '.join(TRANSLATORS)}")
-    return TRANSLATORS[name](settings)
+    Of `flags` those count that are not None. `set_` are fields of its engine, or of its own if it has none. Raises
+    ConfigError for settings that it does not have.
+    """
+    found = load("translators", name)[0]
+    given = {flag: value for flag, value in flags.items() if value is not None}
+    if "engine" in found.model_fields:
+        given["engine"] = parse_engine(base_url, set_)
+    elif base_url:
+        raise ConfigError(f"--base-url is for language models, --with model; {name} asks no such server")
+    else:
+        given |= dict(parse_setting(item) for item in set_ or [])
+    unknown = [setting for setting in given if setting not in found.model_fields]
+    if unknown:
+        known = ", ".join(found.model_fields) or "none"
+        raise ConfigError(f"--with {name}: it has no setting {', '.join(unknown)}; it has {known}")
+    try:
+        plugin = found.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        if problem["type"] == "missing":
+            flag = str(problem["loc"][0])
+            raise ConfigError(f"--{flag} is missing: {found.model_fields[flag].description}") from None
+        raise ConfigError(f"--with {name}: {explain(problem)}") from None
+    assert isinstance(plugin, TranslatorPlugin)
+    with calling(plugin, "open"):
+        return plugin.open()

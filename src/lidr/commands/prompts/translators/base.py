@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from lidr.commands.prompts.protect import Cut
+from lidr.plugins import Plugin
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +55,13 @@ class Translator(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class TranslatorPlugin(Plugin):
+    """What `lidr prompts localize --with` names; its fields are its settings."""
+
+    kind: ClassVar[str] = "translators"
+
+    @abstractmethod
+    def open(self) -> Translator:
+        """The translator. Raises ConfigError for what is missing."""

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from lidr.commands.prompts.protect import Cut
-from lidr.commands.prompts.translators.base import Offer, Piece
+from lidr.commands.prompts.translators.base import Offer, Piece, Translator, TranslatorPlugin
 from lidr.errors import ConfigError, EngineError
+from lidr.settings import NonNegativeFloat
 
 # Limits of translateText (cloud.google.com/translate/quotas, 2026): 1,024 texts and 30,720 code points in a request.
 MAX_TEXTS, MAX_CODE_POINTS = 1024, 30_000
@@ -16,6 +17,22 @@ MAX_TEXTS, MAX_CODE_POINTS = 1024, 30_000
 USD_PER_MILLION_CHARACTERS = 20.0
 _RETRY_S = 600.0  # a quota by the minute is over after one; one by the day is not worth waiting for
 _CODES = {"zh": "zh-CN"}
+
+
+class Google(TranslatorPlugin):
+    """Google Cloud Translation v3."""
+
+    project: str | None = None
+    """The Google Cloud project; null takes GOOGLE_CLOUD_PROJECT, or that of the credentials."""
+    location: str = "global"
+    """Where it translates."""
+    api_endpoint: str | None = None
+    """Another address than Google's."""
+    usd_per_million_characters: NonNegativeFloat | None = None
+    """Your price; null takes the list price."""
+
+    def open(self) -> Translator:
+        return GoogleTranslator(**self.model_dump())
 
 
 class GoogleTranslator:

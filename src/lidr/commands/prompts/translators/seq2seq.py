@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lidr.commands.prompts.protect import Cut
-from lidr.commands.prompts.translators.base import Offer, Piece
+from lidr.commands.prompts.translators.base import Offer, Piece, Translator, TranslatorPlugin
 from lidr.config import ModelConfig
 from lidr.errors import ConfigError
 from lidr.languages import get_language
 from lidr.model_files import check_weights
 from lidr.models import find_model, fingerprint
+from lidr.settings import PathText
 from lidr.storage import hash_file
 
 Family = Literal["nllb", "m2m100", "madlad", "marian"]
@@ -48,6 +49,16 @@ def split_sentences(text: str) -> list[str]:
         parts += [text[end : gap.start()], gap[0]]
         end = gap.end()
     return [*parts, text[end:]]
+
+
+class Seq2Seq(TranslatorPlugin):
+    """NLLB, M2M-100, MADLAD and OPUS-MT in transformers."""
+
+    model: PathText
+    """Its folder or hub id."""
+
+    def open(self) -> Translator:
+        return Seq2SeqTranslator(self.model)
 
 
 class Seq2SeqTranslator:

@@ -7,18 +7,35 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
+from pydantic import Field
+
 from lidr.commands.prompts.protect import Cut
-from lidr.commands.prompts.translators.base import Offer, Piece
-from lidr.config import ModelConfig
+from lidr.commands.prompts.translators.base import Offer, Piece, Translator, TranslatorPlugin
+from lidr.config import EngineConfig, ModelConfig
 from lidr.engine_settings import EngineSettings, engine_identity
 from lidr.engines import Engine, Request, Sampling, open_model
 from lidr.languages import get_language
 from lidr.models import resolve_model
+from lidr.settings import PathText, PositiveInt
 from lidr.stages.translations import PREFILL, STOP, parse_translation
 from lidr.storage import cache_folder
 from lidr.templates import fill_template, read_template
 
 _SYSTEM = "You are a helpful assistant."
+
+
+class Model(TranslatorPlugin):
+    """Any language model, by the request of a run's own translations."""
+
+    model: PathText
+    """A folder, a hub id, a GGUF file, or the name on a server."""
+    engine: EngineConfig = Field(default="transformers")  # type: ignore[assignment]
+    """What runs it."""
+    max_new_tokens: PositiveInt = 2048
+    """Longest translation of a piece, in tokens."""
+
+    def open(self) -> Translator:
+        return EngineTranslator(self.engine, self.model, self.max_new_tokens)
 
 
 class EngineTranslator:
