@@ -85,7 +85,7 @@ def test_changes_that_replace_nothing_go_on(trained: ToyRun, fields: dict[str, A
     ("fields", "expected"),
     [
         ({"training": {"beta": 0.3}}, {"training"}),
-        ({"reference": "initial"}, set()),  # M0 is the reference of the first iteration anyhow
+        ({"training": {"reference": "initial"}}, set()),  # M0 is the reference of the first iteration anyhow
         ({"pairs": {"gates": {"max_similarity": 0.2}}}, {"pairs", "training"}),
         ({"translations": {"text_first": True}}, {"translations", "pairs", "training"}),
         ({"responses": {"max_new_tokens": 9}}, {"responses", "translations", "pairs", "training"}),

@@ -31,7 +31,7 @@ SETTINGS: dict[str, list[str]] = {
     "LR 1e-3, 3 epochs": ["training.learning_rate=1e-3", "training.epochs=3"],
     "LR 1e-3, 3 epochs, alpha 0": ["training.learning_rate=1e-3", "training.epochs=3", "training.alpha=0"],
     "SFT (Multilingual Alignment)": ["training.objective=sft", "pairs.dominant_rejected=none"],
-    "reference always M0": ["reference=initial"],
+    "reference always M0": ["training.reference=initial"],
     "English rejected: all languages": ["pairs.dominant_rejected=all"],
 }
 

@@ -228,6 +228,8 @@ class LoraSection(Section):
 
 
 class TrainingConfig(Section):
+    reference: Literal["previous", "initial"] = "previous"
+    """DPO's reference policy: M_t (the paper) or always M_0."""
     objective: Literal["dpo", "sft"] = "dpo"
     """`dpo` is DPO + alpha NLL; `sft` is the NLL alone, on the chosen side (the Multilingual Alignment baseline)."""
     beta: PositiveFloat = 0.1
@@ -427,8 +429,6 @@ class Config(Section):
     """The model's best language, which teaches the others."""
     iterations: NonNegativeInt = 2
     """How often to answer, translate, pair and train; 0 only measures the model."""
-    reference: Literal["previous", "initial"] = "previous"
-    """DPO's reference policy: M_t (the paper) or always M_0."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seeds decoding, the order of training and the report's samples; from 0 to 4294967295, as numpy takes it."""
     system_prompt: str | None = "You are a helpful assistant."
@@ -524,6 +524,7 @@ def load_config(recipe: str | Path, overrides: list[str] | None = None) -> Confi
     data.setdefault("name", path.stem)
     for override in overrides or []:
         _apply_override(data, override)
+    _follow_moves(data, path)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -534,6 +535,18 @@ def load_config(recipe: str | Path, overrides: list[str] | None = None) -> Confi
 
 
 _SHOWN = 10  # of the problems of a recipe
+_MOVED = {"reference": "training.reference"}  # top-level fields that are elsewhere now
+
+
+def _follow_moves(data: dict[str, Any], path: Path) -> None:
+    """Take over fields that an older version wrote into a run's recipe. Raises ConfigError for another recipe's."""
+    of_run = path.name == "recipe.yaml" and (path.parent / "environment.json").exists()
+    for old, new in _MOVED.items():
+        if old not in data:
+            continue
+        if not of_run:
+            raise ConfigError(f"{path}: {old} is {new} now")
+        _apply_override(data, f"{new}={data.pop(old)}")
 
 
 def dump_config(config: Config) -> str:

@@ -132,7 +132,7 @@ class RunDir:
 
     def reference(self, config: Config, iteration: int) -> Model:
         """pi_ref of an iteration: M_t, the model that the training starts from, or always M_0."""
-        return self.model(config, 0 if config.reference == "initial" else iteration - 1)
+        return self.model(config, 0 if config.training.reference == "initial" else iteration - 1)
 
     def checked_model(self, config: Config, iteration: int) -> Model:
         """As `model`, for loading: raises DamagedError if a trained model is not as it was when it was finished."""

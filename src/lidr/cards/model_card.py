@@ -119,7 +119,7 @@ def training_rows(config: Config) -> list[tuple[str, str]]:
     objective = f"DPO + {training.alpha:g} × NLL of the chosen answer" if is_dpo else "NLL of the chosen answer (SFT)"
     rows = [("Objective", objective)]
     if is_dpo:
-        reference = "the model before this iteration" if config.reference == "previous" else "the base model"
+        reference = "the model before this iteration" if config.training.reference == "previous" else "the base model"
         rows += [("β", f"{training.beta:g}"), ("Reference policy", reference)]
     return [
         *rows,

@@ -48,7 +48,7 @@ def _train(config: Config) -> list[str]:
     training = config.training
     length = "|y_w|" if training.nll_normalization == "sequence" else "mean |y_w| of the batch"
     nll = f"{training.alpha} * -log pi(y_w|x) / {length}"
-    reference = "M[t]" if config.reference == "previous" else "M0"
+    reference = "M[t]" if config.training.reference == "previous" else "M0"
     loss = [f"loss <- mean over P of {nll}"]
     if training.objective == "dpo":
         ratio = "(log pi(y_w|x) - log ref(y_w|x)) - (log pi(y_l|x) - log ref(y_l|x))"

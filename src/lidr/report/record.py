@@ -135,7 +135,7 @@ def _affiliation(facts: Facts) -> Entry:
 
 
 def _pseudocode(facts: Facts) -> Entry:
-    fields = ("languages", "dominant", "iterations", "reference", "pairs.strategy", "pairs.dominant_rejected")
+    fields = ("languages", "dominant", "iterations", "training.reference", "pairs.strategy", "pairs.dominant_rejected")
     training = ("training.objective", "training.beta", "training.alpha", "training.nll_normalization")
     chosen = (*fields, *training) if facts.config.iterations else ("iterations",)
     return Entry("\n".join(pseudocode(facts.config)), facts.of_recipe(*chosen))

@@ -40,6 +40,7 @@ from lidr.system_errors import writing
 
 # A changed value of these does not change what is trained, up to rounding.
 _NOT_DEFINING = {
+    "reference",  # its fingerprint is an input
     "save_steps",
     "save_minutes",
     "eval_steps",

@@ -142,7 +142,7 @@ class Work:
 
     def score(self, iteration: int) -> Load:
         """The log-probabilities that the strategy asks for; samples of one prompt share its tokens."""
-        initial = iteration == 1 or self.config.reference == "initial"
+        initial = iteration == 1 or self.config.training.reference == "initial"
         same = {"policy": "initial" if iteration == 1 else "policy", "reference": "initial" if initial else "policy"}
         counts: Counter[tuple[str, str, str]] = Counter()
         for (model, given, origin), count in self.prompts.scores.items():
