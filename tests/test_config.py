@@ -191,12 +191,12 @@ def test_settings_of_a_strategy_that_the_recipe_has_by_name() -> None:
 
 
 def test_a_field_that_moved_is_named_and_still_read_in_a_run(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="reference is training.reference now"):
+    with pytest.raises(ConfigError, match=r"reference is training\.reference now"):
         load_config("quickstart", ["reference=initial"])
     recipe = tmp_path / "recipe.yaml"
     old = dump_config(load_config("quickstart")) + "reference: initial\n"
     recipe.write_text(old, encoding="utf-8")
-    with pytest.raises(ConfigError, match="is training.reference now"):
+    with pytest.raises(ConfigError, match=r"is training\.reference now"):
         load_config(recipe)
     (tmp_path / "environment.json").write_text("{}")
     assert load_config(recipe).training.reference == "initial"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.benchmarks.confusion import Confusion, check_answer, pass_rates
+from lidr.benchmarks.shared.confusion import Confusion, check_answer, pass_rates
 from lidr.language_id import LanguageIdentifier
 from lidr.languages import LANGUAGES
 from lidr.statistics import wilson_interval

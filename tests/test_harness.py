@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lidr.benchmarks import harness
 from lidr.benchmarks.base import LanguageResult, Question
-from lidr.benchmarks.harness import HarnessBenchmark, HarnessRow, HarnessSettings, interval
+from lidr.benchmarks.shared import harness
+from lidr.benchmarks.shared.harness import HarnessBenchmark, HarnessRow, HarnessSettings, interval
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError, DataError
 from lidr.lab import MODEL_PATH

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from lidr.benchmarks.alpaca_files import read_annotations, read_model_outputs
-from lidr.benchmarks.duels import Duel, count_together
 from lidr.benchmarks.mt_bench import read_questions
-from lidr.benchmarks.reading import read_instructions
+from lidr.benchmarks.shared.alpaca_files import read_annotations, read_model_outputs
+from lidr.benchmarks.shared.duels import Duel, count_together
+from lidr.benchmarks.shared.reading import read_instructions
 from lidr.commands.evaluate import evaluation_config
 from lidr.config import Config
 from lidr.engines.base import Completion, Request, Sampling

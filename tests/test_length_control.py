@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from lidr.benchmarks import alpaca_files
-from lidr.benchmarks.alpaca_files import (
+from lidr.benchmarks.base import Question
+from lidr.benchmarks.shared import alpaca_files
+from lidr.benchmarks.shared.alpaca_files import (
     Annotation,
     ModelOutput,
     model_outputs,
@@ -17,8 +18,7 @@ from lidr.benchmarks.alpaca_files import (
     read_model_outputs,
     write_rows,
 )
-from lidr.benchmarks.base import Question
-from lidr.benchmarks.length_control import LengthControlled, length_controlled_win_rate
+from lidr.benchmarks.shared.length_control import LengthControlled, length_controlled_win_rate
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Comparison

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lidr import loop
-from lidr.benchmarks.duels import Duel, count_duels, count_together, direction, is_right
+from lidr.benchmarks.shared.duels import Duel, count_duels, count_together, direction, is_right
 from lidr.config import Config, load_config
 from lidr.errors import ConfigError, DataError, RunError
 from lidr.records import Prompt

@@ -14,7 +14,7 @@ Annotations are written with our writer and read and scored by alpaca-eval's cod
 - length-controlled win rate against alpaca-eval's regression without cross-validation and all but without penalty
   (`n_splits=0, C=1e4`): 1e-4;
 - length-controlled win rate against `length_controlled_minimal` as it is shipped: 0.02. It chooses its L1 penalty by
-  cross-validation, which pulls the intercept towards 0 where it is small (see `lidr/benchmarks/length_control.py`).
+  cross-validation, which pulls the intercept towards 0 if it is small (see `benchmarks/shared/length_control.py`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from lidr.benchmarks import alpaca_files
-from lidr.benchmarks.alpaca_files import read_annotations, read_model_outputs, write_rows
-from lidr.benchmarks.length_control import LengthControlled, length_controlled_win_rate
+from lidr.benchmarks.shared import alpaca_files
+from lidr.benchmarks.shared.alpaca_files import read_annotations, read_model_outputs, write_rows
+from lidr.benchmarks.shared.length_control import LengthControlled, length_controlled_win_rate
 from lidr.judges import Comparison
 from lidr.records import Verdict
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lidr.benchmarks.harness import HarnessSettings
+from lidr.benchmarks.shared.harness import HarnessSettings
 
 _NAMES = {
     "en": "eng_Latn", "es": "spa_Latn", "fr": "fra_Latn", "de": "deu_Latn", "ru": "rus_Cyrl", "it": "ita_Latn",

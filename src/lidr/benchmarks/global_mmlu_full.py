@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lidr.benchmarks.harness import HarnessSettings
+from lidr.benchmarks.shared.harness import HarnessSettings
 
 _LANGUAGES = (
     "en", "es", "fr", "de", "ru", "it", "zh", "ja", "ko", "sw", "bn", "te", "ar", "pt", "ro", "nl", "sv", "lt", "pl",

@@ -23,8 +23,8 @@ from lidr.benchmarks.base import (
     LanguageResult,
     Question,
 )
-from lidr.benchmarks.confusion import check_answer, pass_rates
-from lidr.benchmarks.reading import answer_field, read_language, text_field
+from lidr.benchmarks.shared.confusion import check_answer, pass_rates
+from lidr.benchmarks.shared.reading import answer_field, read_language, text_field
 from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError

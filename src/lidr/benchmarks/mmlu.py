@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lidr.benchmarks.harness import OKAPI, HarnessSettings
+from lidr.benchmarks.shared.harness import OKAPI, HarnessSettings
 
 
 class Mmlu(HarnessSettings):

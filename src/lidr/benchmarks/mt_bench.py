@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, BenchmarkSettings, LanguageResult, Question
-from lidr.benchmarks.comparing import off_target
-from lidr.benchmarks.reading import read_language
+from lidr.benchmarks.shared.comparing import off_target
+from lidr.benchmarks.shared.reading import read_language
 from lidr.cells import id_cell, is_blank, text_cell, wrong_type
 from lidr.config import LanguageCodes
 from lidr.engines.base import Completion

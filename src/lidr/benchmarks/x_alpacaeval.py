@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
-from lidr.benchmarks import alpaca_files
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult, Question
-from lidr.benchmarks.comparing import Compared, Instructions, compare_answers, instructions, reference_outputs
-from lidr.benchmarks.length_control import length_controlled_win_rate
+from lidr.benchmarks.shared import alpaca_files
+from lidr.benchmarks.shared.comparing import Compared, Instructions, compare_answers, instructions, reference_outputs
+from lidr.benchmarks.shared.length_control import length_controlled_win_rate
 from lidr.engines.base import Completion
 from lidr.language_id import LanguageIdentifier
 from lidr.settings import PathText

@@ -11,8 +11,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from lidr.benchmarks.alpaca_files import read_model_outputs
 from lidr.benchmarks.base import Asked, AsksAhead, Bench, Benchmark, Question, benchmarks_of
+from lidr.benchmarks.shared.alpaca_files import read_model_outputs
 from lidr.config import Config, flatten
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import ConfigError, DataError

@@ -19,8 +19,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lidr.benchmarks.comparing import off_target
-from lidr.benchmarks.duels import Duel, count_duels, count_together, direction, is_right
+from lidr.benchmarks.shared.comparing import off_target
+from lidr.benchmarks.shared.duels import Duel, count_duels, count_together, direction, is_right
 from lidr.config import Config, ModelConfig
 from lidr.engines import Completion
 from lidr.errors import ConfigError, RunError

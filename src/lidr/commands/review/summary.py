@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
-from lidr.benchmarks.duels import Duel, count_duels, count_together
+from lidr.benchmarks.shared.duels import Duel, count_duels, count_together
 from lidr.commands.review.read import Judged
 
 SUMMARY_SCHEMA = 1

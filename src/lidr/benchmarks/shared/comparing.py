@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.benchmarks.alpaca_files import read_model_outputs
 from lidr.benchmarks.base import Bench, BenchmarkSettings, Question
-from lidr.benchmarks.reading import read_instructions
+from lidr.benchmarks.shared.alpaca_files import read_model_outputs
+from lidr.benchmarks.shared.reading import read_instructions
 from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.benchmarks.base import Question
-from lidr.benchmarks.reading import read_file
+from lidr.benchmarks.shared.reading import read_file
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Comparison
