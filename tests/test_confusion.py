@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lidr.benchmarks.shared.confusion import Confusion, check_answer, pass_rates
-from lidr.language_id import LanguageIdentifier
 from lidr.languages import LANGUAGES
+from lidr.languages.identification import LanguageIdentifier
 from lidr.statistics import wilson_interval
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "mgsm"

@@ -26,8 +26,8 @@ from lidr.engines.base import Completion, Request, Sampling
 from lidr.errors import DataError, EngineError
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
-from lidr.language_id import LanguageIdentifier
-from lidr.language_names import asks_for_other_language
+from lidr.languages.identification import LanguageIdentifier
+from lidr.languages.names import asks_for_other_language
 from lidr.models import fingerprint
 from lidr.run_dir import RunDir
 from lidr.seals import is_sealed, seal

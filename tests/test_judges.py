@@ -35,7 +35,7 @@ from lidr.judges import (
 )
 from lidr.judges import Reply as Said
 from lidr.judges.standard import preference, read_rating
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 from lidr.records import Verdict
 from lidr.templates import read_template
 from tests.openai_server import Faults, Reply, TestServer

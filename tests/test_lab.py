@@ -27,7 +27,7 @@ from lidr.lab.corpus import (
     translation,
 )
 from lidr.lab.world import ATTRIBUTES, FACTS, FORMS, HELD_OUT_FORM, LANGUAGES, THINGS, VALUES, Fact
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 
 
 def arbitrary_facts() -> list[Fact]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lidr.language_names import _phrase, asks_for_other_language
 from lidr.languages import LANGUAGES
+from lidr.languages.names import _phrase, asks_for_other_language
 
 _ROWS = [
     line.split("\t")

@@ -6,8 +6,8 @@ import unicodedata
 
 import pytest
 
-from lidr.language_id import LanguageIdentifier
 from lidr.languages import LANGUAGES, get_language
+from lidr.languages.identification import LanguageIdentifier
 
 SCRIPTS = {"Han": {"CJK"}, "Japanese": {"CJK", "HIRAGANA", "KATAKANA"}}
 

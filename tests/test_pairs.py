@@ -10,7 +10,7 @@ import pytest
 from lidr.config import GatesConfig, load_config
 from lidr.engines.base import Completion, Request
 from lidr.lab import MODEL_PATH
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 from lidr.models import end_of_turn_ids, load_tokenizer
 from lidr.records import Dropped, PreferencePair, Prompt
 from lidr.stages.pairs import ends_in_loop, make_pair, most_repeated_line, read_summary, similarity

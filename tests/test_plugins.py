@@ -21,7 +21,7 @@ from lidr.engines.base import Completion
 from lidr.errors import ConfigError
 from lidr.judges import Comparison, Reply, compare, judge_identity, open_judge
 from lidr.lab import MODEL_PATH
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 from lidr.replacing import open_run
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows

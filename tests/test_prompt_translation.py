@@ -15,7 +15,7 @@ from lidr.commands.prompts.protect import check, cut, join, protected
 from lidr.commands.prompts.translation import translate_prompts
 from lidr.commands.prompts.translators.base import Offer, Piece
 from lidr.errors import ConfigError, EngineError, RunError
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 from lidr.records import Prompt
 from lidr.run_dir import RunDir
 from lidr.stages.prompts import load_prompts

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult
 from lidr.benchmarks.shared.comparing import Instructions, compare_answers, instructions, off_target, reference_outputs
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 from lidr.settings import PathText
 
 

@@ -22,7 +22,7 @@ from lidr.engines.base import Completion
 from lidr.errors import ConfigError
 from lidr.lab import world
 from lidr.lab.world import FACTS, HELD_OUT_FORM, LANGUAGES
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 from lidr.seals import read_rows
 from lidr.statistics import share
 

@@ -9,8 +9,8 @@ from itertools import compress
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult
 from lidr.benchmarks.shared.comparing import Instructions, instructions
 from lidr.benchmarks.shared.confusion import check_answer, pass_rates
-from lidr.language_id import LanguageIdentifier
-from lidr.language_names import asks_for_other_language
+from lidr.languages.identification import LanguageIdentifier
+from lidr.languages.names import asks_for_other_language
 from lidr.records import Row
 
 

@@ -28,8 +28,8 @@ from lidr.benchmarks.shared.reading import answer_field, read_language, text_fie
 from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError
-from lidr.language_id import LanguageIdentifier
 from lidr.languages import get_language
+from lidr.languages.identification import LanguageIdentifier
 from lidr.numbers import extract_answer, number_text, parse_number, same_number
 from lidr.settings import PathText, PositiveInt
 from lidr.statistics import share

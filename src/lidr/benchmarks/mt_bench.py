@@ -15,7 +15,7 @@ from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import AnsweredQuestion, score_answers
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 from lidr.records import Rating
 from lidr.settings import PathText, PositiveInt
 from lidr.statistics import bootstrap_interval, rounded

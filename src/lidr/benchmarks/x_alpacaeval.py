@@ -10,7 +10,7 @@ from lidr.benchmarks.shared import alpaca_files
 from lidr.benchmarks.shared.comparing import Compared, Instructions, compare_answers, instructions, reference_outputs
 from lidr.benchmarks.shared.length_control import length_controlled_win_rate
 from lidr.engines.base import Completion
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 from lidr.settings import PathText
 from lidr.statistics import rounded
 

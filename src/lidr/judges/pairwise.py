@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lidr.judges.base import Comparison, Judge, Reply, unscored_reason
-from lidr.language_id import LanguageIdentifier
-from lidr.language_names import asks_for_other_language
+from lidr.languages.identification import LanguageIdentifier
+from lidr.languages.names import asks_for_other_language
 from lidr.records import Verdict
 from lidr.statistics import bootstrap_interval, rounded, sign_test, wilson_interval
 

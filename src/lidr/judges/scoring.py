@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lidr.judges.base import LOWEST, AnsweredQuestion, Judge, Reply, unscored_reason
-from lidr.language_id import LanguageIdentifier
-from lidr.language_names import asks_for_other_language
+from lidr.languages.identification import LanguageIdentifier
+from lidr.languages.names import asks_for_other_language
 from lidr.records import Rating
 
 

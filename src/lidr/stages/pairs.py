@@ -13,7 +13,7 @@ from typing import Any
 
 from lidr.config import Config, GatesConfig
 from lidr.errors import DamagedError, RunError
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 from lidr.numbers import extract_answer
 from lidr.plugins import calling
 from lidr.progress import track

@@ -25,8 +25,8 @@ from lidr.config import Config, ModelConfig
 from lidr.engines import Completion
 from lidr.errors import ConfigError, RunError
 from lidr.judges import AnsweredQuestion, Comparison, Judge, Reply, compare, judge_identity, open_judge, score_answers
-from lidr.language_id import LanguageIdentifier
-from lidr.language_names import asks_for_other_language
+from lidr.languages.identification import LanguageIdentifier
+from lidr.languages.names import asks_for_other_language
 from lidr.records import Prompt, canonical_json, content_id
 from lidr.run_dir import RunDir
 from lidr.seals import Inputs, Outputs, digest, is_sealed, read_document, write_sealed

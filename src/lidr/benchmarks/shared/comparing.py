@@ -13,7 +13,7 @@ from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Comparison, compare, summarise
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 from lidr.records import Verdict
 from lidr.settings import PathText, PositiveInt
 from lidr.statistics import share

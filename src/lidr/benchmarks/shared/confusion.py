@@ -30,8 +30,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.language_id import MIN_WORDS_WITHOUT_NAMES, LanguageIdentifier, prose
 from lidr.languages import get_language
+from lidr.languages.identification import MIN_WORDS_WITHOUT_NAMES, LanguageIdentifier, prose
 from lidr.statistics import share
 
 MIN_WORDS = 5  # as in the benchmark's released code

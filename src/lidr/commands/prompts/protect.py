@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from lidr.language_id import LanguageIdentifier
+from lidr.languages.identification import LanguageIdentifier
 
 Cut = Literal["whole", "paragraphs", "blocks", "lines", "spans"]
 
