@@ -21,7 +21,8 @@ from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
 from lidr.models import end_of_turn_ids, load_model, load_tokenizer
 from lidr.preflight import check
-from lidr.seals import read_rows, write_sealed
+from lidr.replacing import find_replaced
+from lidr.seals import is_sealed, read_rows, write_sealed
 from lidr.stages import scores
 from lidr.strategies.base import Likelihood
 from tests.conftest import ToyEngine, ToyRun, make_config
@@ -151,6 +152,43 @@ def test_a_killed_stage_goes_on_and_one_model_with_two_names_is_asked_once(toy_r
     file.unlink()
     toy_run.run("scores", config=config)
     assert file.read_bytes() == whole
+
+
+def test_scores_stay_if_only_the_strategy_changes(toy_run: ToyRun, strategy: str) -> None:
+    toy_run.run("prompts", "responses", config=config_of(toy_run, strategy))
+    toy_run.use(ScoringToy())
+    toy_run.run("scores", "pairs", config=config_of(toy_run, strategy))
+    changed = config_of(toy_run, strategy, models=["initial"])
+    again = toy_run.use(ScoringToy())
+    toy_run.run("scores", "pairs", config=changed)
+    assert again.asked == []
+    [file] = scores.files(changed, toy_run.run_dir, 1).values()
+    assert all(is_sealed(*output) for output in scores.outputs(changed, toy_run.run_dir, 1)) and file.exists()
+
+
+def test_a_score_file_that_is_gone_is_no_loss_of_what_came_after(toy_run: ToyRun, strategy: str) -> None:
+    config = config_of(toy_run, strategy)
+    toy_run.use(ScoringToy())
+    toy_run.run("prompts", "responses", "scores", "pairs", config=config)
+    [file] = set(scores.files(config, toy_run.run_dir, 1).values())
+    file.unlink()
+    assert find_replaced(config, toy_run.run_dir) == []
+
+
+@pytest.mark.parametrize(("key", "says"), [
+    ("Likelihood('other', 'en', code)", "'other', which its scorers leave out"),
+    ("Likelihood('policy', 'xx', code)", "makes no such answer"),
+    ("Likelihood('policy', 'en', 'en-es')", "makes no such answer"),
+    ("Likelihood('policy', 'en', code, 1)", "makes no such answer"),
+])  # fmt: skip
+def test_what_no_prompt_can_have_is_refused(toy_run: ToyRun, strategy: str, key: str, says: str) -> None:
+    file = Path(strategy.partition(":")[0])
+    file.write_text(STRATEGY.replace('Likelihood(name, "en", code)', key), encoding="utf-8")
+    config = config_of(toy_run, strategy)
+    toy_run.use(ScoringToy())
+    toy_run.run("prompts", "responses", config=config)
+    with pytest.raises(ConfigError, match=says):
+        toy_run.run("scores", config=config)
 
 
 def test_answers_that_failed_are_not_scored(toy_run: ToyRun, strategy: str) -> None:

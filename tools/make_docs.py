@@ -26,7 +26,7 @@ COMMANDS = ("", "run", "plan", "probe", "respond", "translate", "score", "pair",
 def recipes_page() -> str:
     """Every field of a recipe with its default and docstring, and the shipped recipes."""
     lines = ["# Recipes", "", "A recipe is a YAML file with these fields. Unknown fields are errors; `--set a.b=c` "
-             "overrides one.", "This page is made by `tools/make_docs.py` from `src/lidr/config.py`.", "",
+             "overrides one.", "This page is made by `tools/make_docs.py` from `src/lidr/config.py` and the parts.", "",
              "## Shipped recipes", ""]  # fmt: skip
     lines += [f"- `{name}`: {load_config(name).description}" for name in shipped_recipes()]
     lines += ["", "## Fields", ""]

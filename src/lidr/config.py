@@ -347,8 +347,6 @@ class JudgeConfig(Section):
     def _consistent(self) -> JudgeConfig:
         if self.budget_usd and None in (self.usd_per_million_input_tokens, self.usd_per_million_output_tokens):
             raise ValueError("budget_usd needs usd_per_million_input_tokens and usd_per_million_output_tokens")
-        if self.engine.usd(1.0, 1.0):
-            raise ValueError("the prices of a judge are fields of its own, beside engine and not in it")
         return self
 
 
@@ -364,7 +362,7 @@ class EvaluationConfig(DecodingConfig):
     @model_validator(mode="after")
     def _named_apart(self) -> EvaluationConfig:
         for name, benchmark in self.benchmarks.items():
-            if benchmark.source and name in built_in("benchmarks"):
+            if benchmark.type != name and name in built_in("benchmarks"):
                 raise ValueError(f"benchmarks.{name}: name it not like a built-in one")
         return self
 

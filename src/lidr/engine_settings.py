@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from lidr.plugins import Plugin
@@ -16,6 +17,10 @@ class EngineSettings(Plugin):
     def server(self) -> dict[str, Any] | None:
         """`base_url` and `extra_body` of a server that is told a model's name; None if models are folders here."""
         return None
+
+    @abstractmethod
+    def open(self, model: str, trust_remote_code: bool) -> Any:
+        """The engine with a model, see `lidr.engines.base.EnginePlugin`."""
 
     def torch_device(self) -> str:
         """Where the model's weights are, and those in training: `auto` or a torch device."""

@@ -25,7 +25,7 @@ from pydantic import PrivateAttr, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from lidr.errors import ConfigError, LidrError
-from lidr.settings import Section
+from lidr.settings import Section, refuse_credentials
 
 
 class Plugin(Section):
@@ -106,6 +106,7 @@ def reader(kind: str) -> Callable[[Any], Any]:
         if isinstance(value, Plugin):
             if not value._type and not type(value).__module__.startswith("lidr."):
                 raise ValueError("give its name, `path/file.py:Name`, so that other commands can load it as well")
+            value._type = value.type
             return value
         settings = {"type": value} if isinstance(value, str) else value
         if kind == "engines" and isinstance(settings, dict):
@@ -117,6 +118,7 @@ def reader(kind: str) -> Callable[[Any], Any]:
         except ConfigError as error:
             raise ValueError(str(error)) from None
         given = {name: setting for name, setting in settings.items() if name != "type"}
+        refuse_credentials(given)
         _check_names(plugin, given)
         made = plugin.model_validate(given)
         made._type, made._source = settings["type"], source
@@ -133,7 +135,7 @@ def _check_names(plugin: type[Plugin], given: dict[str, Any]) -> None:
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         way_out = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
         problem = PydanticCustomError("no_such_setting", "no such field; {way_out}", {"way_out": way_out})
-        problems.append(InitErrorDetails(type=problem, loc=(name,), input=given[name]))
+        problems.append(InitErrorDetails(type=problem, loc=(name,), input={}))
     if problems:
         raise ValidationError.from_exception_data(plugin.__name__, problems)
 

@@ -8,6 +8,7 @@ from lidr.benchmarks.base import benchmarks_of
 from lidr.config import Config, LoraSection
 from lidr.engine_settings import EngineSettings
 from lidr.engines import plugin_of
+from lidr.errors import ConfigError
 from lidr.requirements import check_device, need_package
 from lidr.run_dir import RunDir
 from lidr.stages import evaluation, scores
@@ -27,6 +28,9 @@ def check(config: Config, run_dir: RunDir) -> None:
     Raises ConfigError for a device, a package, a command or a module that is not there and for a chat template that
     cannot be trained with, DataError for a file of a benchmark that cannot be read.
     """
+    judge = config.evaluation.judge
+    if judge and [name for name, value in judge.engine if name.startswith("usd_") and value is not None]:
+        raise ConfigError("evaluation.judge.engine: the prices of a judge are fields of evaluation.judge itself")
     for field, engine in _engines(config):
         plugin_of(engine).check(field)
     if config.iterations:

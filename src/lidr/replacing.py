@@ -223,8 +223,8 @@ class _Preview(RunDir):
         """Let a file that is still to be made be as the steps after it have known it, if they have."""
         summary = read_seal(self.real.pair_summary(iteration))
         made_pairs = summary.inputs if summary else {}
-        kind = "responses" if path.parent.name == "2_responses" else "translations"
-        digest = made_pairs.get(kind, {}).get(path.stem)
+        kind = path.parent.name.partition("_")[2]  # responses, translations or scores
+        digest = (made_pairs.get(kind) or {}).get(path.stem)
         for file in self.real.iteration(iteration).glob(f"3_translations/{path.stem}-*.jsonl"):
             if kind == "responses" and digest is None and (found := read_seal(file)):
                 digest = found.inputs["responses"]

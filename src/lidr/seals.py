@@ -310,7 +310,10 @@ def _reason(error: Exception) -> str:
 
 
 # What is no field of a kept row: by what sealed rows are joined, known from the request, and the row's own hash.
-_NO_FIELDS = ("id", "prompt_id", "language", "sample", "source_language", "target_language", "question_id", "check")
+_NO_FIELDS = (
+    "id", "prompt_id", "language", "sample", "source_language", "target_language", "given", "origin", "question_id",
+    "check",
+)  # fmt: skip
 
 
 class RowFile:

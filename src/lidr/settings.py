@@ -28,6 +28,12 @@ class HidesValue(ValueError):
         self.field = field
 
 
+def refuse_credentials(data: Any) -> None:
+    """Raise HidesValue if a mapping holds a key or a password."""
+    if isinstance(data, dict) and (found := find_credential(data)):
+        raise HidesValue(_no_credential(found), found)
+
+
 class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
@@ -36,8 +42,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_credentials(cls, data: Any) -> Any:
-        if isinstance(data, dict) and (found := find_credential(data)):
-            raise HidesValue(_no_credential(found), found)
+        refuse_credentials(data)
         return data
 
     @field_validator("*", mode="before")

@@ -166,6 +166,8 @@ class BenchmarkPlugin(BenchmarkSettings):
     Metrics with the names of built-in ones (`accuracy`, `n`, `ci95` ...) are shown as theirs.
     """
 
+    path_fields: ClassVar[tuple[str, ...]] = ("path", "against", "reference", "include_path")
+
     languages: LanguageCodes | None = None
     """Languages to be asked; null takes the recipe's."""
     limit: PositiveInt | None = None

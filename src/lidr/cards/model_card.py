@@ -104,7 +104,7 @@ def eval_results(facts: RunFacts) -> list[Any]:
 
 def _dataset_type(config: Config, measure: Measure) -> str:
     """The benchmark's name on the Hub, where its questions come from the place that is the default."""
-    section = getattr(config.evaluation.benchmarks, measure.benchmark, None)
+    section = config.evaluation.benchmarks.get(measure.benchmark)
     path = getattr(section, "path", None)
     if isinstance(section, BaseModel) and path and path == type(section).model_fields["path"].default:
         return hub_id(path) or measure.benchmark

@@ -72,4 +72,6 @@ def parse_engine(base_url: str | None, given: list[str] | None) -> EngineSetting
         problem = error.errors()[0]
         said = explain(problem | {"loc": ("engine", *problem["loc"])}).removeprefix("engine.")
         raise ConfigError(f"--set {said}") from None
+    except ValueError as error:
+        raise ConfigError(f"--set {getattr(error, 'field', '') or 'type'}: {error}") from None
     return engine

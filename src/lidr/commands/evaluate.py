@@ -82,7 +82,8 @@ def benchmark_overrides(
     """
     given = base.evaluation.benchmarks
     there = [*built_in("benchmarks"), *given]
-    if unknown := [name for name in benchmarks if name not in there and not is_outside("benchmarks", name)]:
+    named = [name for name in benchmarks if ":" not in name and is_outside("benchmarks", name)]  # by an entry point
+    if unknown := [name for name in benchmarks if name not in [*there, *named]]:
         raise ConfigError(f"--benchmarks: no benchmark {', '.join(unknown)}; there are {', '.join(there)}")
     chosen = list(benchmarks) or list(given)
     # An empty mapping, so that a benchmark's own settings can be given field by field after it.

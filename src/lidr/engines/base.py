@@ -45,7 +45,8 @@ class ScoreRequest:
 
     @property
     def characters(self) -> int:
-        return _characters(self.messages) + len(self.answer)
+        """Of the prompt: answers to the same one belong together."""
+        return _characters(self.messages)
 
 
 def _characters(messages: tuple[tuple[str, str], ...]) -> int:
@@ -110,6 +111,8 @@ class EnginePlugin(EngineSettings):
 
     can_score: ClassVar[bool] = False
     """Whether its engine is a `ScoringEngine`."""
+    in_cluster: ClassVar[bool] = False
+    """Whether it can be the engine of a worker of `ray`: it holds the weights, and is part of this package."""
     batches_together: ClassVar[int] = 8
     """A worker of a cluster is handed at most so many times `at_once` requests: its slots run empty at the end."""
 
@@ -180,7 +183,7 @@ class Engine(Protocol):
 
 
 class ScoringEngine(Engine, Protocol):
-    """One that also tells log-probabilities of given answers, see `engines.can_score`."""
+    """One that also tells log-probabilities of given answers, see `EnginePlugin.can_score`."""
 
     def score(self, requests: Iterable[ScoreRequest], done: Collection[str] = frozenset()) -> Iterator[Scored]:
         """Yield the log-probability of every answer that is not in `done`, in any order; `done` as in `generate`."""

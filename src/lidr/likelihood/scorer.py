@@ -9,7 +9,7 @@ import torch
 
 from lidr.likelihood.forward import RowLayout, find_layout, packed_logps, padded_logps, to_device
 from lidr.likelihood.packing import ATTENTION, pack_segments, pad
-from lidr.rotary import restart, rotary_modules
+from lidr.rotary import changing_context, restart, rotary_modules
 
 
 class Scorer:
@@ -22,6 +22,7 @@ class Scorer:
         self.model, self.rotary = model, rotary_modules(model)
         pairs = [{"prompt_ids": prompt, "chosen_ids": answer} for prompt, answer in examples]
         self.layout: RowLayout = find_layout(model, pairs)
+        self.alone_above = changing_context(model.config)  # which no example need have reached
 
     @torch.no_grad()
     def score(self, segments: Sequence[tuple[list[int], list[list[int]]]]) -> list[list[float]]:
@@ -32,8 +33,7 @@ class Scorer:
         numbers = iter(range(sum(len(answers) for _, answers in segments)))
         numbered = [(prompt, [(next(numbers), answer) for answer in answers]) for prompt, answers in segments]
         longest = max(len(prompt) + len(answer) for prompt, answers in segments for answer in answers)
-        above = self.layout.alone_above
-        if self.layout.packed and (above is None or longest <= above):
+        if self.layout.packed and (self.alone_above is None or longest <= self.alone_above):
             sums = iter(self._packed(numbered))
         else:
             sums = iter([self._alone(prompt, answer) for prompt, answers in segments for answer in answers])

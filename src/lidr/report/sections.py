@@ -52,7 +52,7 @@ def read_sections(
             judged = anchor == "judged"
             against = outcomes if judged and name == HEAD_TO_HEAD else []
             categories = read_categories(results, config, scored) if judged and name == "mt_bench" else None
-            own_task = getattr(getattr(config.evaluation.benchmarks, name, None), "task", None)
+            own_task = getattr(config.evaluation.benchmarks.get(name), "task", None)
             paper = beside_paper(name, own, against) if anchor != "language" and not own_task else None
             blocks.append(Block(name, against, own, categories, paper))
         if blocks:

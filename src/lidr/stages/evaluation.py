@@ -17,6 +17,7 @@ from lidr.config import Config, flatten
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import ConfigError, DataError
 from lidr.judges import judge_identity, open_judge
+from lidr.plugins import calling
 from lidr.records import Response, canonical_json, content_id
 from lidr.run_dir import Model, RunDir
 from lidr.seals import (
@@ -47,6 +48,7 @@ def inputs(config: Config, run: RunDir, iteration: int, benchmark: str) -> Input
         "model": run.model(config, iteration).fingerprint,
         "benchmark": settings.model_dump(mode="json"),
         "benchmark_source": settings.source,
+        "benchmark_class": type(settings).__name__ if settings.source or settings.type != benchmark else None,
         "languages": config.languages if getattr(settings, "languages", None) is None else None,
         "training_prompts": digest(run.prompts(1)) if settings.knows_prompts and config.iterations else None,
         "decoding": _decoding(config),
@@ -93,7 +95,7 @@ def answers_lost(old: Inputs, new: Inputs, finished: bool) -> list[str]:
     as well, which are of one judge and one opponent.
     """
     before, after = flatten(old), flatten(new)
-    harmless = {"training_prompts", "benchmark_source", "protocol"}
+    harmless = {"training_prompts", "benchmark_source", "benchmark_class", "protocol"}
     harmless |= set() if finished else {"judge", "opponent"}
     if _answer_format(old) == _answer_format(new):
         harmless.add("format")
@@ -110,7 +112,7 @@ def answers_lost(old: Inputs, new: Inputs, finished: bool) -> list[str]:
 def answers_kept(old: Inputs, new: Inputs, file: Path) -> int:
     """How many rows of a file of answers stay at most if `old` becomes `new`; the first ones of its language do."""
     scoring = {"training_prompts", "judge", "opponent", "languages", "benchmark.languages", "benchmark.limit"}
-    scoring |= {"benchmark_source", "protocol"}
+    scoring |= {"benchmark_source", "benchmark_class", "protocol"}
     defined_otherwise = _answer_format(old) != _answer_format(new) or short_changes(old, new, {*scoring, "format"})
     if defined_otherwise or file.name.partition(".")[0] not in _asked(new):
         return 0
@@ -172,7 +174,9 @@ def _owed(
         tested = _ModelUnderTest(config, run_dir, iteration, name, model, made_from, engine)
         initial = tested if iteration == 0 else _initial(config, run_dir, name, stack)
         bench = Bench(config, run_dir, iteration, model, folder, judge, initial.answer)
-        owed.append((name, benchmarks_of(config)[name].prepare(bench), tested))
+        settings = benchmarks_of(config)[name]
+        with calling(settings, "prepare"):
+            owed.append((name, settings.prepare(bench), tested))
     return owed
 
 

@@ -42,7 +42,7 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
         "prompts": digest(run.prompts(iteration)),
         "responses": {code: digest(run.responses(iteration, code)) for code in config.languages},
         "translations": {f"{s}-{t}": digest(run.translations(iteration, s, t)) for s, t in strategy.directions(config)},
-        "scores": {name: digest(path) for name, path in scores.files(config, run, iteration).items()} or None,
+        "scores": {path.stem: digest(path) for path in scores.files(config, run, iteration).values()} or None,
         "initial": {code: digest(run.responses(1, code)) for code in config.languages} if initial else None,
         "pairs": pairs,
         "dominant": config.dominant,

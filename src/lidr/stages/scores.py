@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lidr.chat import template_identity
 from lidr.config import Config
+from lidr.engine_settings import engine_identity
 from lidr.engines import Scored, ScoreRequest, open_engine, plugin_of
 from lidr.errors import ConfigError
 from lidr.models import resolve_model
@@ -18,7 +21,7 @@ from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.answers import read_answers
 from lidr.stages.generation import Part, chat, fill
-from lidr.strategies.base import Answers, Likelihood, strategy_of
+from lidr.strategies.base import Answers, Likelihood, Strategy, draws_of, scorers_of, strategy_of
 
 _FORMAT = 1
 
@@ -26,24 +29,26 @@ _FORMAT = 1
 def scoring_model(config: Config, run: RunDir, iteration: int, name: str) -> Model:
     """The model that `Likelihood.model` names. Raises ConfigError if it is not a folder with a model."""
     if name == "policy":
-        return run.checked_model(config, iteration - 1)
+        return run.model(config, iteration - 1)
     if name == "initial":
-        return run.checked_model(config, 0)
+        return run.model(config, 0)
     if name == "reference":
         return run.reference(config, iteration)
     try:
-        folder, weights = resolve_model(config.model.model_copy(update={"path": name}), run.model_cache)
+        model = config.model.model_copy(update={"path": name, "revision": None})
+        folder, weights = resolve_model(model, run.model_cache)
     except ConfigError as error:
         raise ConfigError(
             f"pairs.strategy {strategy_of(config).type}: it scores under {name!r}, which is not policy, initial, "
             f"reference or the folder of a model ({error})"
         ) from None
-    return Model(f"{folder.name}-{weights[:8]}", folder, weights)
+    identity = engine_identity(config.engine) | template_identity(folder)
+    return Model(f"{folder.name}-{weights[:8]}", folder, content_id(weights, identity) if identity else weights)
 
 
 def files(config: Config, run: RunDir, iteration: int) -> dict[str, Path]:
     """The file of every model that the strategy names; those that are the same model share one."""
-    models = {name: scoring_model(config, run, iteration, name) for name in strategy_of(config).scorers(config)}
+    models = {name: scoring_model(config, run, iteration, name) for name in scorers_of(config)}
     return {name: run.scores(iteration, model.name) for name, model in models.items()}
 
 
@@ -70,7 +75,7 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 def check(config: Config) -> None:
     """Raise ConfigError if the strategy needs what the engine cannot tell."""
     strategy = strategy_of(config)
-    if strategy.scorers(config) and not plugin_of(config.engine).can_score:
+    if scorers_of(config) and not plugin_of(config.engine).can_score:
         raise ConfigError(
             f"pairs.strategy {strategy.type}: it needs log-probabilities of answers, which engine.type "
             f"{config.engine.type} does not have; use transformers, vllm or ray"
@@ -85,6 +90,8 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
         file = RowFile(path, inputs(config, run_dir, iteration, model))
         if file.sealed:
             continue
+        if model.folder.parent.parent == run_dir.path:  # trained in this run
+            run_dir.checked_model(config, int(model.name.removeprefix("M")))
 
         def log(done: dict[str, Any], name: str = model.name) -> None:
             run_dir.log("stage", iteration=iteration, stage="scores", model=name, **done)
@@ -112,7 +119,7 @@ def asked_ids(config: Config, run: RunDir, iteration: int, model: str) -> Iterat
 
 def _models(config: Config, run: RunDir, iteration: int) -> list[Model]:
     """The different models that the strategy scores under."""
-    named = [scoring_model(config, run, iteration, name) for name in strategy_of(config).scorers(config)]
+    named = [scoring_model(config, run, iteration, name) for name in scorers_of(config)]
     return list({model.name: model for model in named}.values())
 
 
@@ -122,16 +129,28 @@ def _asked(
     """Every answer to be scored under a model, once; answers that failed are left out."""
     strategy, path = strategy_of(config), run.scores(iteration, model.name)
     under = {name for name, file in files(config, run, iteration).items() if file == path}
-    for answers in read_answers(config, run, iteration, config.languages, strategy.directions(config)):
+    directions, languages = strategy.directions(config), config.languages
+    wants_initial = strategy.needs_initial(config)
+    for answers in read_answers(config, run, iteration, languages, directions, with_initial=wants_initial):
         with calling(strategy, "scores"):
             wanted = strategy.scores(answers, config)
-            if unknown := {key.model for key in wanted} - set(strategy.scorers(config)):
-                raise ConfigError(f"{strategy.type}: scores names {min(unknown)!r}, which its scorers leave out")
+            for key in wanted:
+                _check_key(config, strategy, key)
         keys = dict.fromkeys((key.given, key.origin, key.sample) for key in wanted if key.model in under)
         for given, origin, sample in keys:
             key = Likelihood(model.name, given, origin, sample)
             if request := _request(config, answers, key, model):
                 yield request, answers, key
+
+
+def _check_key(config: Config, strategy: Strategy, key: Likelihood) -> None:
+    """Raise ConfigError for a log-probability that no prompt of this recipe can have."""
+    source, arrow, target = key.origin.partition("->")
+    if key.model not in scorers_of(config):
+        raise ConfigError(f"{strategy.type}: scores names the model {key.model!r}, which its scorers leave out")
+    known = (source, target) in strategy.directions(config) if arrow else source in config.languages
+    if key.given not in config.languages or not known or not 0 <= key.sample < draws_of(config).samples:
+        raise ConfigError(f"{strategy.type}: scores asks for {key}, and this recipe makes no such answer")
 
 
 def _request(config: Config, answers: Answers, key: Likelihood, model: Model) -> ScoreRequest | None:
@@ -153,4 +172,6 @@ def _request(config: Config, answers: Answers, key: Likelihood, model: Model) ->
 
 
 def _fields(scored: Scored) -> dict[str, Any]:
+    if scored.logp is not None and not math.isfinite(scored.logp):
+        return {"logp": None, "tokens": scored.completion_tokens, "error": "the log-probability is not finite"}
     return {"logp": scored.logp, "tokens": scored.completion_tokens, "error": scored.error}

@@ -187,6 +187,13 @@ def draws_of(config: Config) -> Draws:
     return draws
 
 
+def scorers_of(config: Config) -> list[str]:
+    """The models that the recipe's strategy scores under."""
+    strategy = strategy_of(config)
+    with calling(strategy, "scorers"):
+        return list(strategy.scorers(config))
+
+
 def direct(answers: Answers, language: str, config: Config, sample: int = 0) -> Side:
     """The model's own answer in a language: the first one, or another sample."""
     if language not in answers.responses:

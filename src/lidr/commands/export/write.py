@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from lidr.commands.export.collect import Selection, answered_with, read_pairs
 from lidr.commands.export.formats.base import SPLITS, Export, ExportedPair, ExportFormat, provenance
 from lidr.config import Config
-from lidr.errors import RunError
+from lidr.errors import ConfigError, RunError
 from lidr.plugins import load
 from lidr.run_dir import RunDir
 from lidr.storage import hash_file
@@ -39,7 +39,7 @@ def write_export(
     `plain` chooses texts instead of conversations; None is the format's own default. Raises RunError if `out` holds
     something else, or if there is nothing to export.
     """
-    kind: Any = load("exports", name)[0]()  # an ExportFormat
+    kind = open_format(name)
     plain = kind.plain_by_default if plain is None else plain
     out = out.resolve()
     _check_replaceable(out)
@@ -60,6 +60,16 @@ def write_export(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return export
+
+
+def open_format(name: str) -> ExportFormat:
+    """The format of that name. Raises ConfigError if there is none, or it cannot be used without settings."""
+    found = load("exports", name)[0]
+    if missing := [field for field, about in found.model_fields.items() if about.is_required()]:
+        raise ConfigError(f"--format {name}: a format has no settings, and {missing[0]} is one that it needs")
+    if not isinstance(made := found(), ExportFormat) or not getattr(made, "title", ""):
+        raise ConfigError(f"--format {name}: it has no title")
+    return made
 
 
 def _check_replaceable(out: Path) -> None:
@@ -215,7 +225,7 @@ def _readme(kind: ExportFormat, export: Export) -> str:
         if "test" in export.splits
         else ""
     )
-    passed_over = "" if export.format == "parquet" else f"{kind.title} passes over these columns."
+    passed_over = "" if kind.suffix == ".parquet" else f"{kind.title} passes over these columns."
     return f"""# Preference pairs of {export.run} for {kind.title}
 
 Written by `lidr export`. Iteration {numbers}; the settings are those of the run's recipe, and {first} is the

@@ -84,7 +84,8 @@ def _add_passes(found: Measuring, config: Config, work: Work, name: str, setting
     assert passes is not None  # of one that loads the weights
     for code in passes.languages:
         found.harness.add(passes.count, passes.tokens * work.lengths.expansion_of(code), 0)
-    found.assumed.append(f"{name}: {passes.count:,} passes of {passes.tokens} English tokens in each language")
+    each = f"{passes.count:,} passes of {passes.tokens} English tokens and its examples"
+    found.assumed.append(f"{name}: {each} in each language")
 
 
 def _questions(

@@ -186,7 +186,8 @@ class _Planner:
             return Step("score", iterations, 0, 0, 0, 0.0)
         use = engine_use(self.config.engine, self.shape, self.hardware, load)
         assert self.shape is not None  # an engine that scores has the weights
-        seconds = speed.forward_seconds(self.shape, self.hardware, load.read, use.devices)
+        devices = use.replicas * use.devices * use.share
+        seconds = speed.forward_seconds(self.shape, self.hardware, load.read, devices)
         return self._step("score", iterations, load, seconds, use, self.hardware)
 
     def _step(
@@ -229,7 +230,8 @@ class _Planner:
         limit = self.config.evaluation.max_new_tokens
         steps = [self._generation("evaluate", iterations, found.answers, "evaluation", limit)]
         if found.harness.requests and self.shape is not None:
-            plain = Transformers()  # which it loads the model with, whatever the engine
+            engine = self.config.engine
+            plain = engine.model_copy(update={"quantize": None}) if isinstance(engine, Transformers) else Transformers()
             use = engine_use(plain, self.shape, self.hardware, found.harness)
             seconds = speed.forward_seconds(self.shape, self.hardware, found.harness.read, 1)
             steps.append(self._step("harness", iterations, found.harness, seconds, use, self.hardware))
@@ -329,7 +331,7 @@ class _Planner:
         more = with_all_gpus(use, self.hardware)
         if more and not use.problem:
             before, after = (speed.generation_seconds(u, self.shape, self.hardware, load) for u in (use, more))
-            how = "engine.type ray" if plugin_of(engine).can_score else "a command that uses all"
+            how = "engine.type ray" if plugin_of(engine).in_cluster else "a command that uses all"
             used = use.devices * use.replicas
             self._warn(
                 f"the engine uses {used} of {self.hardware.count} GPUs; with {how}, respond takes {duration(after)} "

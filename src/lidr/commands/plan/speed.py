@@ -25,7 +25,7 @@ _CPU_DECODE = {True: 1.4, False: 0.3}  # in bfloat16: a 0.5B model, 0.16 s for a
 
 
 def generation_seconds(use: EngineUse, shape: Architecture | None, hardware: Hardware, load: Load) -> float:
-    """Of answering all requests of a load, with loading the model."""
+    """Seconds to load the model and answer all requests of a load."""
     if not load.requests:
         return 0.0
     if use.is_remote or shape is None:

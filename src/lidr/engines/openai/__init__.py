@@ -141,6 +141,8 @@ class OpenAI(EnginePlugin):
         return ["Batch mode answers within a day; how long it waits is not in the times."] if self.batch else []
 
     def usd(self, read: float, written: float) -> float | None:
+        if self.launch is not None:
+            return 0.0
         if self.usd_per_million_input_tokens is None or self.usd_per_million_output_tokens is None:
             return None
         usd = self.usd_per_million_input_tokens * read + self.usd_per_million_output_tokens * written

@@ -14,7 +14,7 @@ from lidr.engine_settings import EngineSettings
 from lidr.engines.base import Engine, EnginePlugin, plugin_of
 from lidr.engines.memory import EngineUse, Need
 from lidr.hardware import Hardware
-from lidr.plugins import Plugin, reader
+from lidr.plugins import Plugin, built_in, load, reader
 from lidr.requirements import need_package
 from lidr.settings import NonNegativeFloat, PositiveInt
 
@@ -42,8 +42,9 @@ class Ray(EnginePlugin):
 
     @model_validator(mode="after")
     def _consistent(self) -> Ray:
-        if self.worker.source or not plugin_of(self.worker).can_score:
-            raise ValueError("worker: it is an engine of this package that holds the weights, transformers or vllm")
+        if not plugin_of(self.worker).in_cluster:
+            able = [name for name in built_in("engines") if getattr(load("engines", name)[0], "in_cluster", False)]
+            raise ValueError(f"worker: use {' or '.join(able)}")
         if self.address and self.address.startswith("ray://"):
             raise ValueError("ray:// cannot stream answers; run lidr on a node of the cluster, with address: auto")
         if self.gpus_per_worker and self.gpus_per_worker > 1 and self.gpus_per_worker % 1:

@@ -250,7 +250,7 @@ def cut(requests: Iterable[Any], done: Collection[str], smallest: int, largest: 
     """
     remaining = iter(requests)
     while window := list(islice(remaining, largest * WINDOW_PIECES)):
-        window.sort(key=lambda request: (-request.characters, request.request_id))
+        window.sort(key=lambda request: (-request.characters, request.messages, request.request_id))
         share, start = math.ceil(len(window) / workers), 0
         while start < len(window):
             batches = math.ceil((len(window) - start) / (2 * workers * smallest))

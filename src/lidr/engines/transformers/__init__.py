@@ -27,6 +27,7 @@ class Transformers(EnginePlugin):
     """The model's weights, in this process."""
 
     can_score: ClassVar[bool] = True
+    in_cluster: ClassVar[bool] = True
 
     device: Annotated[str, AfterValidator(_device)] = "auto"
     """`auto` takes the GPU if there is one; else a torch device such as `cpu` or `cuda:1`."""

@@ -59,6 +59,7 @@ class TransformersEngine:
         self.end_ids = end_of_turn_ids(folder, self.tokenizer)
         self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self.in_slots = _in_slots(self.model)
+        self.scorer: Scorer | None = None
         # Rotary frequencies of some models follow the longest row of a batch beyond that many tokens.
         self.changes_above, self.rotary = changing_context(self.model.config), rotary_modules(self.model)
 
@@ -94,7 +95,7 @@ class TransformersEngine:
 
     def score(self, requests: Iterable[ScoreRequest], done: Collection[str] = frozenset()) -> Iterator[Scored]:
         """See `ScoringEngine.score`. Answers to the same prompt share its tokens."""
-        remaining, scorer = iter(requests), None
+        remaining = iter(requests)
         while window := list(islice(remaining, SCORED_TOGETHER)):
             answers: list[tuple[str, list[int], list[int]]] = []  # id, tokens of the prompt and of the answer
             for request in window:
@@ -109,15 +110,16 @@ class TransformersEngine:
                 together = [segments[number] for number in row]
                 if all(request_id in done for _, found in together for request_id in found):
                     continue
-                scorer = scorer or Scorer(self.model, [(prompt, answer) for _, prompt, answer in answers])
-                sums = scorer.score([(prompt, list(found.values())) for prompt, found in together])
+                if self.scorer is None:
+                    self.scorer = Scorer(self.model, [(prompt, answer) for _, prompt, answer in answers])
+                sums = self.scorer.score([(prompt, list(found.values())) for prompt, found in together])
                 for (_, found), logps in zip(together, sums, strict=True):
                     for (request_id, answer), logp in zip(found.items(), logps, strict=True):
                         yield Scored(request_id, logp, len(answer))
 
     def close(self) -> None:
         """Free the model and the accelerator's memory."""
-        self.model = None
+        self.model = self.scorer = None
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -31,6 +31,7 @@ class Vllm(EnginePlugin):
     """vLLM in this process (`lidr[vllm]`)."""
 
     can_score: ClassVar[bool] = True
+    in_cluster: ClassVar[bool] = True
     batches_together: ClassVar[int] = 2  # it keeps itself full for most of as many
 
     adapter: PathText | None = None
