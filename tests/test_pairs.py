@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lidr.config import GatesConfig, load_config
+from lidr.config import Config, GatesConfig, dump_config, load_config
 from lidr.engines.base import Completion, Request
 from lidr.lab import MODEL_PATH
 from lidr.languages.identification import LanguageIdentifier
@@ -15,7 +16,7 @@ from lidr.models import end_of_turn_ids, load_tokenizer
 from lidr.records import Dropped, PreferencePair, Prompt
 from lidr.stages.pairs import ends_in_loop, make_pair, most_repeated_line, read_summary, similarity
 from lidr.stages.training import _LABELS, _tokenize_pair
-from lidr.strategies.base import Candidate, Original, Side, is_translation_task
+from lidr.strategies.base import Candidate, Original, Side, draws_of, is_translation_task, strategy_of
 from lidr.strategies.imbalance import rejected_sources
 from lidr.word_use import WordUse, count_words
 from tests.conftest import ToyEngine, ToyRun, make_config
@@ -120,6 +121,21 @@ def test_the_control_draws_the_sides_and_changes_nothing_else(toy_run: ToyRun) -
         found = [other["chosen"], other["rejected"], other["chosen_from"], other["rejected_from"]]
         assert found == ([sides[1], sides[0], sides[3], sides[2]] if is_swapped else sides)
         assert (row["prompt_id"], row["prompt"]) == (other["prompt_id"], other["prompt"])
+
+
+def test_the_control_of_another_strategy_needs_what_that_one_needs(toy_run: ToyRun) -> None:
+    strategy = {"type": "random_sides", "of": {"type": "verified_majority", "samples": 3}}
+    config = make_config(toy_run.prompts, pairs={"strategy": strategy})
+    assert draws_of(config).samples == 3
+    assert load_config_again(config, toy_run.prompts.parent) == config
+    assert strategy_of(config).meanings().keys() == {"no_majority", "no_sample_agrees", "no_sample_differs"}
+    assert strategy_of(config).directions(config) == []
+
+
+def load_config_again(config: Config, folder: Path) -> Config:
+    file = folder / "again.yaml"
+    file.write_text(dump_config(config), encoding="utf-8")
+    return load_config(file)
 
 
 def test_a_sides_own_problem_comes_first() -> None:

@@ -84,7 +84,7 @@ def pair_table(iteration: dict[str, Any], details: dict[str, Counter[str]], conf
     totals = Counter(iteration.get("dropped", {}))
     for reason in {reason for reasons in by_language.values() for reason in reasons}:
         totals[reason] = max(totals[reason], sum(reasons.get(reason, 0) for reasons in by_language.values()))
-    rows, reasons = [], REASONS | strategy_of(config).reasons
+    rows, reasons = [], REASONS | strategy_of(config).meanings()
     for reason, total in sorted(totals.items(), key=lambda item: (-item[1], item[0])):
         counts = [by_language.get(code, {}).get(reason, 0) for code in codes]
         common = [] if reason in _NUMBERED else details.get(reason, Counter()).most_common(3)

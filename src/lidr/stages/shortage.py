@@ -106,7 +106,7 @@ def shortage(
     pairs -= held_out
     if pairs >= minimum:
         return None
-    reasons = strategy_of(config).reasons
+    reasons = strategy_of(config).meanings()
     reason, count = next(iter(dropped.most_common(1)), ("", 0))
     if reason in reasons:
         why = _lowered(reasons[reason])

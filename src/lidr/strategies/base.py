@@ -103,6 +103,10 @@ class Strategy(Plugin):
     reasons: ClassVar[dict[str, str]] = {}
     """Meanings of the problems that its sides have and no other strategy's."""
 
+    def meanings(self) -> dict[str, str]:
+        """Its `reasons`, with their meanings."""
+        return self.reasons
+
     def draws(self, config: Config) -> Draws:
         """The answers that it needs: by default one, as the recipe decodes."""
         return Draws(1, config.responses)
