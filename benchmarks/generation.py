@@ -29,7 +29,6 @@ from typing import Any
 
 import torch
 
-from lidr.devices import pick_dtype
 from lidr.engines.base import Request, Sampling
 from lidr.engines.encoding import encode
 from lidr.engines.transformers import Transformers
@@ -37,8 +36,9 @@ from lidr.engines.transformers.decoding import Generation
 from lidr.engines.transformers.engine import TransformersEngine
 from lidr.engines.transformers.packed_linear import PackedLinear
 from lidr.lab import MODEL_PATH
+from lidr.machine.devices import pick_dtype
+from lidr.machine.torch_environment import TORCH_ENVIRONMENT
 from lidr.models import end_of_turn_ids, load_tokenizer
-from lidr.torch_environment import TORCH_ENVIRONMENT
 
 SYSTEM = ("system", "You are a helpful assistant.")
 SYSTEMS = {

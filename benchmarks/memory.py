@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from training import MAX_LENGTH, machine, make_pairs, memory
 
-from lidr.torch_environment import TORCH_ENVIRONMENT
+from lidr.machine.torch_environment import TORCH_ENVIRONMENT
 
 SHAPE = {
     "vocab_size": 151_936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,

@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from lidr.torch_environment import TORCH_ENVIRONMENT
+from lidr.machine.torch_environment import TORCH_ENVIRONMENT
 
 MAX_LENGTH = 2048
 SYSTEMS = {"default": "TRL, its defaults", "best": "TRL, its best setting"}
@@ -261,7 +261,7 @@ def table(found: dict[str, Any], peak_tflops: float | None) -> str:
 
 def machine() -> dict[str, Any]:
     from lidr.config import load_config
-    from lidr.environment import environment
+    from lidr.machine.environment import environment
 
     found = environment(load_config("quickstart"))
     return found | {"threads": torch.get_num_threads(), "packages": found["packages"] | {"trl": version("trl")}}

@@ -29,7 +29,7 @@ from lidr.engines import Engine, Request, Sampling, open_model
 from lidr.engines.ray import Ray
 from lidr.engines.transformers import Transformers
 from lidr.lab import MODEL_PATH
-from lidr.torch_environment import TORCH_ENVIRONMENT
+from lidr.machine.torch_environment import TORCH_ENVIRONMENT
 
 Answer = Callable[[list[Request], Sampling], int]  # answers requests; how many tokens it wrote
 TOPICS = ["a river", "the number seven", "bread", "a long journey", "winter", "music", "an old friend", "glass"]

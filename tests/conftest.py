@@ -13,8 +13,8 @@ import pytest
 
 from lidr.config import Config
 from lidr.engines.base import Completion, Request, Sampling
+from lidr.machine.torch_environment import TORCH_ENVIRONMENT
 from lidr.run_dir import RunDir
-from lidr.torch_environment import TORCH_ENVIRONMENT
 
 for name, value in TORCH_ENVIRONMENT.items():  # as the command line does, and before torch is imported
     os.environ.setdefault(name, value)

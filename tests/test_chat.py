@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from tokenizers import processors
 
-from lidr.chat import DATE, chat_of, plain, template_identity, today
 from lidr.config import load_config
 from lidr.engines.base import Request
 from lidr.engines.encoding import encode
 from lidr.errors import ConfigError, RunError
 from lidr.lab import MODEL_PATH
 from lidr.models import load_tokenizer
+from lidr.models.chat import DATE, chat_of, plain, template_identity, today
 from lidr.run_dir import RunDir
 from tests.tiny_tokenizers import CHATML, INSTRUCT, ROLES, byte_level, sentencepiece
 
@@ -172,7 +172,7 @@ def test_templates_see_the_day_on_which_the_run_began(tmp_path: Path) -> None:
     with start(run.path).lock():  # continued later
         assert "Today: 29 Feb 2024" in chat.render(messages, True)
         child = subprocess.run(
-            [sys.executable, "-c", "from lidr.chat import today; print(today())"], capture_output=True, text=True
+            [sys.executable, "-c", "from lidr.models.chat import today; print(today())"], capture_output=True, text=True
         )
     assert child.stdout == "2024-02-29\n"
     run.first_day.write_text("yesterday")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lidr import devices
-from lidr.devices import has_fast_bfloat16, pick_dtype
+from lidr.machine import devices
+from lidr.machine.devices import has_fast_bfloat16, pick_dtype
 
 CPU = torch.device("cpu")
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lidr.architecture import find_architecture
 from lidr.config import ModelConfig, load_config
 from lidr.engine_settings import engine_identity
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH
-from lidr.model_files import check_adapter
 from lidr.models import fingerprint, load_model, load_tokenizer, resolve_model
+from lidr.models.architecture import find_architecture
+from lidr.models.files import check_adapter
 from lidr.run_dir import RunDir
 from tests.written_pairs import train, written_run
 

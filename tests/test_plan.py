@@ -15,7 +15,6 @@ import fsspec
 import pytest
 from typer.testing import CliRunner
 
-from lidr.architecture import Architecture, find_architecture, measure, weights_on_disk
 from lidr.cli import app
 from lidr.commands.plan.afterwards import compare_with_log
 from lidr.commands.plan.fixes import engine_fix, training_fix
@@ -32,9 +31,10 @@ from lidr.engines.ray import Ray
 from lidr.engines.transformers import Transformers
 from lidr.engines.vllm import Vllm
 from lidr.errors import ConfigError
-from lidr.hardware import Device, Hardware, parse_hardware, this_machine
 from lidr.lab import MODEL_PATH
+from lidr.machine.hardware import Device, Hardware, parse_hardware, this_machine
 from lidr.models import find_model
+from lidr.models.architecture import Architecture, find_architecture, measure, weights_on_disk
 from lidr.run_dir import RunDir
 from lidr.storage import hash_file
 from tests.conftest import ToyEngine, ToyRun, make_config

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from lidr.architecture import find_architecture
 from lidr.config import JudgeConfig, ModelConfig
 from lidr.engines import Request, Sampling, open_model
 from lidr.engines.transformers import Transformers
 from lidr.errors import ConfigError
 from lidr.judges import open_judge
 from lidr.lab import MODEL_PATH
+from lidr.models.architecture import find_architecture
 from lidr.run_dir import RunDir
 from tests.written_pairs import train, written_run
 

@@ -21,7 +21,7 @@ from lidr.commands.prompts import cli as prompts
 from lidr.commands.publish import cli as publish
 from lidr.commands.review import cli as review
 from lidr.errors import LidrError
-from lidr.torch_environment import TORCH_ENVIRONMENT
+from lidr.machine.torch_environment import TORCH_ENVIRONMENT
 
 if TYPE_CHECKING:
     from lidr.config import Config
@@ -114,7 +114,7 @@ def plan(
     from lidr.commands.plan.plan import make_plan
     from lidr.commands.plan.show import print_measured, print_plan
     from lidr.config import load_config
-    from lidr.hardware import parse_hardware
+    from lidr.machine.hardware import parse_hardware
 
     is_run = (Path(recipe) / "recipe.yaml").exists()
     config = load_config(str(Path(recipe) / "recipe.yaml") if is_run else recipe, set_)

@@ -9,7 +9,7 @@ from lidr.config import Config, LoraSection
 from lidr.engine_settings import EngineSettings
 from lidr.engines import plugin_of
 from lidr.errors import ConfigError
-from lidr.requirements import check_device, need_package
+from lidr.machine.requirements import check_device, need_package
 from lidr.run_dir import RunDir
 from lidr.stages import evaluation, scores
 from lidr.status import run_status

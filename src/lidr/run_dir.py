@@ -18,12 +18,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from lidr.chat import DATE, template_identity
 from lidr.config import Config, changes, dump_config, load_config
 from lidr.engine_settings import engine_identity
-from lidr.environment import environment
 from lidr.errors import ConfigError, DamagedError, RunError
+from lidr.machine.environment import environment
 from lidr.models import check_trained, recorded_answers, resolve_model
+from lidr.models.chat import DATE, template_identity
 from lidr.plugins import looking_in
 from lidr.records import canonical_json, content_id
 from lidr.seals import digest, read_json, read_seal, sealed

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
-from lidr.architecture import Architecture
 from lidr.engine_settings import EngineSettings
 from lidr.engines.memory import EngineUse, Need
-from lidr.hardware import GIB, Hardware
+from lidr.machine.hardware import GIB, Hardware
+from lidr.models.architecture import Architecture
 
 FinishReason = Literal["stop", "length", "error"]
 

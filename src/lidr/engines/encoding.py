@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from lidr.chat import chat_of
 from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
 from lidr.errors import ConfigError
 from lidr.likelihood.tokens import tokenize_answer, tokenize_prompt
+from lidr.models.chat import chat_of
 from lidr.records import content_id, writable
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lidr.hardware import GIB, Device
+from lidr.machine.hardware import GIB, Device
 
 NF4_BYTES = 0.516  # per parameter, with its doubly quantised scales
 # What is there beside the tensors: CUDA's context and kernels, or Python with its libraries (0.44 GiB measured).

@@ -17,7 +17,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from lidr.errors import ConfigError, DamagedError
 from lidr.likelihood.logps import LOGITS_PER_CHUNK, chunked_logps, linear_logps, token_logps
 from lidr.likelihood.packing import ATTENTION, Layout, pack, pad, padded_length, segment_length
-from lidr.rotary import changing_context, restart, rotary_modules
+from lidr.models.rotary import changing_context, restart, rotary_modules
 from lidr.seals import read_json
 
 # How far a packed pass may be from separate ones, in nats per token: in float32, and with products in 16 bits. A mask

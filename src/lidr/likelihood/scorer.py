@@ -9,7 +9,7 @@ import torch
 
 from lidr.likelihood.forward import RowLayout, find_layout, packed_logps, padded_logps, to_device
 from lidr.likelihood.packing import ATTENTION, pack_segments, pad
-from lidr.rotary import changing_context, restart, rotary_modules
+from lidr.models.rotary import changing_context, restart, rotary_modules
 
 
 class Scorer:

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from lidr.chat import Chat, chat_of, plain
 from lidr.errors import ConfigError
 from lidr.models import end_of_turn_ids, load_tokenizer
+from lidr.models.chat import Chat, chat_of, plain
 
 _NO_END = "the chat template does not end the assistant's turn with one of the model's end tokens"
 _ANSWER = "lidr-answer"  # takes the place of an answer where the template itself is looked at

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lidr.chat import template_identity
 from lidr.config import Config
 from lidr.engine_settings import engine_identity
 from lidr.engines import Scored, ScoreRequest, open_engine, plugin_of
 from lidr.errors import ConfigError
 from lidr.models import resolve_model
+from lidr.models.chat import template_identity
 from lidr.plugins import calling
 from lidr.records import Score, content_id
 from lidr.run_dir import Model, RunDir

@@ -18,7 +18,7 @@ import xxhash
 
 from lidr.config import TrainingConfig
 from lidr.errors import ConfigError
-from lidr.model_files import read_json, tensor_names
+from lidr.models.files import read_json, tensor_names
 from lidr.storage import write_text
 
 COMPLETE = "complete"  # the mark of a checkpoint whose last file has been written

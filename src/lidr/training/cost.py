@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from lidr.architecture import measure
 from lidr.config import Config
-from lidr.hardware import this_machine
+from lidr.machine.hardware import this_machine
+from lidr.models.architecture import measure
 from lidr.training.trainer import PairTrainer
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lidr.torch_environment import TORCH_ENVIRONMENT
+from lidr.machine.torch_environment import TORCH_ENVIRONMENT
 
 STOP_S = 60.0  # for torchrun to end its processes; it gives them 30
 

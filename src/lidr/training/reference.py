@@ -17,10 +17,10 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from lidr.config import Config, TrainingConfig
-from lidr.devices import pick_device, uses_bf16
 from lidr.errors import RunError
 from lidr.likelihood.forward import PairForward, to_device
 from lidr.likelihood.packing import plan_rows
+from lidr.machine.devices import pick_device, uses_bf16
 from lidr.progress import Progress
 from lidr.records import Row, content_id
 from lidr.run_dir import Model

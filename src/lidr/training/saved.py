@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from lidr.config import Config
-from lidr.devices import pick_device, uses_bf16
 from lidr.engine_settings import EngineSettings
 from lidr.engines.base import plugin_of
 from lidr.engines.transformers import Transformers
 from lidr.engines.transformers.engine import load_weights
 from lidr.likelihood.forward import PairForward, RowLayout, read_layout
+from lidr.machine.devices import pick_device, uses_bf16
 from lidr.run_dir import RunDir
 from lidr.storage import partial_path, write_text
 from lidr.training.reference import pair_logps

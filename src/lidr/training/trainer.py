@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from lidr.config import Config, TrainingConfig
-from lidr.devices import uses_bf16
 from lidr.errors import RunError
 from lidr.likelihood.forward import PairForward, to_device, tolerance
 from lidr.likelihood.packing import plan_rows
+from lidr.machine.devices import uses_bf16
 from lidr.progress import Progress
 from lidr.training.checkpoints import last_checkpoint, layout, mark_complete
 from lidr.training.loss import PairLosses, dpo_nll_loss, nll_lengths, nll_loss

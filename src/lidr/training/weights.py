@@ -13,10 +13,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
 from lidr.config import Config, LoraSection
-from lidr.devices import uses_bf16
 from lidr.errors import ConfigError, RunError
-from lidr.model_files import OTHER_WEIGHTS, model_files
+from lidr.machine.devices import uses_bf16
 from lidr.models import load_model, loading
+from lidr.models.files import OTHER_WEIGHTS, model_files
 from lidr.run_dir import Model
 from lidr.storage import write_text
 from lidr.training.rounding import round_stochastically

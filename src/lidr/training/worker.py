@@ -18,10 +18,10 @@ from datasets import Dataset, load_from_disk
 from transformers import set_seed
 
 from lidr.config import Config
-from lidr.devices import pick_device
 from lidr.likelihood.forward import PairForward, RowLayout, find_layout, read_layout
+from lidr.machine.devices import pick_device
+from lidr.models.rotary import changing_context
 from lidr.progress import Progress, track
-from lidr.rotary import changing_context
 from lidr.run_dir import Model, RunDir
 from lidr.storage import partial_path, write_text
 from lidr.system_errors import explain, writing

@@ -31,12 +31,12 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from lidr.benchmarks.base import AnswerFunction, Bench, Benchmark, BenchmarkSettings, LanguageResult, Passes
-from lidr.chat import Chat
 from lidr.config import LanguageCodes
 from lidr.errors import ConfigError, DataError
+from lidr.machine.requirements import need_package
 from lidr.models import load_model, quiet
+from lidr.models.chat import Chat
 from lidr.records import Row
-from lidr.requirements import need_package
 from lidr.settings import NonNegativeInt, PathText, PositiveInt
 from lidr.statistics import rounded, wilson_interval
 
@@ -280,7 +280,7 @@ class HarnessBenchmark:
         from lm_eval.models.huggingface import HFLM
         from transformers import AutoTokenizer
 
-        from lidr.devices import pick_device, pick_dtype
+        from lidr.machine.devices import pick_device, pick_dtype
 
         device = pick_device(self.device)
         # Loaded here: the harness would take another device than the one asked for without saying so.

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from lidr.architecture import Architecture
 from lidr.commands.plan.memory import engine_use, processes_of, reference_need, training_need
 from lidr.commands.plan.work import Load
 from lidr.config import Config, LoraSection
 from lidr.engines import plugin_of
 from lidr.engines.memory import EngineUse
-from lidr.hardware import Hardware
+from lidr.machine.hardware import Hardware
+from lidr.models.architecture import Architecture
 
 Overrides = list[str]
 SPARE = 0.1  # of the memory that a proposal leaves free, since all of this is estimates

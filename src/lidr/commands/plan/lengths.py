@@ -63,7 +63,7 @@ class Lengths:
         system = self.config.system_prompt
         if self.tokenizer is None:
             return _TEMPLATE_TOKENS + (len(system) / _ENGLISH[0] + _TEMPLATE_TOKENS if system else 0)
-        from lidr.chat import chat_of
+        from lidr.models.chat import chat_of
 
         messages = [{"role": "system", "content": system}] if system else []
         chat = chat_of(self.tokenizer)

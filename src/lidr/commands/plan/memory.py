@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lidr.architecture import Architecture
 from lidr.commands.plan.work import Load
 from lidr.config import Config, TrainingConfig
 from lidr.engine_settings import EngineSettings
 from lidr.engines import plugin_of
 from lidr.engines.memory import NF4_BYTES, EngineUse, Need
-from lidr.hardware import Device, Hardware
 from lidr.likelihood.logps import LOGITS_PER_CHUNK
+from lidr.machine.hardware import Device, Hardware
+from lidr.models.architecture import Architecture
 
 # --- training ---------------------------------------------------------------------------------------------------------
 

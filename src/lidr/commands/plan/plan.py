@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lidr.architecture import Architecture, find_architecture, weights_on_disk
 from lidr.commands.plan import measuring, speed
 from lidr.commands.plan.fixes import engine_fix, fits_training, has_reference, judge_fix, training_fix, with_all_gpus
 from lidr.commands.plan.lengths import ANSWERS, SAMPLE, Lengths
@@ -20,9 +19,10 @@ from lidr.engine_settings import EngineSettings
 from lidr.engines import plugin_of
 from lidr.engines.memory import EngineUse, Need
 from lidr.engines.transformers import Transformers
-from lidr.hardware import GIB, Hardware, this_machine
 from lidr.judges.base import price
+from lidr.machine.hardware import GIB, Hardware, this_machine
 from lidr.models import recorded_answers
+from lidr.models.architecture import Architecture, find_architecture, weights_on_disk
 from lidr.progress import duration
 from lidr.run_dir import RunDir
 from lidr.stages.probe import judged_by

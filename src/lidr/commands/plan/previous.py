@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from lidr.config import Config
-from lidr.environment import environment
+from lidr.machine.environment import environment
 from lidr.run_dir import RunDir
 from lidr.yaml_input import read_mapping
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from lidr.architecture import Architecture
 from lidr.commands.plan.memory import is_bf16, processes_of
 from lidr.commands.plan.work import Load
 from lidr.config import Config
 from lidr.engines.memory import EngineUse
-from lidr.hardware import Hardware
+from lidr.machine.hardware import Hardware
+from lidr.models.architecture import Architecture
 
 # Shares of what a GPU could do. A CPU's figures in `hardware` are measured ones, of training.
 PREFILL_SHARE, TRAINING_SHARE, SHARDED_SHARE = 0.4, 0.35, 0.25

@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from lidr.architecture import Architecture
 from lidr.credentials import looks_like_key
 from lidr.engines.base import Engine, EnginePlugin
 from lidr.engines.memory import EngineUse
 from lidr.engines.openai.serving import check_command
 from lidr.engines.vllm import vllm_use
 from lidr.errors import ConfigError
-from lidr.hardware import Hardware
-from lidr.requirements import need_package
+from lidr.machine.hardware import Hardware
+from lidr.machine.requirements import need_package
+from lidr.models.architecture import Architecture
 from lidr.settings import HidesValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Trimmed
 
 

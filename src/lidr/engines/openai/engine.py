@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from lidr.chat import server_fields
 from lidr.credentials import mask, remember
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.encoding import row_seed
@@ -43,6 +42,7 @@ from lidr.engines.openai.protocol import (
 )
 from lidr.engines.openai.serving import Server
 from lidr.errors import EngineError
+from lidr.models.chat import server_fields
 
 try:
     from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, Timeout

@@ -9,13 +9,13 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from lidr.architecture import Architecture
 from lidr.engine_settings import EngineSettings
 from lidr.engines.base import Engine, EnginePlugin, plugin_of
 from lidr.engines.memory import EngineUse, Need
-from lidr.hardware import Hardware
+from lidr.machine.hardware import Hardware
+from lidr.machine.requirements import need_package
+from lidr.models.architecture import Architecture
 from lidr.plugins import Plugin, built_in, load, reader
-from lidr.requirements import need_package
 from lidr.settings import NonNegativeFloat, PositiveInt
 
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, cast
 
-from lidr.chat import DATE, today
 from lidr.engines.base import Completion, Engine, Request, Sampling, Scored, ScoreRequest, ScoringEngine, plugin_of
 from lidr.engines.ray import Ray
 from lidr.errors import EngineError, LidrError
-from lidr.torch_environment import TORCH_ENVIRONMENT
+from lidr.machine.torch_environment import TORCH_ENVIRONMENT
+from lidr.models.chat import DATE, today
 
 try:
     import ray

@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
-from lidr.architecture import Architecture
 from lidr.engines.base import Engine, EnginePlugin
 from lidr.engines.memory import NF4_BYTES, EngineUse, Need
-from lidr.hardware import GIB, Device, Hardware
-from lidr.requirements import check_device, need_package
+from lidr.machine.hardware import GIB, Device, Hardware
+from lidr.machine.requirements import check_device, need_package
+from lidr.models.architecture import Architecture
 from lidr.settings import PositiveInt
 
 
@@ -58,7 +58,7 @@ class Transformers(EnginePlugin):
             need_package("bitsandbytes", f"{field}.quantize", "qlora")
 
     def loads_as(self, stored: str) -> tuple[str, str | None]:
-        from lidr.devices import pick_device, pick_dtype
+        from lidr.machine.devices import pick_device, pick_dtype
 
         return str(pick_dtype(self.dtype, pick_device(self.device))).removeprefix("torch."), self.quantize
 

@@ -18,8 +18,8 @@ from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
 from lidr.engines.base import Sampling
-from lidr.hardware import machine_memory
-from lidr.rotary import changing_context
+from lidr.machine.hardware import machine_memory
+from lidr.models.rotary import changing_context
 
 PREFILL_TOKENS = 8192  # of prompts that are read in one pass, padding included: bounds the memory of the activations
 SHORT_LIST = 64  # tokens among which a draw ends nearly always

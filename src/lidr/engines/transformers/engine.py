@@ -20,7 +20,6 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from lidr.devices import pick_device, pick_dtype
 from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
 from lidr.engines.encoding import encode, encode_scored, no_room, row_seed, up_to_stop
 from lidr.engines.transformers import Transformers
@@ -29,8 +28,9 @@ from lidr.engines.transformers.packed_linear import pack_linear_layers
 from lidr.errors import EngineError
 from lidr.likelihood.packing import plan_rows
 from lidr.likelihood.scorer import Scorer
+from lidr.machine.devices import pick_device, pick_dtype
 from lidr.models import end_of_turn_ids, load_model, load_tokenizer
-from lidr.rotary import changing_context, restart, rotary_modules
+from lidr.models.rotary import changing_context, restart, rotary_modules
 
 # Requests are sorted by length within windows of this many batches, so that memory stays flat in their number.
 WINDOW_BATCHES = 64

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from lidr.architecture import Architecture
 from lidr.engines.base import Engine, EnginePlugin
 from lidr.engines.memory import EngineUse, Need
 from lidr.errors import ConfigError
-from lidr.hardware import GIB, Hardware
-from lidr.model_files import check_adapter
+from lidr.machine.hardware import GIB, Hardware
+from lidr.machine.requirements import need_package
 from lidr.models import fingerprint
-from lidr.requirements import need_package
+from lidr.models.architecture import Architecture
+from lidr.models.files import check_adapter
 from lidr.settings import PathText
 
 # Arguments that change what a model answers, beside the number of GPUs and the like.

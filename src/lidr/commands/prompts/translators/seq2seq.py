@@ -17,8 +17,8 @@ from lidr.commands.prompts.translators.base import Offer, Piece, Translator, Tra
 from lidr.config import ModelConfig
 from lidr.errors import ConfigError
 from lidr.languages import get_language
-from lidr.model_files import check_weights
 from lidr.models import find_model, fingerprint
+from lidr.models.files import check_weights
 from lidr.settings import PathText
 from lidr.storage import hash_file
 

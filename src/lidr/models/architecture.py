@@ -11,8 +11,8 @@ from typing import Any
 
 from lidr.config import LoraSection, ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError
-from lidr.model_files import check_model_folder
 from lidr.models import find_model, loading
+from lidr.models.files import check_model_folder
 
 # Of the models that shipped recipes name, for planning without the Hub; from the config.json of each.
 _KNOWN: dict[str, dict[str, Any]] = {

@@ -111,7 +111,7 @@ def this_machine(folder: Path, on_cpu: bool = False) -> Hardware:
     """
     import torch
 
-    from lidr.devices import has_fast_bfloat16
+    from lidr.machine.devices import has_fast_bfloat16
 
     host = machine_memory() / GIB
     there = next(path for path in (folder, *folder.resolve().parents) if path.exists())

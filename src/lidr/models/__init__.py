@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lidr.config import ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError, DamagedError, LidrError
 from lidr.languages import LANGUAGES
-from lidr.model_files import SMALL_SUFFIXES, check_model_folder, model_files, read_json
+from lidr.models.files import SMALL_SUFFIXES, check_model_folder, model_files, read_json
 from lidr.seals import sealed, way_out
 from lidr.storage import cache_folder, hash_file, is_url, kept_copy, local_copy, locked, write_text
 
