@@ -22,7 +22,6 @@ from lidr.statistics import bootstrap_interval, rounded
 from lidr.storage import at_hand
 
 _FIELD = "evaluation.benchmarks.mt_bench"
-_WAY_OUT = f"set {_FIELD}.path to a folder of <language>.jsonl files in FastChat's question format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,8 @@ class MtBenchBenchmark:
         self.settings, self.bench = settings, bench
         self.languages = bench.languages(settings.languages)
         self._identifier = LanguageIdentifier.among(self.languages)
-        self.questions = {code: read_questions(settings.path, code, settings.limit) for code in self.languages}
+        field = f"evaluation.benchmarks.{bench.folder.name}"
+        self.questions = {code: read_questions(settings.path, code, settings.limit, field) for code in self.languages}
 
     def ahead(self) -> list[Asked]:
         """See `AsksAhead`: the first turns."""
@@ -106,10 +106,11 @@ class MtBenchBenchmark:
             yield LanguageResult(language, ratings, metrics)
 
 
-def read_questions(path: str, language: str, limit: int | None = None) -> list[MtQuestion]:
+def read_questions(path: str, language: str, limit: int | None = None, field: str = _FIELD) -> list[MtQuestion]:
     """FastChat's question format: `question_id`, `category`, `turns` and, for some, `reference`. Raises DataError."""
+    way_out = f"set {field}.path to a folder of <language>.jsonl files in FastChat's question format"
     questions: dict[str, MtQuestion] = {}
-    for place, row in read_language(path, language, ("{}.jsonl", "{}.json"), _FIELD, _WAY_OUT, split="train"):
+    for place, row in read_language(path, language, ("{}.jsonl", "{}.json"), field, way_out, split="train"):
         question = _read_question(row, place)
         if question.question_id in questions:
             raise DataError(f"{place}: question_id {question.question_id!r} occurs twice; correct the row")
@@ -117,7 +118,7 @@ def read_questions(path: str, language: str, limit: int | None = None) -> list[M
         if len(questions) == limit:
             break
     if not questions:
-        raise DataError(f"{path}: no questions in {language}; {_WAY_OUT}")
+        raise DataError(f"{path}: no questions in {language}; {way_out}")
     return list(questions.values())
 
 
