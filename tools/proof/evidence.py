@@ -25,6 +25,7 @@ from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.stages.evaluation import read_metrics
 from lidr.statistics import compare_mean, compare_paired
+from lidr.strategies.base import strategy_of
 
 BENCHMARKS = {"msvamp": "MSVAMP", "mgsm": "MGSM"}
 SAMPLES, REPEATED_WORDS = 20, 8
@@ -237,11 +238,12 @@ def headline(proof: Proof) -> str:
     verdict = "beyond noise" if low > 0 else "worse, beyond noise" if high < 0 else "within noise"
     languages, english_name = ", ".join(map(language_name, trained)), language_name(dominant)
     return (
-        f"A model of half a billion parameters taught itself arithmetic in {languages} with its own {english_name} "
-        f"answers to {proof.config.prompt_source.limit} questions: of MSVAMP's questions it solves {after:.1f} % where "
-        f"it solved {before:.1f} % (points: {points(mean)}, {verdict}), and in {english_name} {english[1]:.1f} % after "
-        f"{english[0]:.1f} % ({p_value(tests[dominant]['p'])}). It took {hours:.1f} hours on {_machine(run)}, with the "
-        "measuring."
+        f"A model of half a billion parameters taught itself arithmetic in {languages} with its own answers to "
+        f"{proof.config.prompt_source.limit} questions, of which it preferred "
+        f"{strategy_of(proof.config).chosen_in_words()}: of MSVAMP's questions it solves {after:.1f} % after "
+        f"{before:.1f} % (points: {points(mean)}, {verdict}), and in {english_name} {english[1]:.1f} % after "
+        f"{english[0]:.1f} % ({p_value(tests[dominant]['p'])}). Nobody told it a right answer. It took {hours:.1f} "
+        f"hours on {_machine(run)}, with the measuring."
     )
 
 
@@ -274,12 +276,12 @@ def benchmark_section(proof: Proof, benchmark: str) -> str:
     return "\n\n".join(parts)
 
 
-def page(proof: Proof) -> str:
+def page(proof: Proof, title: str) -> str:
     run, config = proof.runs["lidr"]
     environment = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
     versions = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     parts = [
-        f"# {config.name}",
+        f"# {title}",
         headline(proof),
         f"Trained: {', '.join(config.languages)}. Greedy decoding, seed {config.seed}. Python {environment['python']}, "
         f"{versions}. `lidr/recipe.yaml` has every setting; `tools/proof/README.md` has the commands.",
@@ -292,8 +294,7 @@ def page(proof: Proof) -> str:
         f"`pairs/` has up to {SAMPLES} pairs per language, `answers/` as many questions that M0 and the last model do "
         "not both have right or wrong; they were drawn by a seed from those whose texts do not repeat the question. "
         "`right.json` has one digit per question and model, 1 for a right answer, in their order, so that "
-        "every test can be done again. `lidr/`, `sft/` and `random/` have the recipe, the results and the report of "
-        "each run.",
+        "every test can be done again. A folder per run has its recipe, results and report.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -319,7 +320,7 @@ def write(root: Path, out: Path) -> None:
         for benchmark, models in proof.measured.items()
     }
     (out / "right.json").write_text(json.dumps(right, indent=1) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(page(proof), encoding="utf-8")
+    (out / "README.md").write_text(page(proof, out.name), encoding="utf-8")
 
 
 def _questions(proof: Proof, benchmark: str) -> dict[str, dict[str, str]]:

@@ -10,6 +10,7 @@ measurement are paid for. The same command goes on where an earlier one stopped.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ RECIPE = "qwen2.5-0.5b-msvamp"
 RUNS = {
     "lidr": [],
     "sft": ["iterations=1", "training.objective=sft"],
-    "random": ["iterations=1", "pairs.strategy=random_sides"],
+    "random": ["iterations=1"],  # and the recipe's strategy with its sides drawn, see `main`
 }
 _TAKEN_OVER = ("iteration_0/6_evaluation", "iteration_1/1_prompts.jsonl", "iteration_1/2_responses",
                "iteration_1/3_translations")  # fmt: skip
@@ -58,6 +59,9 @@ def main() -> None:
             *RUNS[name],
         ]
         config = load_config(RECIPE, given)
+        if name == "random":
+            strategy = {"type": "random_sides", "of": config.pairs.strategy.as_recipe()}
+            config = load_config(RECIPE, [*given, f"pairs.strategy={json.dumps(strategy)}"])
         run_dir = open_run(config, options.out / name, lambda line: print(line, file=sys.stderr))
         if name != "lidr":
             take_over(options.out / "lidr", run_dir.path)
