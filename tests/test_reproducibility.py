@@ -146,7 +146,7 @@ def test_pseudocode_has_the_recipes_parameters() -> None:
     text = "\n".join(pseudocode(make_config(training={"beta": 0.37, "alpha": 0.5}, iterations=3)))
     assert "sigmoid(0.37 *" in text and "0.5 * -log pi(y_w|x) / |y_w|" in text
     assert "for t = 0 ... 2:" in text and "ref = M[t]" in text and "one l per i in rotation" in text
-    supervised = "\n".join(pseudocode(make_config(training={"objective": "sft"}, reference="initial")))
+    supervised = "\n".join(pseudocode(make_config(training={"objective": "sft", "reference": "initial"})))
     assert "sigmoid" not in supervised and "ref" not in supervised.replace("preference", "")
     assert "rejected y[i, l->d]" not in "\n".join(pseudocode(make_config(pairs={"dominant_rejected": "none"})))
     assert "and l = es" in "\n".join(pseudocode(make_config(pairs={"dominant_rejected": "es"})))
