@@ -11,7 +11,7 @@ from lidr.seals import Outputs, is_sealed, sealed, stale_because
 from lidr.stages import STAGES
 from lidr.stages.probe import read_probe
 from lidr.storage import partial_path
-from lidr.strategies.base import scorers_of
+from lidr.strategies.base import scorers_of, strategy_of
 
 StepStatus = tuple[str, str, str, str]
 _WAITING = "waiting", "for the step before it"
@@ -46,6 +46,8 @@ def _named_once(rows: list[StepStatus]) -> Iterator[StepStatus]:
 
 def _has(config: Config, stage: str, iteration: int) -> bool:
     """Whether a stage has anything to do in this recipe."""
+    if stage == "translations":
+        return bool(strategy_of(config).directions(config))
     if stage == "scores":
         return bool(scorers_of(config))
     return stage != "probe" or (config.probe is not None and (iteration == 0 or config.probe.stop))

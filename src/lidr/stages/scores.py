@@ -15,7 +15,7 @@ from lidr.engines import Scored, ScoreRequest, open_engine, plugin_of
 from lidr.errors import ConfigError
 from lidr.models import resolve_model
 from lidr.models.chat import template_identity
-from lidr.plugins import calling
+from lidr.plugins import built_in, calling, load
 from lidr.records import Score, content_id
 from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
@@ -76,9 +76,10 @@ def check(config: Config) -> None:
     """Raise ConfigError if the strategy needs what the engine cannot tell."""
     strategy = strategy_of(config)
     if scorers_of(config) and not plugin_of(config.engine).can_score:
+        able = [name for name in built_in("engines") if getattr(load("engines", name)[0], "can_score", False)]
         raise ConfigError(
             f"pairs.strategy {strategy.type}: it needs log-probabilities of answers, which engine.type "
-            f"{config.engine.type} does not have; use transformers, vllm or ray"
+            f"{config.engine.type} does not have; use {' or '.join(able)}"
         )
 
 
