@@ -102,7 +102,7 @@ def localize(
     ] = Path("prompts"),
     with_: Annotated[
         str,
-        typer.Option("--with", help="google, model (any LLM), seq2seq (NLLB ...), ctranslate2 or path/file.py:Name."),
+        typer.Option("--with", help="google, model (an LLM), seq2seq (NLLB ...), ctranslate2, or file.py:Name."),
     ] = "google",
     model: Annotated[str | None, typer.Option(help="Folder, hub id, GGUF file, or the name on a server.")] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server that has the model.")] = None,
