@@ -111,7 +111,7 @@ class PromptsConfig(Section):
 
 EngineConfig = Annotated[
     EngineSettings,
-    BeforeValidator(reader("engines")),
+    BeforeValidator(reader("engines", "transformers")),
     PlainSerializer(Plugin.as_recipe),
     Field(validate_default=True),
 ]
@@ -193,10 +193,13 @@ class GatesConfig(Section):
     does); null treats them as any other prompt."""
 
 
+StrategyConfig = Annotated[
+    Plugin, BeforeValidator(reader("strategies")), PlainSerializer(Plugin.as_recipe), Field(validate_default=True)
+]
+
+
 class PairsConfig(Section):
-    strategy: Annotated[
-        Plugin, BeforeValidator(reader("strategies")), PlainSerializer(Plugin.as_recipe), Field(validate_default=True)
-    ] = "imbalance"  # type: ignore[assignment]
+    strategy: StrategyConfig = "imbalance"  # type: ignore[assignment]
     """How answers become chosen and rejected: `imbalance` is the paper's way; `random_sides` is the control, the pairs
     of another strategy (`of`) with their sides drawn at random; `verified_majority` is for prompts that ask for a
     number, and prefers the model's own answers that end in the number that most of them end in, over all languages.

@@ -99,8 +99,11 @@ def calling(plugin: Plugin, method: str) -> Iterator[None]:
         ) from error
 
 
-def reader(kind: str) -> Callable[[Any], Any]:
-    """What makes a plug-in of a kind, such as `strategies`, out of a recipe's value. Raises ValueError."""
+def reader(kind: str, default: str | None = None) -> Callable[[Any], Any]:
+    """What makes a plug-in of a kind, such as `strategies`, out of a recipe's value. Raises ValueError.
+
+    `default` is the type of settings that name none.
+    """
 
     def read(value: Any) -> Any:
         if isinstance(value, Plugin):
@@ -109,8 +112,8 @@ def reader(kind: str) -> Callable[[Any], Any]:
             value._type = value.type
             return value
         settings = {"type": value} if isinstance(value, str) else value
-        if kind == "engines" and isinstance(settings, dict):
-            settings = {"type": "transformers"} | settings
+        if default and isinstance(settings, dict):
+            settings = {"type": default} | settings
         if not isinstance(settings, dict) or not isinstance(settings.get("type"), str):
             raise ValueError("a name is needed, or {type: NAME, ...} with settings")
         try:

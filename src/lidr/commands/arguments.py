@@ -67,7 +67,7 @@ def parse_engine(base_url: str | None, given: list[str] | None) -> EngineSetting
         name, value = parse_setting(item)
         values[name.removeprefix("engine.")] = value
     try:
-        engine: EngineSettings = reader("engines")(values)
+        engine: EngineSettings = reader("engines", "transformers")(values)
     except ValidationError as error:
         problem = error.errors()[0]
         said = explain(problem | {"loc": ("engine", *problem["loc"])}).removeprefix("engine.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.answers import read_answers
 from lidr.stages.generation import Part, chat, fill
-from lidr.strategies.base import Answers, Likelihood, Strategy, draws_of, scorers_of, strategy_of
+from lidr.strategies.base import Answers, Likelihood, draws_of, scorers_of, strategy_of
 
 _FORMAT = 1
 
@@ -46,10 +47,19 @@ def scoring_model(config: Config, run: RunDir, iteration: int, name: str) -> Mod
     return Model(f"{folder.name}-{weights[:8]}", folder, content_id(weights, identity) if identity else weights)
 
 
+def _by_name(config: Config, run: RunDir, iteration: int) -> dict[str, Model]:
+    """The models under the names that the strategy has for them; several may be one and the same."""
+    return {name: scoring_model(config, run, iteration, name) for name in scorers_of(config)}
+
+
+def _models(config: Config, run: RunDir, iteration: int) -> list[Model]:
+    """The different ones of them."""
+    return list({model.name: model for model in _by_name(config, run, iteration).values()}.values())
+
+
 def files(config: Config, run: RunDir, iteration: int) -> dict[str, Path]:
     """The file of every model that the strategy names; those that are the same model share one."""
-    models = {name: scoring_model(config, run, iteration, name) for name in scorers_of(config)}
-    return {name: run.scores(iteration, model.name) for name, model in models.items()}
+    return {name: run.scores(iteration, model.name) for name, model in _by_name(config, run, iteration).items()}
 
 
 def inputs(config: Config, run: RunDir, iteration: int, model: Model) -> Inputs:
@@ -61,7 +71,7 @@ def inputs(config: Config, run: RunDir, iteration: int, model: Model) -> Inputs:
         "prompts": digest(run.prompts(iteration)),
         "responses": {code: digest(run.responses(iteration, code)) for code in config.languages},
         "translations": {f"{s}-{t}": digest(run.translations(iteration, s, t)) for s, t in strategy.directions(config)},
-        "strategy": {"type": strategy.type, **strategy.defining()} if strategy.source is None else strategy.defining(),
+        "strategy": strategy.defining(),
         "system_prompt": config.system_prompt,
         "dominant": config.dominant,
     }
@@ -86,29 +96,45 @@ def check(config: Config) -> None:
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Score what is owed, one model after the other, and seal each model's file."""
     check(config)
-    for model in _models(config, run_dir, iteration):
-        path = run_dir.scores(iteration, model.name)
-        file = RowFile(path, inputs(config, run_dir, iteration, model))
-        if file.sealed:
-            continue
-        if model.folder.parent.parent == run_dir.path:  # trained in this run
-            run_dir.checked_model(config, int(model.name.removeprefix("M")))
+    for path, made_from in outputs(config, run_dir, iteration):
+        file = RowFile(path, made_from)
+        if not file.sealed:
+            model = next(each for each in _models(config, run_dir, iteration) if each.name == path.stem)
+            _OneModel(config, run_dir, iteration, file, model).run()
 
-        def log(done: dict[str, Any], name: str = model.name) -> None:
-            run_dir.log("stage", iteration=iteration, stage="scores", model=name, **done)
 
-        def requests(model: Model = model) -> Iterator[ScoreRequest]:
-            return (request for request, _, _ in _asked(config, run_dir, iteration, model))
+@dataclass(frozen=True)
+class _OneModel:
+    """The scores under one model, which are made for one file."""
 
-        def rows(model: Model = model, file: RowFile = file) -> Iterator[Score]:
-            for request, answers, key in _asked(config, run_dir, iteration, model):
-                kept = file.row(request.request_id)
-                yield Score(request.request_id, answers.prompt_id, key.given, key.origin, key.sample, **kept)
+    config: Config
+    run_dir: RunDir
+    iteration: int
+    file: RowFile
+    model: Model
 
+    def run(self) -> None:
+        name, trained = self.model.name, self.iteration - 1
+        if name == f"M{trained}":
+            self.run_dir.checked_model(self.config, trained)
         with ExitStack() as stack:
-            engine = cache(lambda model=model, stack=stack: stack.enter_context(open_engine(config, model.folder)))
-            title = f"{run_dir.title(iteration)}  score under {model.name}"
-            fill([Part(file, requests, _fields, log, rows)], engine, None, title)
+            engine = cache(lambda: stack.enter_context(open_engine(self.config, self.model.folder)))
+            title = f"{self.run_dir.title(self.iteration)}  score under {name}"
+            fill([Part(self.file, self.requests, _fields, self.log, self.rows)], engine, None, title)
+
+    def _asked(self) -> Iterator[tuple[ScoreRequest, Answers, Likelihood]]:
+        return _asked(self.config, self.run_dir, self.iteration, self.model)
+
+    def requests(self) -> Iterator[ScoreRequest]:
+        return (request for request, _, _ in self._asked())
+
+    def log(self, done: dict[str, Any]) -> None:
+        self.run_dir.log("stage", iteration=self.iteration, stage="scores", model=self.model.name, **done)
+
+    def rows(self) -> Iterator[Score]:
+        for request, answers, key in self._asked():
+            kept = self.file.row(request.request_id)
+            yield Score(request.request_id, answers.prompt_id, key.given, key.origin, key.sample, **kept)
 
 
 def asked_ids(config: Config, run: RunDir, iteration: int, model: str) -> Iterator[str]:
@@ -118,40 +144,27 @@ def asked_ids(config: Config, run: RunDir, iteration: int, model: str) -> Iterat
             yield from (request.request_id for request, _, _ in _asked(config, run, iteration, each))
 
 
-def _models(config: Config, run: RunDir, iteration: int) -> list[Model]:
-    """The different models that the strategy scores under."""
-    named = [scoring_model(config, run, iteration, name) for name in scorers_of(config)]
-    return list({model.name: model for model in named}.values())
-
-
 def _asked(
     config: Config, run: RunDir, iteration: int, model: Model
 ) -> Iterator[tuple[ScoreRequest, Answers, Likelihood]]:
     """Every answer to be scored under a model, once; answers that failed are left out."""
-    strategy, path = strategy_of(config), run.scores(iteration, model.name)
-    under = {name for name, file in files(config, run, iteration).items() if file == path}
-    directions, languages = strategy.directions(config), config.languages
+    strategy, named = strategy_of(config), _by_name(config, run, iteration)
+    directions, languages, samples = strategy.directions(config), config.languages, draws_of(config).samples
+    origins = {*languages, *(f"{source}->{target}" for source, target in directions)}
     wants_initial = strategy.needs_initial(config)
     for answers in read_answers(config, run, iteration, languages, directions, with_initial=wants_initial):
         with calling(strategy, "scores"):
             wanted = strategy.scores(answers, config)
-            for key in wanted:
-                _check_key(config, strategy, key)
-        keys = dict.fromkeys((key.given, key.origin, key.sample) for key in wanted if key.model in under)
-        for given, origin, sample in keys:
+        for key in wanted:
+            if key.model not in named:
+                raise ConfigError(f"{strategy.type}: scores names the model {key.model!r}, which its scorers leave out")
+            if key.given not in languages or key.origin not in origins or not 0 <= key.sample < samples:
+                raise ConfigError(f"{strategy.type}: scores asks for {key}, and this recipe makes no such answer")
+        under = (key for key in wanted if named[key.model].name == model.name)
+        for given, origin, sample in dict.fromkeys((key.given, key.origin, key.sample) for key in under):
             key = Likelihood(model.name, given, origin, sample)
             if request := _request(config, answers, key, model):
                 yield request, answers, key
-
-
-def _check_key(config: Config, strategy: Strategy, key: Likelihood) -> None:
-    """Raise ConfigError for a log-probability that no prompt of this recipe can have."""
-    source, arrow, target = key.origin.partition("->")
-    if key.model not in scorers_of(config):
-        raise ConfigError(f"{strategy.type}: scores names the model {key.model!r}, which its scorers leave out")
-    known = (source, target) in strategy.directions(config) if arrow else source in config.languages
-    if key.given not in config.languages or not known or not 0 <= key.sample < draws_of(config).samples:
-        raise ConfigError(f"{strategy.type}: scores asks for {key}, and this recipe makes no such answer")
 
 
 def _request(config: Config, answers: Answers, key: Likelihood, model: Model) -> ScoreRequest | None:

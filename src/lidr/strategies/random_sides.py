@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import Field
 
-from lidr.config import Config
-from lidr.plugins import Plugin, reader
+from lidr.config import Config, StrategyConfig
 from lidr.records import content_id
 from lidr.strategies.base import Answers, Candidate, Draws, Likelihood, Strategy
 
@@ -22,10 +21,7 @@ from lidr.strategies.base import Answers, Candidate, Draws, Likelihood, Strategy
 class RandomSides(Strategy):
     """The pairs of another strategy with chosen and rejected drawn at random."""
 
-    of: Annotated[Plugin, BeforeValidator(reader("strategies")), PlainSerializer(Plugin.as_recipe)] = Field(
-        default="imbalance",
-        validate_default=True,
-    )
+    of: StrategyConfig = Field(default="imbalance")  # type: ignore[assignment]
     """The strategy whose pairs they are."""
 
     @property

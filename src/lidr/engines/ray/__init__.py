@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import Field, model_validator
 
-from lidr.engine_settings import EngineSettings
+from lidr.config import EngineConfig
 from lidr.engines.base import Engine, EnginePlugin, plugin_of
 from lidr.engines.memory import EngineUse, Need
 from lidr.machine.hardware import Hardware
 from lidr.machine.requirements import need_package
 from lidr.models.architecture import Architecture
-from lidr.plugins import Plugin, built_in, load, reader
+from lidr.plugins import built_in, load
 from lidr.settings import NonNegativeFloat, PositiveInt
 
 
@@ -24,10 +24,7 @@ class Ray(EnginePlugin):
 
     can_score: ClassVar[bool] = True
 
-    worker: Annotated[EngineSettings, BeforeValidator(reader("engines")), PlainSerializer(Plugin.as_recipe)] = Field(
-        "transformers",
-        validate_default=True,
-    )
+    worker: EngineConfig = Field(default="transformers")  # type: ignore[assignment]
     """The engine of every worker, one that holds the weights itself."""
     workers: PositiveInt | None = None
     """How many; null takes as many as the cluster has room for."""
