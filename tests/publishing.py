@@ -53,7 +53,7 @@ def add_model(run: RunDir, iteration: int = 1, pairs: str | None = None, too_lon
         (folder / name).write_text("not for others", encoding="utf-8")
     made_from = training.inputs(load_config(run.recipe), run, iteration)
     made_from |= {"pairs": pairs or made_from["pairs"]}
-    count = sum(read_summary(run, iteration)["pairs"].values()) - too_long
+    count = read_summary(run, iteration).total - too_long
     seal(folder, run.model_folder(iteration), made_from, count, fingerprint(folder))
 
 

@@ -117,11 +117,11 @@ def test_a_configuration_for_each_language_loads_its_pairs(finished: tuple[Confi
 
 def test_a_language_without_pairs_has_no_configuration(finished: tuple[Config, RunDir]) -> None:
     facts = read_facts(*finished, 1)
-    facts.entries[0]["pairs"]["fr"] = 0
+    facts.entries[0].pairs["fr"] = 0
     card = data_card(facts, Published())
     assert "fr" not in [found["config_name"] for found in metadata(card)["configs"]]
     assert "data/fr/iteration_1.jsonl" not in data_files(facts, finished[1])
-    facts.entries[0]["pairs"] = dict.fromkeys(facts.config.languages, 0)
+    facts.entries[0].pairs.update(dict.fromkeys(facts.config.languages, 0))
     assert (
         "configs" not in metadata(data_card(facts, Published()))
         or not metadata(data_card(facts, Published()))["configs"]
@@ -137,7 +137,7 @@ def test_texts_of_the_model_stay_texts(finished: tuple[Config, RunDir]) -> None:
     row |= {"prompt": hostile, "chosen": hostile, "rejected": hostile}
     write_sealed(run.pairs(1, "es"), {}, [json.dumps(row)])
     summary = read_summary(run, 1)
-    write_sealed(run.pair_summary(1), {}, [json.dumps({name: summary[name] for name in ("pairs", "dropped")})])
+    write_sealed(run.pair_summary(1), {}, [json.dumps({"pairs": summary.pairs, "dropped": summary.dropped})])
     evil = config.model_copy(update={"description": "<b>bold</b> [y](http://y.test)"})
     card = data_card(read_facts(evil, run, 1), Published())
     assert metadata(card)["license"] == "unknown" and "\x1b" not in card

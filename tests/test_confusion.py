@@ -103,7 +103,7 @@ def test_pass_rates_follow_the_definition() -> None:
     right, wrong_line = Confusion(2, 0, (), ()), Confusion(3, 1, (("a line", "en"),), ())
     wrong_word, undecided = Confusion(1, 0, (), ("apples",)), Confusion(0, 1, (), ())
     answers = [*[right] * 6, *[wrong_word] * 2, *[wrong_line] * 2, *[undecided] * 3]
-    assert pass_rates(answers, "ru") == {
+    assert pass_rates(answers, "ru").to_json() == {
         "lpr": 0.8, "wpr": 0.75, "lcpr": 0.7742,
         "ci95_lpr": [round(bound, 4) for bound in wilson_interval(8, 10)],
         "ci95_wpr": [round(bound, 4) for bound in wilson_interval(6, 8)],
@@ -113,13 +113,13 @@ def test_pass_rates_follow_the_definition() -> None:
 
 def test_pass_rates_are_none_where_undefined() -> None:
     right, wrong = Confusion(2, 0, (), ()), Confusion(1, 0, (("a line", "en"),), ())
-    rates = pass_rates([right, wrong], "es")
+    rates = pass_rates([right, wrong], "es").to_json()
     assert (rates["lpr"], rates["wpr"], rates["lcpr"], rates["ci95_wpr"]) == (0.5, None, None, None)
-    rates = pass_rates([wrong], "ru")
+    rates = pass_rates([wrong], "ru").to_json()
     assert (rates["lpr"], rates["wpr"], rates["lcpr"]) == (0.0, None, None)
-    rates = pass_rates([Confusion(1, 0, (), ("apples",))], "ru")
+    rates = pass_rates([Confusion(1, 0, (), ("apples",))], "ru").to_json()
     assert (rates["lpr"], rates["wpr"], rates["lcpr"]) == (1.0, 0.0, 0.0)
-    rates = pass_rates([check("42", "ru")], "ru")
+    rates = pass_rates([check("42", "ru")], "ru").to_json()
     assert (rates["lpr"], rates["ci95_lpr"], rates["n"], rates["undecided"]) == (None, None, 0, 1)
 
 
@@ -127,6 +127,6 @@ def test_pass_rates_are_none_where_undefined() -> None:
 @pytest.mark.parametrize("language", ["en", "es", "fr", "de", "ru", "zh", "ja"])
 def test_no_false_alarm_on_the_real_questions(language: str) -> None:
     lines = (REAL / f"{language}.jsonl").read_text(encoding="utf-8").splitlines()
-    rates = pass_rates([check(json.loads(line)["query"], language) for line in lines], language)
+    rates = pass_rates([check(json.loads(line)["query"], language) for line in lines], language).to_json()
     assert rates["lpr"] == 1.0 and rates["wpr"] in (1.0, None)
     assert rates["undecided"] <= 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from lidr.config import Config
 from lidr.errors import DamagedError, LidrError, RunError
 from lidr.models import check_trained, combined, file_hashes
 from lidr.report import page as report
-from lidr.results import read_results, write_results
+from lidr.results import Saved, read_results
 from lidr.run_dir import RunDir
 from lidr.seals import RowFile, is_sealed, read_document, read_rows, read_seal, seal, write_sealed
+from lidr.stages.results import write_results
 from lidr.stages.training import read_training_summary
 from lidr.status import run_status
 from lidr.storage import partial_path, write_text
@@ -224,7 +226,7 @@ def test_results_are_compared_with_what_was_measured(finished: tuple[Config, Run
     _, run = finished
     measured = results()["models"][0]["benchmarks"]["lab"]
     write_sealed(run.evaluation(0, "lab") / "metrics.json", {}, [json.dumps(measured)])
-    assert read_results(run)["models"]
+    assert read_results(run).models
     write_text(run.results, run.results.read_text().replace("0.95", "0.96"))
     with pytest.raises(DamagedError, match=r"results\.json: M0's lab is not what .*metrics\.json says"):
         read_results(run)
@@ -233,7 +235,7 @@ def test_results_are_compared_with_what_was_measured(finished: tuple[Config, Run
 def test_what_results_leave_out_is_said(toy_run: ToyRun, capsys: pytest.CaptureFixture[str]) -> None:
     toy_run.run("prompts", "responses", "translations", "pairs")
     toy_run.run_dir.prompts(1).unlink()
-    assert write_results(toy_run.config, toy_run.run_dir)["iterations"] == []
+    assert write_results(toy_run.config, toy_run.run_dir).iterations == ()
     assert "4_pairs/summary.json is left out of the results: " in capsys.readouterr().err
 
 
@@ -316,8 +318,9 @@ def test_a_report_that_is_no_text_is_written_again(finished: tuple[Config, RunDi
 def test_a_missing_summary_of_a_training_is_named_while_its_seal_is_there(finished: tuple[Config, RunDir]) -> None:
     _, run = finished
     path = run.training(1) / "summary.json"
-    write_sealed(path, {}, [json.dumps({"too_long": {}, "saved": {"kept": 1.0}})])
-    assert read_training_summary(run, 1).saved == {"kept": 1.0}
+    saved = Saved(32, "margin", 0.5, 0.5, "float32", "float32", 1.0)
+    write_sealed(path, {}, [json.dumps({"too_long": {}, "saved": asdict(saved)})])
+    assert read_training_summary(run, 1).saved == saved
     path.unlink()
     with pytest.raises(DamagedError, match=r"summary\.json: damaged or missing; put it back, or delete it and its"):
         read_training_summary(run, 1)

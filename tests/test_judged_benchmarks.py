@@ -29,6 +29,7 @@ from lidr.lab.world import FACTS, question
 from lidr.languages.identification import LanguageIdentifier
 from lidr.languages.names import asks_for_other_language
 from lidr.models import fingerprint
+from lidr.results import read_metrics
 from lidr.run_dir import RunDir
 from lidr.seals import is_sealed, seal
 from lidr.stages import evaluation
@@ -139,7 +140,7 @@ def test_mt_bench_asks_two_turns_and_scores_them(
     use(monkeypatch, engine)
     config = make_config(server, {"mt_bench": {"path": write_questions(tmp_path / "questions", "en", MT_ROWS)}})
     run = evaluate(config, tmp_path / "run")
-    metrics = evaluation.read_metrics(run, 0, "mt_bench")["en"]
+    metrics = read_metrics(run, 0, "mt_bench")["en"].to_json()
     # A rating is 1 + words / 10: five words have 1, and 10, 20 and 40 words 2, 3 and 5.
     expected: dict[str, Any] = {
         "score": ((1 + 5) / 2 + (1 + 2) / 2 + 3) / 3,
@@ -210,7 +211,7 @@ def test_mt_bench_measures_the_laboratorys_model(server: TestServer, tmp_path: P
         path = write_questions(tmp_path / "questions", language, rows)
     config = make_config(server, {"mt_bench": {"path": path}}, languages=["en", "es"])
     run = evaluate(config, tmp_path / "run")
-    metrics = evaluation.read_metrics(run, 0, "mt_bench")
+    metrics = {code: found.to_json() for code, found in read_metrics(run, 0, "mt_bench").items()}
     for language in ("en", "es"):
         ratings = rows_of(run, "mt_bench", language)
         assert len(ratings) == 4 and {row["group"] for row in ratings} == {"c0", "c1"}
@@ -274,14 +275,14 @@ def test_a_trained_model_is_compared_with_the_model_as_it_came(
         assert rows_of(run, "head_to_head", "en") == []
     evaluation.run(config, run, 1)
     assert [len(engine.asked) for engine in engines] == [8, 8]
-    metrics = evaluation.read_metrics(run, 1, "head_to_head")["en"]
+    metrics = read_metrics(run, 1, "head_to_head")["en"].to_json()
     assert (metrics["n"], metrics["failed"], metrics["unscored"], metrics["ruled"]) == (6, 2, 0, 1)
     outcomes = {row["question_id"]: row["outcome"] for row in rows_of(run, "head_to_head", "en", 1)}
     assert outcomes == {"1": "win", "2": "win", "3": "win", "4": "tie", "5": "lose", "6": "tie"}
     assert server.counters.requests == metrics["judge"]["requests"] == 10
     evaluation.run(config, run, 0)  # M0 itself only answers, and those answers are there
     assert [len(engine.asked) for engine in engines] == [8, 8]
-    own = evaluation.read_metrics(run, 0, "head_to_head")["en"]
+    own = read_metrics(run, 0, "head_to_head")["en"].to_json()
     assert (own["n"], own["off_target"]) == (8, 0.0) and "win" not in own
 
 
@@ -303,7 +304,7 @@ def recorded(server: TestServer, folder: Path, **benchmarks: Any) -> Config:
 def test_x_alpacaeval_writes_files_that_say_the_same(server: TestServer, tmp_path: Path) -> None:
     config = recorded(server, tmp_path, x_alpacaeval={"reference": str(tmp_path / "theirs")})
     run = evaluate(config, tmp_path / "run")
-    metrics = evaluation.read_metrics(run, 0, "x_alpacaeval")["en"]
+    metrics = read_metrics(run, 0, "x_alpacaeval")["en"].to_json()
     rows = rows_of(run, "x_alpacaeval", "en")
     folder = run.evaluation(0, "x_alpacaeval") / "alpaca_eval" / "en"
     notes = read_annotations(folder / "annotations.json")
@@ -327,7 +328,7 @@ def test_two_benchmarks_ask_the_judge_once(server: TestServer, tmp_path: Path) -
     both = recorded(server, tmp_path, head_to_head={"against": theirs}, x_alpacaeval={"reference": theirs})
     run = evaluate(both, tmp_path / "run")
     assert server.counters.requests == 8
-    pairwise, alpaca = (evaluation.read_metrics(run, 0, name)["en"] for name in ("head_to_head", "x_alpacaeval"))
+    pairwise, alpaca = (read_metrics(run, 0, name)["en"].to_json() for name in ("head_to_head", "x_alpacaeval"))
     assert pairwise["preference"] == alpaca["win_rate"]
 
 
@@ -372,7 +373,7 @@ def test_an_emoji_cut_in_two_is_no_stumbling_block(server: TestServer, tmp_path:
     theirs = str(tmp_path / "theirs")
     benchmarks = {"x_alpacaeval": {"reference": theirs}, "language_confusion": {}}
     run = evaluate(make_config(server, benchmarks, model={"path": str(tmp_path / "mine")}), tmp_path / "run")
-    assert evaluation.read_metrics(run, 0, "x_alpacaeval")["en"]["win"] == 0.5
+    assert read_metrics(run, 0, "x_alpacaeval")["en"].to_json()["win"] == 0.5
     assert rows_of(run, "language_confusion", "en")[0]["text"].endswith(" \ufffd")
 
 
@@ -392,7 +393,7 @@ def test_language_confusion_counts_answers_that_leave_their_language(server: Tes
         evaluate(config, tmp_path / "run")
     config = make_config(server, {"language_confusion": {"languages": ["es"]}}, model={"path": str(tmp_path / "mine")})
     run = evaluate(config, tmp_path / "run")
-    metrics = evaluation.read_metrics(run, 0, "language_confusion")["es"]
+    metrics = read_metrics(run, 0, "language_confusion")["es"].to_json()
     assert (metrics["lpr"], metrics["n"], metrics["undecided"], metrics["failed"]) == (round(1 / 3, 4), 3, 1, 0)
     assert [row["wrong_lines"] for row in rows_of(run, "language_confusion", "es")] == [
         [], [[english, "en"]], [[english, "en"]], [],
@@ -431,7 +432,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of an evaluation on a server without faults."""
     with TestServer(BY_WORD_LENGTH) as server:
         run = evaluate(real_config(server), tmp_path_factory.mktemp("real") / "run")
-        used = [metrics["judge"]["requests"] for metrics in evaluation.read_metrics(run, 0, "head_to_head").values()]
+        used = [metrics.judge and metrics.judge.requests for metrics in read_metrics(run, 0, "head_to_head").values()]
         assert server.counters.requests == sum(used)
         return files_of(run)
 
@@ -525,4 +526,4 @@ def test_a_killed_evaluation_goes_on(server: TestServer, tmp_path: Path, undistu
 def test_a_prompt_whose_duels_are_all_unscored_is_no_tie() -> None:
     duels = [Duel("1", "es", None), Duel("1", "fr", None), Duel("2", "es", 1), Duel("2", "fr", None)]
     counted = count_together([*duels, Duel("3", "es", 1), Duel("3", "fr", -1), Duel("4", "es", -1)])
-    assert (counted["wins"], counted["losses"], counted["ties"], counted["unscored"]) == (1, 1, 1, 1)
+    assert (counted.wins, counted.losses, counted.ties, counted.unscored) == (1, 1, 1, 1)

@@ -37,6 +37,7 @@ from lidr.judges import Reply as Said
 from lidr.judges.standard import preference, read_rating
 from lidr.languages.identification import LanguageIdentifier
 from lidr.records import Verdict
+from lidr.results import JudgeUsage
 from lidr.templates import read_template
 from tests.openai_server import Faults, Reply, TestServer
 from tests.rule_judge import RuleJudge, essay, judge_settings, quality, read_conversation, read_pair
@@ -149,7 +150,7 @@ def test_rules_decide_without_asking(
     verdicts, replies = compare(judge, [comparison(answer, opponent)], IDENTIFIER, "test")
     assert verdicts == [Verdict("0", "en", value, outcome, rule=rule)]
     assert replies == [] and server.counters.requests == 0
-    assert summarise(verdicts)["ruled"] == 1
+    assert summarise(verdicts).to_json()["ruled"] == 1
 
 
 def test_a_prompt_for_another_language_and_answers_too_short_to_tell_are_judged(
@@ -191,7 +192,7 @@ def test_a_judge_that_knows_only_one_label_says_nothing(
 ) -> None:
     server.answer = lambda body: Reply(label, first_token=((label, 0.0),))
     with judge_on(server, tmp_path, logprobs=logprobs) as judge:
-        metrics = summarise(compare(judge, uneven(12), IDENTIFIER, "test")[0])
+        metrics = summarise(compare(judge, uneven(12), IDENTIFIER, "test")[0]).to_json()
     assert ("logprobs" in server.counters.bodies[0]) == logprobs
     assert (metrics["win"], metrics["tie"], metrics["lose"], metrics["preference"]) == (0.0, 1.0, 0.0, 0.5)
     assert (metrics["first_position"], metrics["consistent"]) == (first_position, 0.0)
@@ -210,7 +211,7 @@ def test_swapping_the_models_mirrors_the_result_without_a_new_request(server: Te
     for verdict, other in zip(verdicts, mirrored, strict=True):
         assert (other.preference is None) == (verdict.preference is None)
         assert verdict.preference is None or other.preference == pytest.approx(1 - verdict.preference, abs=1e-12)
-    one, two = summarise(verdicts), summarise(mirrored)
+    one, two = summarise(verdicts).to_json(), summarise(mirrored).to_json()
     assert one["unscored"] > 0 and one["win"] > 0 and one["lose"] > 0 and one["tie"] > 0
     assert (one["win"], one["lose"]) == (two["lose"], two["win"])
     assert one["preference"] == pytest.approx(1 - two["preference"], abs=1e-4)
@@ -231,10 +232,10 @@ def test_the_rule_is_found_again_and_what_does_not_parse_is_no_tie(server: TestS
             continue
         difference = quality(item.answer) - quality(item.opponent)
         assert verdict.outcome == ("win" if difference > 5 else "lose" if difference < -5 else "tie")
-    metrics = summarise(verdicts)
+    metrics = summarise(verdicts).to_json()
     assert unscored and (metrics["unscored"], metrics["n"]) == (unscored, 80 - unscored)
     assert metrics["win"] + metrics["tie"] + metrics["lose"] == pytest.approx(1, abs=2e-4)
-    assert judge.usage(replies)["requests"] == 160 and judge.usage(replies)["cost_usd"] is None
+    assert judge.usage(replies).requests == 160 and judge.usage(replies).cost_usd is None
 
 
 def verdicts_of(**outcomes: int) -> list[Verdict]:
@@ -243,15 +244,15 @@ def verdicts_of(**outcomes: int) -> list[Verdict]:
 
 
 def test_intervals_and_the_sign_test() -> None:
-    clear = summarise(verdicts_of(win=20))
+    clear = summarise(verdicts_of(win=20)).to_json()
     assert (clear["win"], clear["sign_test_p"]) == (1.0, float(f"{2 / 2**20:.4g}"))
     assert 0.8 < clear["ci95_win"][0] < clear["ci95_win"][1] == 1.0 and clear["ci95_lose"][0] == 0.0
-    even = summarise(verdicts_of(win=15, tie=10, lose=15))
+    even = summarise(verdicts_of(win=15, tie=10, lose=15)).to_json()
     assert even["sign_test_p"] == 1.0 and even["preference"] == 0.5
     assert even["ci95_preference"][0] < 0.5 < even["ci95_preference"][1]
     assert even["ci95_tie"][0] < even["tie"] == 0.25 < even["ci95_tie"][1]
-    assert summarise(verdicts_of(win=30, lose=10))["sign_test_p"] < 0.01
-    nothing = summarise([Verdict("1", "en", None, None, unscored="unparsed")])
+    assert summarise(verdicts_of(win=30, lose=10)).to_json()["sign_test_p"] < 0.01
+    nothing = summarise([Verdict("1", "en", None, None, unscored="unparsed")]).to_json()
     assert (nothing["n"], nothing["unscored"], nothing["sign_test_p"]) == (0, 1, 1.0)
     assert all(nothing[name] is None for name in ("win", "ci95_win", "preference", "first_position", "consistent"))
 
@@ -479,8 +480,7 @@ def test_a_budget_is_kept_and_can_be_raised(plain: TestServer, tmp_path: Path) -
     with judge_on(plain, tmp_path, budget_usd=5, **prices) as judge:
         replies = judge.ask(TEXTS, "test")
         assert plain.counters.requests == 30
-        used = {"requests": 30, "prompt_tokens": 240, "completion_tokens": 270, "cost_usd": 0.78, "passing": 0}
-        assert judge.usage(replies) == used
+        assert judge.usage(replies) == JudgeUsage(30, 240, 270, 0.78, 0)
 
 
 def test_a_budget_needs_a_server_that_counts_tokens(plain: TestServer, tmp_path: Path) -> None:
@@ -562,7 +562,7 @@ def test_an_empty_reply_is_asked_for_again_now_and_in_the_next_run(server: TestS
     with judge_on(server, tmp_path) as judge:
         server.answer = lambda body: Reply(" \n") if server.counters.requests <= 4 else rule(body)
         verdicts, replies = compare(judge, asked, IDENTIFIER, "test")
-        assert [v.outcome for v in verdicts] == ["win", "lose"] and judge.usage(replies)["passing"] == 0
+        assert [v.outcome for v in verdicts] == ["win", "lose"] and judge.usage(replies).passing == 0
     for empty in (Reply(None), Reply(None, extra={"message": {"content": None, "refusal": "I would rather not."}})):
         other = [comparison(essay(30), essay(21), 2)]
         server.answer = lambda body, empty=empty: empty  # type: ignore[misc]
@@ -571,7 +571,7 @@ def test_an_empty_reply_is_asked_for_again_now_and_in_the_next_run(server: TestS
                 before = server.counters.requests
                 (verdict,), replies = compare(judge, other, IDENTIFIER, "test")
                 assert verdict.preference is None and verdict.unscored != "unparsed"
-                assert judge.usage(replies)["passing"] == 2 and server.counters.requests > before
+                assert judge.usage(replies).passing == 2 and server.counters.requests > before
     server.answer = rule
     with judge_on(server, tmp_path) as judge:
         (verdict,), _ = compare(judge, other, IDENTIFIER, "test")

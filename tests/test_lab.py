@@ -246,7 +246,7 @@ def test_gold_answers_score_one() -> None:
     results = results_by_language(LabBenchmark(LANGUAGES, ids), gold_answers)
     assert set(results) == set(LANGUAGES)
     for result in results.values():
-        metrics = result.metrics
+        metrics = result.metrics.to_json()
         assert (metrics["accuracy"], metrics["accuracy_held_out"], metrics["off_target"]) == (1, 1, 0)
         assert metrics["n"] == metrics["n_held_out"] == 120
         assert metrics["ci95"][0] > 0.95
@@ -260,9 +260,9 @@ def test_true_answers_in_english_are_off_target_and_wrong() -> None:
         return [Completion(question.question_id, english[question.question_id], "stop") for question in questions]
 
     results = results_by_language(LabBenchmark(["en", "ru"], ["apple.colour-0"]), answer)
-    assert results["en"].metrics["accuracy_held_out"] == 1
-    assert results["ru"].metrics["accuracy_held_out"] == 0
-    assert results["ru"].metrics["off_target"] == 1
+    assert results["en"].metrics.to_json()["accuracy_held_out"] == 1
+    assert results["ru"].metrics.to_json()["accuracy_held_out"] == 0
+    assert results["ru"].metrics.to_json()["off_target"] == 1
 
 
 @pytest.mark.parametrize(
@@ -284,9 +284,9 @@ def test_other_texts_are_wrong_and_off_target_by_their_language(text: str, off_t
 
 def test_prompts_from_elsewhere_leave_the_trained_part_empty() -> None:
     result = next(LabBenchmark(["es"], ["alpagasus-1"]).evaluate(gold_answers))
-    assert result.metrics["accuracy"] is None
-    assert result.metrics["n"] == 0
-    assert result.metrics["accuracy_held_out"] == 1
+    assert result.metrics.to_json()["accuracy"] is None
+    assert result.metrics.to_json()["n"] == 0
+    assert result.metrics.to_json()["accuracy_held_out"] == 1
 
 
 def test_unknown_language_is_refused() -> None:

@@ -47,9 +47,10 @@ def test_gold_sentences_score_one_in_every_language(tmp_path: Path) -> None:
     path = write_rows(tmp_path, list(SENTENCES))
     for language in SENTENCES:
         result = evaluate(MgsmBenchmark(path=path, languages=[language]), gold_sentence)[language]
-        lines = {key: result.metrics.pop(key) for key in ("lpr", "ci95_lpr", "undecided_lines")}
+        metrics = result.metrics.to_json()
+        lines = {key: metrics.pop(key) for key in ("lpr", "ci95_lpr", "undecided_lines")}
         assert lines["lpr"] in (None, 1.0)  # a line counts from five words on
-        assert result.metrics == {
+        assert metrics == {
             "accuracy": 1.0, "off_target": 0.0, "undecided": 0, "n": 2, "failed": 0, "truncated": 0, "thinking": 0,
             "ci95": [0.3424, 1.0], "ci95_off_target": [0.0, 0.6576], "accuracy_on_target": 1.0,
             "ci95_accuracy_on_target": [0.3424, 1.0],
@@ -61,7 +62,7 @@ def test_wrong_answers_score_zero(tmp_path: Path) -> None:
     benchmark = MgsmBenchmark(path=write_rows(tmp_path, ["en", "de"]), languages=["en", "de"])
     for text in ("It is 2126.", "It is 2.", "I cannot tell.", ""):
         for result in evaluate(benchmark, lambda _, text=text: text).values():
-            assert result.metrics["accuracy"] == 0.0
+            assert result.metrics.to_json()["accuracy"] == 0.0
             assert not any(row.correct for row in result.rows)
 
 
@@ -94,7 +95,7 @@ def test_off_target_is_counted_and_bare_numbers_are_undecided(tmp_path: Path) ->
     }
     result = evaluate(benchmark, lambda question: texts[question.gold])["es"]
     assert [row.off_target for row in result.rows] == [True, None, False, True]
-    assert result.metrics == {
+    assert result.metrics.to_json() == {
         "accuracy": 1.0, "off_target": 0.5, "undecided": 1, "n": 4, "failed": 0, "truncated": 0, "thinking": 0,
         "ci95": [0.5101, 1.0], "ci95_off_target": [0.15, 0.85], "accuracy_on_target": 0.5,
         "ci95_accuracy_on_target": [0.15, 0.85], "lpr": 0.3333, "ci95_lpr": [0.0615, 0.7923], "undecided_lines": 1,
@@ -105,14 +106,14 @@ def test_an_answer_that_changes_its_language_halfway_fails_by_its_lines(tmp_path
     benchmark = MgsmBenchmark(path=write_rows(tmp_path, ["es"]), languages=["es"])
     spanish = "Primero sumamos todas las manzanas que hay en la cesta de la cocina y en la mesa del comedor. "
     text = f"{spanish * 3}\nThen we subtract all of the apples that were eaten."
-    metrics = evaluate(benchmark, lambda _: text)["es"].metrics
+    metrics = evaluate(benchmark, lambda _: text)["es"].metrics.to_json()
     assert (metrics["off_target"], metrics["lpr"]) == (0.0, 0.0)
 
 
 def test_english_alone_still_knows_other_languages(tmp_path: Path) -> None:
     benchmark = MgsmBenchmark(path=write_rows(tmp_path, ["en"]), languages=["en"])
     text = "Por lo tanto, al final del día le quedan 2 manzanas."
-    assert evaluate(benchmark, lambda _: text)["en"].metrics["off_target"] == 1.0
+    assert evaluate(benchmark, lambda _: text)["en"].metrics.to_json()["off_target"] == 1.0
 
 
 def test_a_failed_request_is_neither_right_nor_wrong(tmp_path: Path) -> None:
@@ -123,7 +124,8 @@ def test_a_failed_request_is_neither_right_nor_wrong(tmp_path: Path) -> None:
         return [Completion(first, "", "error", error="no room"), Completion(second, "12.5", "stop")]
 
     (result,) = benchmark.evaluate(answer)
-    assert (result.metrics["accuracy"], result.metrics["n"], result.metrics["failed"]) == (1.0, 1, 1)
+    metrics = result.metrics
+    assert (metrics.value("accuracy"), metrics.count("n"), metrics.count("failed")) == (1.0, 1, 1)
 
 
 def test_without_any_answer_there_are_no_numbers(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_without_any_answer_there_are_no_numbers(tmp_path: Path) -> None:
     (result,) = benchmark.evaluate(
         lambda language, questions: [Completion(question.question_id, "", "error") for question in questions]
     )
-    assert result.metrics == {
+    assert result.metrics.to_json() == {
         "accuracy": None, "off_target": None, "undecided": 0, "n": 0, "failed": 2, "truncated": 0, "thinking": 0,
         "ci95": None, "ci95_off_target": None, "accuracy_on_target": None, "ci95_accuracy_on_target": None,
         "lpr": None, "ci95_lpr": None, "undecided_lines": 0,
@@ -205,7 +207,7 @@ def test_msvamp_is_read_and_scored_alike_and_named_by_its_own_name(tmp_path: Pat
     settings = config.evaluation.benchmarks["msvamp"]
     benchmark = MgsmBenchmark(**settings.model_dump(), name="msvamp")
     assert [(code, len(questions)) for code, questions, _ in benchmark.ahead()] == [("en", 1), ("es", 1)]
-    assert evaluate(benchmark, gold_sentence)["es"].metrics["accuracy"] == 1.0
+    assert evaluate(benchmark, gold_sentence)["es"].metrics.to_json()["accuracy"] == 1.0
     with pytest.raises(DataError, match=r"take th out of evaluation\.benchmarks\.msvamp\.languages"):
         MgsmBenchmark(path=path, languages=["th"], name="msvamp").questions("th")
 
@@ -335,7 +337,7 @@ def test_hub_layout_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     )
     benchmark = MgsmBenchmark(path=path, languages=["en", "th"])
     assert [question.gold for question in benchmark.questions("en")] == ["18", "2125"]
-    assert evaluate(benchmark, gold_sentence)["th"].metrics["accuracy"] == 1.0
+    assert evaluate(benchmark, gold_sentence)["th"].metrics.to_json()["accuracy"] == 1.0
     with pytest.raises(DataError, match="cannot load language 'sw'"):
         MgsmBenchmark(path=path, languages=["sw"]).questions("sw")
     with_examples = MgsmBenchmark(path=path, languages=["en", "th"], instruction=False, num_fewshot=8)
@@ -354,5 +356,5 @@ def test_gold_sentences_score_one_on_the_real_questions() -> None:
     golds = [[Decimal(row.gold) for row in result.rows] for result in results.values()]
     assert all(column == golds[0] for column in golds)
     for result in results.values():
-        assert (result.metrics["accuracy"], result.metrics["n"]) == (1.0, 250)
-        assert result.metrics["off_target"] == 0.0
+        assert (result.metrics.to_json()["accuracy"], result.metrics.to_json()["n"]) == (1.0, 250)
+        assert result.metrics.to_json()["off_target"] == 0.0

@@ -216,9 +216,9 @@ def test_every_prompt_ends_in_a_pair_or_under_one_reason(toy_run: ToyRun, policy
     assert counts == Counter({"en": dominant, "es": 6, "fr": 6, "de": 6}) - Counter()
     assert len({(row["prompt_id"], row["language"]) for row in made if row["language"] != "en"}) == 16
     summary = read_summary(toy_run.run_dir, 1)
-    assert summary["dropped"]["fr"] == {"translation_unparsed": 1}
-    assert summary["dropped"]["de"] == {"truncated": 1}
-    assert sum(summary["pairs"].values()) == len(made)
+    assert summary.dropped["fr"] == {"translation_unparsed": 1}
+    assert summary.dropped["de"] == {"truncated": 1}
+    assert summary.total == len(made)
 
 
 def test_a_rejected_answer_that_was_cut_off_may_be_kept(toy_run: ToyRun) -> None:
@@ -233,7 +233,7 @@ def test_a_rejected_answer_that_was_cut_off_may_be_kept(toy_run: ToyRun) -> None
     assert set(german) == {"p0", "p2", "p3", "p4", "p5"}  # of p1 there is no English answer to learn from
     assert [key for key, row in german.items() if row["rejected_cut_off"]] == ["p4"]
     assert not any(row["chosen_cut_off"] for row in german.values())
-    assert read_summary(toy_run.run_dir, 1)["dropped"]["de"] == {"truncated": 1}
+    assert read_summary(toy_run.run_dir, 1).dropped["de"] == {"truncated": 1}
 
 
 def test_what_was_cut_off_is_not_trained_to_end() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lidr import loop
-from lidr.benchmarks.shared.duels import Duel, count_duels, count_together, direction, is_right
+from lidr.benchmarks.shared.duels import Duel, count_duels, count_together, is_right
 from lidr.config import Config, load_config
 from lidr.errors import ConfigError, DataError, RunError
 from lidr.records import Prompt
+from lidr.results import ImbalanceProbe, LanguageProbe, Metric, Metrics, ProbeVerdict, read_imbalance, read_progress
 from lidr.run_dir import RunDir
 from lidr.stages import probe, prompts
 from tests.conftest import make_config
@@ -28,26 +29,27 @@ def start(path: Path, *settings: str) -> tuple[Config, RunDir]:
     return config, RunDir.start(config, path, say=lambda line: None)
 
 
-def probed(path: Path, *settings: str) -> dict[str, Any]:
+def probed(path: Path, *settings: str) -> ImbalanceProbe:
     config, run_dir = start(path, *settings)
     probe.run(config, run_dir, 0)
-    found = probe.read_probe(run_dir, 0)
+    found = read_imbalance(run_dir)
     assert found is not None
     return found
 
 
 def test_in_the_laboratory_english_is_found_dominant_without_being_told(tmp_path: Path) -> None:
     found = probed(tmp_path / "run", "dominant=es")
-    assert found["dominant"] == "en" and found["by"] == ["verified"]
-    own = {code: entry["own"]["accuracy"] for code, entry in found["languages"].items()}
+    assert found.dominant == "en" and found.by == ("verified",)
+    own = {code: entry.own.values["accuracy"].value or 0.0 for code, entry in found.languages.items()}
     assert own["en"] == 1.0 and own["es"] > own["ru"]
     for code in WEAK:
-        entry = found["languages"][code]
-        assert entry["verdict"] == "train"
-        assert entry["reward_accuracy"]["verified"]["ci95"][0] > 0.5
-        assert entry["translated"]["accuracy"] > entry["own"]["accuracy"]
-        assert entry["translations"] == 60 and entry["translation_failed"] < 0.1
-    assert found["languages"]["ru"]["off_target"] > found["languages"]["en"]["off_target"] == 0
+        entry = found.languages[code]
+        assert entry.reward_accuracy is not None and entry.translated is not None
+        assert entry.verdict == "train"
+        assert entry.reward_accuracy["verified"].ci95[0] > 0.5
+        assert (entry.translated.value("accuracy") or 0.0) > own[code]
+        assert entry.translations == 60 and (entry.translation_failed or 0.0) < 0.1
+    assert (found.languages["ru"].off_target or 0.0) > 0 == found.languages["en"].off_target
 
 
 def test_a_probe_is_done_once_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +65,7 @@ def test_a_probe_is_done_once_and_resumes(tmp_path: Path, monkeypatch: pytest.Mo
         assert loop.step("probe", config, run_dir, 0, lock)
         assert not loop.step("probe", config, run_dir, 0, lock)
     assert (tmp_path / "cut/probe/M0/iteration_1/2_responses/en.jsonl").stat().st_mtime_ns == answered
-    assert probe.read_probe(run_dir, 0) == whole
+    assert read_imbalance(run_dir) == whole
 
 
 def test_by_a_judge_and_by_known_answers(tmp_path: Path) -> None:
@@ -74,12 +76,13 @@ def test_by_a_judge_and_by_known_answers(tmp_path: Path) -> None:
             f"evaluation.judge.engine.base_url={server.base_url}",
         ]
         found = probed(tmp_path / "run", "probe.by=both", "probe.prompts=20", "languages=[en, ru]", *judge)
-    assert found["by"] == ["verified", "judge"]
-    russian = found["languages"]["ru"]
-    assert set(russian["reward_accuracy"]) == {"verified", "judge"}
-    assert 1 <= russian["own"]["score"] <= russian["translated"]["score"] <= 10
+    assert found.by == ("verified", "judge")
+    russian = found.languages["ru"]
+    assert russian.reward_accuracy is not None and russian.translated is not None
+    assert set(russian.reward_accuracy) == {"verified", "judge"}
+    assert 1 <= (russian.own.value("score") or 0) <= (russian.translated.value("score") or 0) <= 10
     # English answers to Russian prompts lose by the rule on languages, whatever the judge says.
-    assert russian["reward_accuracy"]["judge"]["value"] > 0.5
+    assert (russian.reward_accuracy["judge"].value or 0) > 0.5
 
 
 def test_the_stop_rule_ends_a_run_whose_teacher_breaks(tmp_path: Path) -> None:
@@ -89,9 +92,9 @@ def test_the_stop_rule_ends_a_run_whose_teacher_breaks(tmp_path: Path) -> None:
         "training.learning_rate=1e-3", "training.epochs=3",
     )  # fmt: skip
     loop.run(config, run_dir)
-    found = probe.read_probe(run_dir, 1)
-    assert found is not None and found["stop"] and found["keep"] == 0
-    assert "en" in found["losses"] and "dominant" in found["reason"]
+    found = read_progress(run_dir, 1)
+    assert found is not None and found.stop and found.keep == 0
+    assert "en" in found.losses and "dominant" in found.reason
     assert not run_dir.iteration(2).exists()
     results = json.loads(run_dir.results.read_text())
     assert [model["name"] for model in results["models"]] == ["M0", "M1"]
@@ -100,36 +103,40 @@ def test_the_stop_rule_ends_a_run_whose_teacher_breaks(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def probe_of(dominant: str, **verdicts: ProbeVerdict) -> ImbalanceProbe:
+    languages = {code: LanguageProbe(Metrics(), 0.0, verdict) for code, verdict in verdicts.items()}
+    return ImbalanceProbe("M0", dominant, ("verified",), 10, languages)
+
+
 def test_a_language_without_signal_is_left_out_when_the_probe_is_obeyed() -> None:
     config = load_config("quickstart", ["probe.obey=true", "dominant=es"])
-    verdicts = {"en": "dominant", "es": "train", "fr": "weak", "de": "drop", "ru": "drop"}
-    found = {"dominant": "en", "languages": {code: {"verdict": verdict} for code, verdict in verdicts.items()}}
+    found = probe_of("en", en="dominant", es="train", fr="weak", de="drop", ru="drop")
     obeyed = probe.obeyed(config, found)
     assert obeyed.languages == ["en", "es", "fr"] and obeyed.dominant == "en"
     assert obeyed.probe is not None and obeyed.probe.languages == config.languages
     # What was probed stays the same, so the probe is not owed again.
     assert prompts.held_out_inputs(obeyed) == prompts.held_out_inputs(config)
-    found["languages"] |= {"es": {"verdict": "drop"}, "fr": {"verdict": "drop"}}
+    found = probe_of("en", en="dominant", es="drop", fr="drop", de="drop", ru="drop")
     with pytest.raises(RunError, match="nothing to train: es: its direct answers are better"):
         probe.obeyed(config, found)
 
 
 def test_findings_that_a_recipe_cannot_follow_are_errors() -> None:
-    found = {"dominant": "en", "languages": {"en": {"verdict": "dominant"}, "es": {"verdict": "train"}}}
+    found = probe_of("en", en="dominant", es="train")
     settings = ["probe.obey=true", "dominant=es", "languages=[en, es, fr]"]
     with pytest.raises(ConfigError, match=r"does not fit what the probe found .*pairs\.dominant_rejected 'en'"):
         probe.obeyed(load_config("quickstart", [*settings, "pairs.dominant_rejected=en"]), found)
     # What was probed beside the recipe's languages is not trained, and what was not probed stays.
-    found["languages"]["it"] = {"verdict": "train"}
+    found = probe_of("en", en="dominant", es="train", it="train")
     assert probe.obeyed(load_config("quickstart", settings), found).languages == ["en", "es", "fr"]
     with pytest.raises(RunError, match="it dominant, which is not among"):
-        probe.obeyed(load_config("quickstart", settings), found | {"dominant": "it"})
+        probe.obeyed(load_config("quickstart", settings), replace(found, dominant="it"))
 
 
 def test_the_named_language_stays_dominant_within_noise() -> None:
-    def quality(**intervals: tuple[float, float, float] | None) -> dict[str, dict[str, Any]]:
+    def quality(**intervals: tuple[float, float, float] | None) -> dict[str, Metrics]:
         return {
-            code: {"accuracy": value and value[0], "ci95": value and list(value[1:])}
+            code: Metrics({"accuracy": Metric(value[0], value[1:]) if value else Metric(None)})
             for code, value in intervals.items()
         }
 
@@ -199,36 +206,36 @@ def test_an_answer_is_right_by_number_or_text(text: str, known: str, language: s
 def test_duels_are_counted_without_ties_and_unscored_ones() -> None:
     results = [1] * 9 + [-1] + [0] * 5 + [None] * 2
     counted = count_duels([Duel(str(n), "es", result) for n, result in enumerate(results)])
-    assert counted["value"] == 0.9 and counted["ties"] == 5 and counted["unscored"] == 2
-    assert direction(counted) == 1
+    assert counted.value == 0.9 and counted.ties == 5 and counted.unscored == 2
+    assert counted.direction == 1
     swapped = count_duels([Duel(str(n), "es", None if r is None else -r) for n, r in enumerate(results)])
-    assert direction(swapped) == -1 and swapped["value"] == 0.1 and swapped["p"] == counted["p"]
-    assert direction(count_duels([])) == 0 and count_duels([])["value"] is None
+    assert swapped.direction == -1 and swapped.value == 0.1 and swapped.p == counted.p
+    assert count_duels([]).direction == 0 and count_duels([]).value is None
 
 
 def test_languages_together_count_a_prompt_once() -> None:
     """Five languages that say the same are one piece of evidence, not five."""
     duels = [Duel(str(n), code, 1) for n in range(3) for code in ("en", *WEAK)]
     together = count_together(duels)
-    assert (together["wins"], together["losses"]) == (3, 0)
+    assert (together.wins, together.losses) == (3, 0)
     mixed = [Duel("1", "es", 1), Duel("1", "fr", -1), Duel("2", "es", -1), Duel("2", "fr", None)]
-    assert (count_together(mixed)["wins"], count_together(mixed)["losses"], count_together(mixed)["ties"]) == (0, 1, 1)
+    assert (count_together(mixed).wins, count_together(mixed).losses, count_together(mixed).ties) == (0, 1, 1)
 
 
 @pytest.mark.parametrize(
-    ("directions", "together", "stop", "keep"),
+    ("directions", "together", "stop"),
     [
-        ({"en": 0, "es": 1, "ru": 0}, 1, False, 3),
-        ({"en": 0, "es": 0, "ru": 0}, 1, False, 3),  # each gain is small, all together are not
-        ({"en": 0, "es": 0, "ru": 0}, 0, True, 2),
-        ({"en": -1, "es": 1, "ru": 1}, 1, True, 2),  # the teacher
-        ({"en": 1, "es": 0, "ru": -1}, -1, True, 2),
-        ({"en": 0, "es": -1, "ru": 1}, 0, False, 3),
+        ({"en": 0, "es": 1, "ru": 0}, 1, False),
+        ({"en": 0, "es": 0, "ru": 0}, 1, False),  # each gain is small, all together are not
+        ({"en": 0, "es": 0, "ru": 0}, 0, True),
+        ({"en": -1, "es": 1, "ru": 1}, 1, True),  # the teacher
+        ({"en": 1, "es": 0, "ru": -1}, -1, True),
+        ({"en": 0, "es": -1, "ru": 1}, 0, False),
     ],
 )
-def test_when_to_stop(directions: dict[str, int], together: int, stop: bool, keep: int) -> None:
-    advice = probe.stop_or_go(directions, together, "en", 3)
-    assert advice["stop"] is stop and advice["keep"] == keep and bool(advice["reason"]) is stop
+def test_when_to_stop(directions: dict[str, int], together: int, stop: bool) -> None:
+    _, _, reason = probe.stop_or_go(directions, together, "en")
+    assert bool(reason) is stop
 
 
 def test_the_held_out_sample_asks_for_the_trained_facts_in_another_form() -> None:

@@ -17,10 +17,10 @@ from lidr.config import Config, load_config
 from lidr.errors import ReplaceError
 from lidr.loop import step
 from lidr.replacing import Replaced, check, find_replaced, free_folder, open_run
-from lidr.results import collect_results
 from lidr.run_dir import RunDir
 from lidr.seals import is_released, is_sealed, seal, sealed
 from lidr.stages import pairs, responses, training
+from lidr.stages.results import collect_results
 from lidr.storage import partial_path
 from tests.conftest import ToyEngine, ToyRun, make_config
 
@@ -230,10 +230,10 @@ def rewrite_seal(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def test_what_an_older_version_made_is_still_shown(paired: ToyRun, capsys: pytest.CaptureFixture[str]) -> None:
     run = paired.run_dir
     rewrite_seal(run.pair_summary(1), lambda inputs: inputs.update(format=1))
-    assert len(collect_results(paired.config, run)["iterations"]) == 1
+    assert len(collect_results(paired.config, run).iterations) == 1
     assert "was made by an older version of lidr (format: 1 -> " in capsys.readouterr().err
     rewrite_seal(run.pair_summary(1), lambda inputs: inputs.update(dominant="es"))
-    assert collect_results(paired.config, run)["iterations"] == []
+    assert collect_results(paired.config, run).iterations == ()
 
 
 def test_fields_that_an_older_version_lacked_count_as_their_defaults(trained: ToyRun) -> None:

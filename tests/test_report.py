@@ -21,6 +21,7 @@ from lidr.report.log import digest_log
 from lidr.report.measures import Cell, Change, read_measures
 from lidr.report.plots import curve_plots, language_plot, line_plot
 from lidr.report.telemetry import group_table
+from lidr.results import Results
 from lidr.run_dir import RunDir
 from lidr.seals import write_sealed
 from lidr.storage import write_text
@@ -354,7 +355,7 @@ def test_change_is_noise_where_intervals_overlap() -> None:
 
 def test_an_interval_is_computed_where_only_the_count_is_given() -> None:
     results = {"models": [{"name": "M0", "benchmarks": {"b": {"es": {"accuracy": 0.5, "n": 100}}}}]}
-    (measure,) = read_measures(results, make_config())
+    (measure,) = read_measures(Results.from_json(results), make_config())
     cell = measure.rows[0].cells[0]
     assert cell is not None
     assert cell.interval == pytest.approx((0.404, 0.596), abs=1e-3)

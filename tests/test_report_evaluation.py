@@ -11,12 +11,13 @@ from lidr.config import Config
 from lidr.report import page as report
 from lidr.report.findings import findings, introduction
 from lidr.report.judged import judge_warnings, read_judge, read_outcomes
-from lidr.report.measures import read_cell, read_measures
+from lidr.report.measures import Cell, cell_of, read_measures
 from lidr.report.probe import probe_advice
-from lidr.results import collect_results
+from lidr.results import Metric, Metrics, ModelResults, Results
 from lidr.run_dir import RunDir
 from lidr.seals import write_sealed
 from lidr.stages import probe
+from lidr.stages.results import collect_results
 from lidr.storage import write_text
 from tests.test_report import HOSTILE, Page, make_config, make_results, make_run, read_report
 
@@ -117,7 +118,7 @@ def probe_found() -> list[dict[str, Any]]:
             "reward_accuracy": {"verified": share(None, 0, 1, 0, 0)},
         },
     }  # fmt: skip
-    better = {"better": {"verified": share(0.25, 0.1, 0.47, 3, 9)}}
+    better = {"before": own, "after": own, "better": {"verified": share(0.25, 0.1, 0.47, 3, 9)}}
     return [
         {"model": "M0", "dominant": "es", "by": ["verified"], "prompts": 20, "languages": languages},
         {
@@ -149,11 +150,10 @@ def test_judged_benchmarks_are_shown(tmp_path: Path) -> None:
 
 
 def test_the_bars_name_both_sides_and_start_with_the_first_compared_model() -> None:
-    (outcome,) = read_outcomes(judged_results(), judged_config())
+    (outcome,) = read_outcomes(Results.from_json(judged_results()), judged_config())
     assert outcome.title == "M1 against M0"
-    (outside,) = read_outcomes(
-        {"models": [{"name": "some-8b", "benchmarks": {"head_to_head": {"es": compared(0.7)}}}]}, evaluation_config()
-    )
+    of_model = ModelResults("some-8b", "", {"head_to_head": {"es": Metrics.from_json(compared(0.7))}})
+    (outside,) = read_outcomes(Results((of_model,)), evaluation_config())
     assert outside.title == "some-8b against other-7b"
 
 
@@ -161,7 +161,7 @@ def test_a_judge_without_prices_costs_a_dash_and_a_bad_one_is_warned_of() -> Non
     config = judged_config()
     results = judged_results()
     results["models"][1]["benchmarks"]["head_to_head"]["es"] = compared(0.7, bias=0.63, unscored=12, cost=None)
-    rows = {row.name: row for row in read_judge(results, config, lambda *_: iter(()))}
+    rows = {row.name: row for row in read_judge(Results.from_json(results), config, lambda *_: iter(()))}
     row = rows["head_to_head, Spanish"]
     assert (row.requests, row.verdicts, row.unscored, row.cost) == (180, 112, 12, None)
     assert rows["x_alpacaeval, Spanish"].requests == 360  # of both models
@@ -176,8 +176,9 @@ def test_a_judge_without_prices_costs_a_dash_and_a_bad_one_is_warned_of() -> Non
 
 def test_position_bias_gets_its_interval_from_the_verdicts() -> None:
     rows = read_judge(
-        judged_results(), judged_config(), lambda *_: iter([verdict(1), verdict(2, 0.9, 0.2), verdict(3, 0.7, 0.4)])
-    )
+        Results.from_json(judged_results()), judged_config(),
+        lambda *_: iter([verdict(1), verdict(2, 0.9, 0.2), verdict(3, 0.7, 0.4)]),
+    )  # fmt: skip
     cell = rows[0].first_position
     assert cell is not None
     assert cell.interval is not None
@@ -185,7 +186,7 @@ def test_position_bias_gets_its_interval_from_the_verdicts() -> None:
 
 
 def test_an_interval_without_width_is_none() -> None:
-    assert read_cell({"score": 2.0, "ci95_score": [2.0, 2.0]}, "score") == read_cell({"score": 2.0}, "score")
+    assert cell_of(Metric(2.0, (2.0, 2.0))) == cell_of(Metric(2.0)) == Cell(2.0)
 
 
 def test_models_are_tested_on_the_same_questions(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_harness_accuracies_are_one_tile_each() -> None:
     benchmarks = {name: dict.fromkeys(("en", "es"), cell) for name in ("arc", "mmlu")}
     results = {"models": [{"name": "M0", "benchmarks": benchmarks}, {"name": "M1", "benchmarks": benchmarks}]}
     config = make_config(evaluation={"benchmarks": {"arc": {}, "mmlu": {}}})
-    measures = read_measures(results, config)
+    measures = read_measures(Results.from_json(results), config)
     assert [measure.kind.key for measure in measures] == ["accuracy", "accuracy_norm"] * 2
     assert [finding.topic for finding in findings(measures, config) if finding.is_key] == [
         "arc, accuracy", "mmlu, accuracy",
@@ -255,15 +256,19 @@ def test_the_probe_and_the_stop_rule_are_shown(tmp_path: Path) -> None:
         assert "3,000+: 14 of 20" in text
         assert "stop, keep M0" in text
     assert page.count('<p class="alarm"') == 3
-    assert not probe_advice({"probe": []}, config)
+    assert not probe_advice(Results(), config)
 
 
 def test_a_run_whose_next_iteration_made_no_pair_is_finished() -> None:
     results = make_results(models=2, iterations=2)
     results["iterations"][1]["pairs"] = {"en": 0, "es": 0}
-    assert "Iteration 2 made no pair, so the run ended with M1." in introduction(make_config(), results)
+    assert "Iteration 2 made no pair, so the run ended with M1." in introduction(
+        make_config(), Results.from_json(results)
+    )
     results["iterations"][1]["pairs"] = {"en": 1, "es": 2}
-    assert "Iteration 2 made only 3 pairs, so the run ended with M1." in introduction(make_config(), results)
+    assert "Iteration 2 made only 3 pairs, so the run ended with M1." in introduction(
+        make_config(), Results.from_json(results)
+    )
 
 
 def test_the_probe_is_part_of_the_results_while_it_is_current(tmp_path: Path) -> None:
@@ -271,9 +276,9 @@ def test_the_probe_is_part_of_the_results_while_it_is_current(tmp_path: Path) ->
     run = RunDir(tmp_path)
     found = probe_found()[0]
     write_sealed(run.probe(0), probe.inputs(config, run, 0), [json.dumps(found)])
-    assert collect_results(config, run)["probe"] == [found]
-    assert collect_results(make_config(probe={"prompts": 6}), run)["probe"] == []
-    assert collect_results(make_config(), run)["probe"] == []
+    assert collect_results(config, run).probe == Results.from_json({"probe": [found]}).probe
+    assert collect_results(make_config(probe={"prompts": 6}), run).probe == ()
+    assert collect_results(make_config(), run).probe == ()
 
 
 def test_the_report_is_outdated_when_the_probe_or_scored_rows_change(tmp_path: Path) -> None:

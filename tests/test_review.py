@@ -18,10 +18,11 @@ from lidr.commands.review.cli import review
 from lidr.commands.review.collect import open_sheet
 from lidr.commands.review.read import Judged, join, parse_verdicts
 from lidr.commands.review.sheet import Sheet, page_data, render_page, sample_pairs, script_safe, text_direction
-from lidr.commands.review.summary import agreement, cohens_kappa, summarise
+from lidr.commands.review.summary import Agreement, agreement, cohens_kappa, summarise
 from lidr.config import Config
 from lidr.errors import DataError, RunError
 from lidr.records import PreferencePair, content_id
+from lidr.results import DuelCounts, ImbalanceProbe, LanguageProbe, Metrics
 from lidr.run_dir import RunDir
 from lidr.seals import write_sealed
 
@@ -342,7 +343,8 @@ def test_accuracy_beside_the_probe(tmp_path: Path, capsys: pytest.CaptureFixture
     ]
 
     reward = {"value": 0.6, "ci95": [0.4, 0.8], "wins": 12, "losses": 8, "p": 0.5, "ties": 0, "unscored": 0}
-    found = {"dominant": "en", "by": ["judge"], "languages": {"es": {"reward_accuracy": {"judge": reward}}}}
+    spanish = {"own": {"n": 10}, "off_target": 0.0, "verdict": "weak", "reward_accuracy": {"judge": reward}}
+    found = {"dominant": "en", "by": ["judge"], "prompts": 20, "languages": {"es": spanish}}
     write_sealed(run.probe(0), {}, [json.dumps(found)])
     review(run.path, [], read=True)  # of what was kept
     told = capsys.readouterr()
@@ -387,11 +389,11 @@ def test_a_pair_counts_once_by_the_sum_of_its_reviewers() -> None:
     verdicts = [
         judged(pair, prefers, name) for pair, both in said.items() for prefers, name in zip(both, "xy", strict=True)
     ]
-    (entry,) = summarise("toy", verdicts, None)["languages"]
-    human = entry["human"]
-    assert (human["wins"], human["losses"], human["ties"], human["unscored"]) == (2, 2, 1, 1)
-    assert [item["human"]["wins"] for item in entry["reviewers"]] == [3, 1]
-    assert entry["agreement"] == [{"reviewers": ["x", "y"], "pairs": 3, "agreement": 0.3333, "kappa": 0.0}]
+    (entry,) = summarise("toy", verdicts, None).languages
+    human = entry.human
+    assert (human.wins, human.losses, human.ties, human.unscored) == (2, 2, 1, 1)
+    assert [item.human.wins for item in entry.reviewers] == [3, 1]
+    assert entry.agreement == [Agreement(("x", "y"), 3, 0.3333, 0.0)]
 
 
 def test_kappa_by_hand() -> None:
@@ -407,17 +409,19 @@ def test_agreement_is_by_what_reviewers_saw() -> None:
     """Two who always say A agree by chance alone; sheets with other sides are compared by the texts."""
     sides = {"p1": True, "p2": False, "p3": True, "p4": False}
     always_a = [judged(pair, "chosen" if first else "rejected", "x", first) for pair, first in sides.items()]
-    assert agreement(always_a, always_a) == {"pairs": 4, "agreement": 1.0, "kappa": None}
+    assert agreement(always_a, always_a) == Agreement(("x", "x"), 4, 1.0, None)
     turned = [
         judged(pair, verdict.prefers, "y", not sides[pair]) for pair, verdict in zip(sides, always_a, strict=True)
     ]
     assert [verdict.answer for verdict in turned] == ["B"] * 4
-    assert agreement(always_a, turned)["agreement"] == 1.0
+    assert agreement(always_a, turned).agreement == 1.0
 
 
 def test_the_probe_of_m0_is_not_set_beside_later_pairs() -> None:
-    found = {"languages": {"es": {"reward_accuracy": {"judge": {"value": 0.6}}}}}
+    counted = {"judge": DuelCounts(0.6, (0.4, 0.8), 6, 4, 0.75, 0)}
+    of_language = LanguageProbe(Metrics(), 0.0, "weak", reward_accuracy=counted)
+    found = ImbalanceProbe("M0", "en", ("judge",), 10, {"es": of_language})
     first = judged("p1", "chosen", "x")
     later = Judged("p1", "p1", 2, "es", "x", "native", "chosen", "A", True, "")
-    entries = summarise("toy", [first, later], found)["languages"]
-    assert [(entry["iteration"], entry["probe"]) for entry in entries] == [(1, {"judge": {"value": 0.6}}), (2, None)]
+    entries = summarise("toy", [first, later], found).languages
+    assert [(entry.iteration, entry.probe) for entry in entries] == [(1, counted), (2, None)]

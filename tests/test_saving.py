@@ -16,12 +16,13 @@ from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, answer, question
 from lidr.records import PreferencePair, content_id
 from lidr.report.findings import saved_sentences
+from lidr.results import Results, Saved
 from lidr.run_dir import RunDir
 from lidr.seals import seal, write_sealed
 from lidr.stages import STAGES
 from lidr.storage import hash_file, partial_path
 from lidr.training.rounding import round_stochastically
-from lidr.training.saved import Saved
+from lidr.training.saved import alarm, share_kept
 
 LANGUAGES = ("en", "es")
 
@@ -155,7 +156,8 @@ def test_an_engine_that_rounds_again_raises_an_alarm(tmp_path: Path) -> None:
     assert event["kept"] < 0.9
     (alarm,) = [row for row in run.read_log() if row["event"] == "alarm"]
     assert alarm["alarm"] == "saved_model" and "Set the engine's dtype to float32" in alarm["message"]
-    ((topic, sentence),) = saved_sentences({"iterations": [{"iteration": 1, "saved": event}]})
+    entry = {"iteration": 1, "pairs": {}, "dropped": {}, "saved": event}
+    ((topic, sentence),) = saved_sentences(Results.from_json({"iterations": [entry]}))
     assert topic == "Saved model, iteration 1"
     assert f"({event['kept'] * 100:.0f} %)" in sentence and "stored as float32 and loaded as bfloat16" in sentence
 
@@ -168,11 +170,15 @@ def test_sft_measures_the_chosen_answers(tmp_path: Path) -> None:
     assert event["kept"] == pytest.approx(1, abs=0.01)
 
 
+def saved(trained: float, kept: float, stored: str, loaded: str) -> Saved:
+    return Saved(32, "margin", trained, kept, stored, loaded, share_kept(trained, kept))
+
+
 def test_no_gain_is_no_share() -> None:
-    lost = Saved(32, "margin", 0.08, 0.0002, "bfloat16", "bfloat16")
+    lost = saved(0.08, 0.0002, "bfloat16", "bfloat16")
     assert lost.kept == pytest.approx(0.0025)
-    assert "raise training.learning_rate" in (lost.alarm() or "")
-    assert Saved(32, "margin", -0.01, 0.2, "bfloat16", "bfloat16").kept is None
-    assert Saved(32, "margin", 1e-6, -3e-6, "float32", "float32").kept is None
-    assert Saved(32, "margin", 0.08, 0.0721, "bfloat16", "bfloat16").alarm() is None
-    assert "engine.quantize" in (Saved(32, "margin", 0.08, 0.01, "bfloat16", "int8 (quantised)").alarm() or "")
+    assert "raise training.learning_rate" in (alarm(lost) or "")
+    assert saved(-0.01, 0.2, "bfloat16", "bfloat16").kept is None
+    assert saved(1e-6, -3e-6, "float32", "float32").kept is None
+    assert alarm(saved(0.08, 0.0721, "bfloat16", "bfloat16")) is None
+    assert "engine.quantize" in (alarm(saved(0.08, 0.01, "bfloat16", "int8 (quantised)")) or "")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lidr.statistics import (
+    Paired,
     bootstrap_interval,
     compare_mean,
     compare_paired,
@@ -112,19 +113,19 @@ def scored(**correct: bool) -> list[dict[str, Any]]:
 def test_paired_rows_are_joined_by_question() -> None:
     before = scored(a=True, b=False, c=False, d=True, gone=True)
     after = scored(new=False, d=True, c=True, b=True, a=False)
-    assert compare_paired(before, iter(after)) == {"n": 4, "only_before": 1, "only_after": 2, "p": 1.0}
+    assert compare_paired(before, iter(after)) == Paired(4, 1, 2, 1.0)
 
 
 def test_paired_test_is_mcnemars() -> None:
     before = scored(**{f"q{number}": number < 30 for number in range(100)})
     after = scored(**{f"q{number}": 10 <= number < 60 for number in range(100)})
-    assert compare_paired(before, after) == {"n": 100, "only_before": 10, "only_after": 30, "p": mcnemar(10, 30)}
+    assert compare_paired(before, after) == Paired(100, 10, 30, mcnemar(10, 30))
     assert mcnemar(10, 30) == pytest.approx(0.0022214337732293643)
-    assert compare_paired(before, before)["p"] == 1.0
+    assert compare_paired(before, before).p == 1.0
 
 
 def test_nothing_shared_gives_no_p_value_and_doubles_are_refused() -> None:
-    assert compare_paired(scored(a=True), scored(b=True)) == {"n": 0, "only_before": 0, "only_after": 0, "p": None}
+    assert compare_paired(scored(a=True), scored(b=True)) == Paired(0, 0, 0, None)
     with pytest.raises(ValueError, match="question 'a' occurs twice"):
         compare_paired(scored(a=True), scored(a=True) + scored(a=False))
 
@@ -133,10 +134,11 @@ def test_the_mean_gain_is_over_questions_that_all_languages_share() -> None:
     before = {"es": scored(a=False, b=False, c=True, x=True), "fr": scored(a=False, b=True, c=True)}
     after = {"es": scored(a=True, b=False, c=True), "fr": scored(a=True, b=False, c=True, y=False)}
     found = compare_mean(before, after)
-    assert (found["n"], found["gain"]) == (3, round(1 / 6, 4))  # a: +1, b: -1/2, c: 0
-    assert found["ci95"][0] < 0 < found["ci95"][1]
-    assert compare_mean({"es": scored(a=True)}, {"es": scored(b=True)})["p"] is None
-    assert compare_mean({}, {})["n"] == 0
+    assert found is not None
+    assert (found.n, found.gain) == (3, round(1 / 6, 4))  # a: +1, b: -1/2, c: 0
+    assert found.interval[0] < 0 < found.interval[1]
+    assert compare_mean({"es": scored(a=True)}, {"es": scored(b=True)}) is None
+    assert compare_mean({}, {}) is None
 
 
 def test_questions_that_all_languages_gain_are_no_more_than_one_question() -> None:

@@ -118,7 +118,7 @@ def test_the_answer_is_read_without_its_thinking(tmp_path: Path) -> None:
 
         (result,) = benchmark.evaluate(answer)
         (row,) = result.rows
-        return row.correct, row.off_target, result.metrics["thinking"], result.metrics["truncated"]
+        return row.correct, row.off_target, result.metrics.to_json()["thinking"], result.metrics.to_json()["truncated"]
 
     assert score(SPANISH) == (True, False, 0, 0)
     assert score(f"<think>\n{ENGLISH * 9}It is 7.\n</think>\n\n{SPANISH}") == (True, False, 1, 0)
@@ -147,7 +147,7 @@ def test_no_pair_teaches_thinking(toy_run: ToyRun) -> None:
         if row["reason"] == "thinking"
     }
     assert {("p1", "es"), ("p1", "fr"), ("p1", "de"), ("p2", "fr"), ("p3", "es")} <= dropped
-    assert read_summary(toy_run.run_dir, 1)["dropped"]["es"]["thinking"] == 2
+    assert read_summary(toy_run.run_dir, 1).dropped["es"]["thinking"] == 2
     for code in ("en", "es", "fr", "de"):
         assert "think" not in toy_run.run_dir.pairs(1, code).read_text()
     assert parse_translation(Completion("1", "<think>Hm.</think> Hola", "stop"))["failure"] == "translation_unparsed"

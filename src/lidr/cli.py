@@ -147,8 +147,8 @@ def probe(
     from lidr.config import load_config
     from lidr.replacing import open_run
     from lidr.report import terminal as tables
+    from lidr.results import read_imbalance, read_progress
     from lidr.run_dir import LOCK_OWNER, RunDir
-    from lidr.stages.probe import read_probe
 
     is_run = (Path(recipe) / "recipe.yaml").exists()
     if is_run and run_dir:
@@ -164,13 +164,12 @@ def probe(
     if _checked(config, iteration, "probe") and not (config.probe and config.probe.stop):
         raise typer.BadParameter("later iterations are for --set probe.stop=true", param_hint="--iteration")
     _run_stages(config, run, iteration, ("probe",))
-    found = read_probe(run, iteration)
     if LOCK_OWNER in os.environ:  # a step of `lidr run`, which says itself what was found
         return
-    if found and iteration == 0:
-        tables.print_probe(config, found)
+    if iteration:
+        tables.print_progress(read_progress(run, iteration))
     else:
-        tables.print_progress(config, found, iteration)
+        tables.print_probe(config, read_imbalance(run))
 
 
 @app.command()
@@ -249,8 +248,8 @@ def evaluate(
 def report(run: RunArgument) -> None:
     """Write results.json and the report again."""
     from lidr.report import page
-    from lidr.results import write_results
     from lidr.run_dir import RunDir
+    from lidr.stages.results import write_results
 
     run_dir, config = RunDir.load(run)
     write_results(config, run_dir)
@@ -365,9 +364,9 @@ def _evaluate_run(
     from lidr.replacing import open_run
     from lidr.report import page
     from lidr.report import terminal as tables
-    from lidr.results import write_results
     from lidr.run_dir import LOCK_OWNER, RunDir
     from lidr.seals import read_seal
+    from lidr.stages.results import write_results
 
     run_dir, config = RunDir.load(path)
     trained = [number for number in range(1, config.iterations + 1) if read_seal(run_dir.model_folder(number))]
@@ -388,8 +387,8 @@ def _evaluate_run(
     if LOCK_OWNER in os.environ:  # a step of `lidr run`, which goes on from here
         return
     results = write_results(config, run_dir)
-    for model in results["models"]:
-        tables.print_evaluation(f"{config.name}: {model['name']}", model)
+    for model in results.models:
+        tables.print_evaluation(config, f"{config.name}: {model.name}", model)
     if page.is_outdated(run_dir):
         page.run(config, run_dir)
     _say(f"report: {path / 'report.html'}")

@@ -30,10 +30,11 @@ from lidr.preflight import check_owed
 from lidr.replacing import check_stage
 from lidr.report import page
 from lidr.report.terminal import print_evaluation, print_iteration, print_probe, print_progress
-from lidr.results import write_results
+from lidr.results import read_imbalance, read_progress
 from lidr.run_dir import LOCK_OWNER, RunDir
 from lidr.seals import is_sealed, stale_because
 from lidr.stages import STAGES, probe
+from lidr.stages.results import write_results
 from lidr.stages.shortage import TooFewPairsError, check_pairs
 
 COMMANDS = {
@@ -52,11 +53,11 @@ def run(config: Config, run_dir: RunDir) -> None:
         check_owed(config, run_dir)
         if not config.iterations:
             step("evaluation", config, run_dir, 0, lock)
-            for model in write_results(config, run_dir)["models"]:
-                print_evaluation(config.name, model)
+            for model in write_results(config, run_dir).models:
+                print_evaluation(config, config.name, model)
         if config.probe:
             step("probe", config, run_dir, 0, lock)
-            print_probe(config, probe.read_probe(run_dir, 0))
+            print_probe(config, read_imbalance(run_dir))
             config = probe.conclude(config, run_dir)
         for iteration in range(1, config.iterations + 1):
             step("prompts", config, run_dir, iteration, lock)
@@ -70,12 +71,12 @@ def run(config: Config, run_dir: RunDir) -> None:
                 step("training", config, run_dir, iteration, lock)
             except TooFewPairsError as error:
                 too_few = error
-                print_iteration(config, run_dir, write_results(config, run_dir), iteration)
+                print_iteration(config, write_results(config, run_dir), iteration)
                 break
             step("evaluation", config, run_dir, iteration, lock)
             step("probe", config, run_dir, iteration, lock)
-            print_iteration(config, run_dir, write_results(config, run_dir), iteration)
-            if print_progress(config, probe.read_probe(run_dir, iteration), iteration):
+            print_iteration(config, write_results(config, run_dir), iteration)
+            if print_progress(read_progress(run_dir, iteration)):
                 break
         if page.is_outdated(run_dir):
             page.run(config, run_dir)

@@ -18,6 +18,7 @@ from typing import Any
 from lidr.benchmarks.base import benchmarks_of
 from lidr.config import Config
 from lidr.errors import ConfigError, DamagedError, DataError, ReplaceError, RunError
+from lidr.results import read_imbalance
 from lidr.run_dir import RunDir
 from lidr.seals import (
     Inputs,
@@ -186,8 +187,9 @@ def _steps(config: Config) -> Iterator[tuple[str, int]]:
 
 def _obeyed(config: Config, run: RunDir) -> Config:
     """The recipe that the loop goes on with: that of a finished probe if it is to be obeyed."""
-    if config.probe and config.probe.obey and all(is_sealed(*output) for output in probe.outputs(config, run, 0)):
-        return probe.obeyed(config, probe.read_probe(run, 0) or {})
+    is_complete = all(is_sealed(*output) for output in probe.outputs(config, run, 0))
+    if config.probe and config.probe.obey and is_complete and (found := read_imbalance(run)):
+        return probe.obeyed(config, found)
     return config
 
 
@@ -377,7 +379,7 @@ def _pairs(config: Config, run: _Preview, iteration: int) -> list[Replaced]:
             return []
     if before is None or (not is_used and all(reason.startswith("format:") for reason in reasons)):
         return []
-    rows = sum(pairs.read_summary(run.real, iteration)["pairs"].values())
+    rows = sum(pairs.read_summary(run.real, iteration).pairs.values())
     return [Replaced(iteration, "pairs", "of all languages", path, tuple(reasons), rows)]
 
 

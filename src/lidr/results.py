@@ -1,174 +1,403 @@
-"""results.json: the machine-readable outcome of a run. Its format is a stable interface (schema 1)."""
+"""What was found, as types: the metrics of a benchmark, the counts of an iteration, and results.json (schema 1).
+
+results.json is a stable interface: fields are added, never renamed. A metric has its 95 % interval in a field of its
+own: `ci95` is that of `accuracy`, `ci95_held_out` of `accuracy_held_out`, and `ci95_<metric>` of every other one.
+"""
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
-from lidr.benchmarks.base import benchmarks_of
-from lidr.config import Config
-from lidr.errors import DamagedError, RunError
-from lidr.run_dir import RunDir, say_once
-from lidr.seals import Outputs, is_sealed, read_json, read_seal, stale_because
-from lidr.stages import evaluation, pairs, probe, training
-from lidr.stages.evaluation import read_metrics
-from lidr.stages.pairs import read_summary
-from lidr.storage import write_text
+from lidr.errors import DamagedError
+from lidr.run_dir import RunDir
+from lidr.seals import read_document, read_json, read_seal
 
 SCHEMA = 1
+Interval = tuple[float, float]
+Json = dict[str, object]
+_INTERVAL_KEYS = {"accuracy": "ci95", "accuracy_held_out": "ci95_held_out"}
 
 
-def collect_results(config: Config, run: RunDir) -> dict[str, Any]:
-    """What is known so far: metrics of every measured model, counts of every iteration, and findings of the probe."""
-    models = [_model(config, run, iteration) for iteration in range(config.iterations + 1)]
-    iterations = [_iteration(config, run, iteration) for iteration in range(1, config.iterations + 1)]
-    probes = [_probe(config, run, iteration) for iteration in range(config.iterations + 1)]
-    return {
-        "schema": SCHEMA,
-        "models": [model for model in models if model],
-        "iterations": [iteration for iteration in iterations if iteration],
-        "probe": [found for found in probes if found],
-    }
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A measured value with its 95 % interval, if one is known. `value` is None if there was nothing to measure."""
+
+    value: float | None
+    interval: Interval | None = None
 
 
-def write_results(config: Config, run: RunDir) -> dict[str, Any]:
-    """Write results.json and return it."""
-    results = collect_results(config, run)
-    write_text(run.results, json.dumps(results, indent=1) + "\n")
-    return results
+@dataclass(frozen=True, slots=True)
+class JudgeUsage:
+    """What the judge's replies took. `passing` requests got no reply for now; the next run asks them again.
+
+    `cost_usd` is None if the recipe names no prices.
+    """
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    passing: int = 0
 
 
-class _ModelEntry(BaseModel):
-    name: str = Field(pattern=r"^M\d+$")
-    benchmarks: dict[str, dict[str, dict[str, Any]]]
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What was measured in one language.
+
+    `values` are shares, ratings and p-values; `counts` are numbers of questions or answers (`n`, `failed` ...);
+    `by_category` are mean ratings; `notes` are what else a benchmark says of itself.
+    """
+
+    values: Mapping[str, Metric] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    by_category: Mapping[str, float] | None = None
+    judge: JudgeUsage | None = None
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+    def metric(self, name: str) -> Metric | None:
+        """A metric that has a value, also if that was written as a whole number; None for a gap."""
+        found = self.values.get(name)
+        if found is None and name in self.counts:
+            found = Metric(self.counts[name])
+        return found if found and found.value is not None else None
+
+    def value(self, name: str) -> float | None:
+        found = self.metric(name)
+        return found.value if found else None
+
+    def count(self, *names: str) -> int:
+        """The sum of some counts; those that a benchmark does not have are 0."""
+        return sum(self.counts.get(name, 0) for name in names)
+
+    def __or__(self, other: Metrics) -> Metrics:
+        """Both together; what both have is taken from the second."""
+        return Metrics(
+            {**self.values, **other.values},
+            {**self.counts, **other.counts},
+            self.by_category if other.by_category is None else other.by_category,
+            other.judge or self.judge,
+            {**self.notes, **other.notes},
+        )
+
+    def to_json(self) -> Json:
+        """As results.json has it: one flat object."""
+        found: Json = {}
+        for name, metric in self.values.items():
+            found[name] = metric.value
+            if metric.interval is not None or metric.value is None:
+                found[_interval_key(name)] = list(metric.interval) if metric.interval else None
+        if self.by_category is not None:
+            found["by_category"] = dict(self.by_category)
+        found |= {**self.counts, **self.notes}
+        return found | ({"judge": asdict(self.judge)} if self.judge else {})
+
+    @classmethod
+    def from_json(cls, content: object) -> Metrics:
+        """The reverse of `to_json`. Raises ValueError or TypeError for what is no such object.
+
+        Numbers that are not finite are gaps, and so are intervals of anything but two numbers.
+        """
+        if isinstance(content, cls):
+            return content
+        if not isinstance(content, Mapping):
+            raise TypeError(f"an object is needed, not {content!r:.60}")
+        values: dict[str, Metric] = {}
+        counts: dict[str, int] = {}
+        notes: Json = {}
+        of_metrics = {_interval_key(str(name)) for name in content}
+        for name, value in content.items():
+            if name in of_metrics or name in ("judge", "by_category"):
+                continue
+            interval_key = _interval_key(name)
+            if isinstance(value, bool) or not (value is None or isinstance(value, int | float)):
+                notes[name] = value
+            elif isinstance(value, int) and interval_key not in content:
+                counts[name] = value
+            else:
+                values[name] = Metric(_finite(value), _interval(content.get(interval_key)))
+        categories, judge = content.get("by_category"), content.get("judge")
+        return cls(
+            values,
+            counts,
+            None if categories is None else _CATEGORIES.validate_python(categories),
+            None if judge is None else _USAGE.validate_python(judge),
+            notes,
+        )
 
 
-class _IterationEntry(BaseModel):
+_CATEGORIES: TypeAdapter[dict[str, float]] = TypeAdapter(dict[str, float])
+_USAGE = TypeAdapter(JudgeUsage)
+MetricsField = Annotated[
+    Metrics, BeforeValidator(Metrics.from_json), PlainSerializer(Metrics.to_json, return_type=dict[str, object])
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResults:
+    """What was measured of M_t: benchmark -> language -> metrics. `path` is its folder."""
+
+    name: Annotated[str, Field(pattern=r"^M\d+$")]
+    path: str = ""
+    benchmarks: dict[str, dict[str, MetricsField]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a training gained over M_t on `pairs` of its pairs, and how much of it the saved model has.
+
+    `measure` is `margin` (DPO: the mean reward margin, beta times nats) or `chosen_logp` (SFT: the mean log-probability
+    of the chosen answer, nats). `stored` and `loaded` are the number formats on disk and in the engine. `kept` is the
+    share of the gain that is left; None if training gained nothing that can be measured.
+    """
+
+    pairs: int
+    measure: Literal["margin", "chosen_logp"]
+    trained: float  # of the model as training left it
+    saved: float  # of the model on disk, as the engine loads it
+    stored: str
+    loaded: str
+    kept: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class IterationResults:
+    """The pairs of an iteration by language, its drops by reason, and the seconds of its stages.
+
+    `saved` is None while nothing was trained, and in runs of versions that did not measure it.
+    """
+
     iteration: int
     pairs: dict[str, int]
     dropped: dict[str, int]
-    dropped_by_language: dict[str, dict[str, int]] = {}
-    seconds: dict[str, float] = {}
+    dropped_by_language: dict[str, dict[str, int]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    saved: Saved | None = None
 
 
-class _Results(BaseModel):
-    """The parts of results.json on which readers rely."""
+@dataclass(frozen=True, slots=True)
+class DuelCounts:
+    """How often the first of two answers is better, over the duels that are not ties, with Wilson's 95 % interval.
 
-    models: list[_ModelEntry] = []
-    iterations: list[_IterationEntry] = []
-    probe: list[dict[str, Any]] = []
+    `p` is of the sign test. `unscored` duels got no verdict.
+    """
+
+    value: float | None
+    ci95: Interval
+    wins: int
+    losses: int
+    p: float
+    ties: int
+    unscored: int = 0
+
+    @property
+    def metric(self) -> Metric:
+        return Metric(self.value, self.ci95)
+
+    @property
+    def direction(self) -> int:
+        """1 if the first side is better beyond noise, -1 if the second is, else 0."""
+        low, high = self.ci95
+        return int(low > 0.5) - int(high < 0.5)
 
 
-def read_results(run: RunDir) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class FailedByLength:
+    """Translations that failed, of answers from one length to below another (None: without an end), in characters."""
+
+    from_characters: int
+    to_characters: int | None
+    n: int
+    failed: int
+
+
+ProbeVerdict = Literal["dominant", "train", "weak", "drop", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageProbe:
+    """What the probe of M_0 found in one language; of the dominant one only its own answers.
+
+    `reward_accuracy` has an entry for each who judged (`verified`, `judge`).
+    """
+
+    own: MetricsField
+    off_target: float | None
+    verdict: ProbeVerdict
+    ci95_off_target: Interval | None = None
+    undecided: int = 0
+    truncated: int = 0
+    thinking: int = 0
+    translated: MetricsField | None = None
+    reward_accuracy: dict[str, DuelCounts] | None = None
+    translations: int = 0
+    translation_failed: float | None = None
+    failed_by_length: tuple[FailedByLength, ...] = ()
+
+    @property
+    def mostly_failed(self) -> bool:
+        """Whether more than half of the translations failed."""
+        return (self.translation_failed or 0.0) > 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ImbalanceProbe:
+    """The probe of M_0. `by` says who judged; the first of them decides."""
+
+    model: str
+    dominant: str
+    by: tuple[str, ...]
+    prompts: int
+    languages: dict[str, LanguageProbe]
+    judge: JudgeUsage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageProgress:
+    """The direct answers of M_t and of the model before it, in one language."""
+
+    before: MetricsField
+    after: MetricsField
+    better: dict[str, DuelCounts]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressProbe:
+    """The stop rule: M_t against the model before it, by the same held-out prompts.
+
+    `gains` and `losses` are the languages that changed beyond noise; `keep` is the number of the model to be kept.
+    """
+
+    model: str
+    by: tuple[str, ...]
+    prompts: int
+    languages: dict[str, LanguageProgress]
+    together: DuelCounts
+    gains: list[str]
+    losses: list[str]
+    stop: bool
+    keep: int
+    reason: str
+    judge: JudgeUsage | None = None
+
+    @property
+    def opponent(self) -> str:
+        return f"M{int(self.model[1:]) - 1}"
+
+
+Probe = ImbalanceProbe | ProgressProbe
+P = TypeVar("P", ImbalanceProbe, ProgressProbe)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What is known of a run: every measured model, the counts of every iteration, and what the probe found."""
+
+    models: tuple[ModelResults, ...] = ()
+    iterations: tuple[IterationResults, ...] = ()
+    probe: tuple[Probe, ...] = ()
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """All that a model was measured on, in their order."""
+        return list(dict.fromkeys(name for model in self.models for name in model.benchmarks))
+
+    def to_json(self) -> str:
+        content = {"schema": SCHEMA} | _RESULTS.dump_python(self, mode="json")
+        return json.dumps(content, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, content: object) -> Results:
+        """The reverse of `to_json`. Raises pydantic's ValidationError for fields that are not as they should be."""
+        return _RESULTS.validate_python(content)
+
+
+_RESULTS = TypeAdapter(Results)
+_METRICS: TypeAdapter[dict[str, Metrics]] = TypeAdapter(dict[str, MetricsField])
+
+
+def read_results(run: RunDir) -> Results:
     """results.json as it is on disk, empty if there is none.
 
     Raises DamagedError if it is damaged, or if its figures are not those that the run has measured.
     """
     remedy = f"`lidr report {run.path}` writes it again"
-    results = read_json(run.results, remedy)
+    content = read_json(run.results, remedy)
     try:
-        known = _Results.model_validate(results)
+        results = Results.from_json(content)
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise DamagedError(f"{run.results}: damaged ({where}: {error.errors()[0]['msg']}); {remedy}") from None
-    for model in known.models:
+        raise DamagedError(f"{run.results}: damaged ({_first(error)}); {remedy}") from None
+    for model in results.models:
         for benchmark, metrics in model.benchmarks.items():
             iteration = int(model.name[1:])
             path = run.evaluation(iteration, benchmark) / "metrics.json"
-            if read_seal(path) and json.dumps(read_metrics(run, iteration, benchmark)) != json.dumps(metrics):
+            if read_seal(path) and read_metrics(run, iteration, benchmark) != metrics:
                 raise DamagedError(f"{run.results}: {model.name}'s {benchmark} is not what {path} says; {remedy}")
     return results
 
 
-def _model(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None:
-    folder = run.model_folder(iteration)
-    if iteration and not _is_current(training.outputs, config, run, iteration, folder):
-        return None
-    path = str(folder.relative_to(run.path)) if iteration else config.model.path
-    measured = {
-        name: read_metrics(run, iteration, name)
-        for name in benchmarks_of(config)
-        if _is_current(
-            partial(evaluation.output, benchmark=name), config, run, iteration, run.evaluation(iteration, name)
-        )
-    }
-    return {"name": f"M{iteration}", "path": path, "benchmarks": measured}
-
-
-def _probe(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None:
-    """What the probe found of M_0, and of a later model against the one before it."""
-
-    def output(config: Config, run: RunDir, iteration: int) -> Outputs:
-        return [(run.probe(iteration), probe.inputs(config, run, iteration))]
-
-    if config.probe is None or not _is_current(output, config, run, iteration, run.probe(iteration)):
-        return None
-    return {"model": f"M{iteration}", **(probe.read_probe(run, iteration) or {})}
-
-
-def _is_current(outputs: Callable[..., Outputs], config: Config, run: RunDir, iteration: int, path: Path) -> bool:
-    """Whether a stage's output is complete for the recipe as it is now; what an older recipe left does not count.
-
-    What an older version of lidr made by its own rules counts. Either is said, if `path`, a part of the output, exists.
-    """
+def read_metrics(run: RunDir, iteration: int, benchmark: str) -> dict[str, Metrics]:
+    """The metrics of a complete benchmark by language."""
+    path = run.evaluation(iteration, benchmark) / "metrics.json"
     try:
-        found = outputs(config, run, iteration)
-        if all(is_sealed(file, inputs) for file, inputs in found):
-            return True
-        reasons = sorted({reason for file, inputs in found for reason in stale_because(file, inputs)})
-        why = "; ".join(reasons) or "not all of its files are complete"
-        complete = all(read_seal(file) for file, _ in found)
-        if complete and reasons and all(reason.startswith("format:") for reason in reasons):
-            say_once(f"{path} was made by an older version of lidr ({why}); `lidr run` makes it again")
-            return True
-    except DamagedError:
-        raise
-    except RunError as error:  # a step before it is not complete
-        why = str(error)
-    if path.exists():
-        say_once(f"{path} is left out of the results: {why}")
-    return False
+        return _METRICS.validate_python(read_document(path))
+    except ValidationError as error:
+        remedy = "delete it, and start the run again, which scores the answers again"
+        raise DamagedError(f"{path}: damaged ({_first(error)}); {remedy}") from None
 
 
-def _iteration(config: Config, run: RunDir, iteration: int) -> dict[str, Any] | None:
-    if not _is_current(pairs.outputs, config, run, iteration, run.pair_summary(iteration)):
+def read_imbalance(run: RunDir) -> ImbalanceProbe | None:
+    """What the probe of M_0 found; None if there was none."""
+    return _read_probe(run, 0, _IMBALANCE)
+
+
+def read_progress(run: RunDir, iteration: int) -> ProgressProbe | None:
+    """What the stop rule says of M_t, t > 0; None if it was not asked."""
+    return _read_probe(run, iteration, _PROGRESS)
+
+
+def _read_probe(run: RunDir, iteration: int, kind: TypeAdapter[P]) -> P | None:
+    path = run.probe(iteration)
+    if not path.exists():
         return None
-    summary = read_summary(run, iteration)
-    dropped: Counter[str] = Counter()
-    for reasons in summary["dropped"].values():
-        dropped.update(reasons)
-    trained = _is_current(training.outputs, config, run, iteration, run.model_folder(iteration))
-    training_summary = training.read_training_summary(run, iteration) if trained else None
-    too_long = training_summary.too_long if training_summary else {}
-    if too_long:
-        dropped["too_long"] = sum(too_long.values())
-    return {
-        "iteration": iteration,
-        "pairs": {code: count - too_long.get(code, 0) for code, count in summary["pairs"].items()},
-        "dropped": dict(sorted(dropped.items())),
-        "dropped_by_language": {
-            code: reasons | ({"too_long": too_long[code]} if code in too_long else {})
-            for code, reasons in summary["dropped"].items()
-        },
-        "seconds": stage_seconds(run, iteration),
-        "saved": training_summary and training_summary.saved,  # null in runs of versions that did not measure it
-    }
+    try:
+        return kind.validate_python({"model": f"M{iteration}", **read_document(path)})
+    except ValidationError as error:
+        raise DamagedError(f"{path}: damaged ({_first(error)}); delete it, and start the run again") from None
 
 
-def stage_seconds(run: RunDir, iteration: int) -> dict[str, float]:
-    """Seconds of work per stage, all finished attempts together, since the stage was last restarted."""
-    seconds: dict[str, float] = defaultdict(float)
-    for row in run.read_log():
-        if row.get("iteration") != iteration:
-            continue
-        if row["event"] == "stage":
-            seconds[row["stage"]] += row["seconds"]
-        elif row["event"] == "recompute":
-            seconds.pop(row["stage"], None)
-    return {stage: round(value, 1) for stage, value in seconds.items()}
+_IMBALANCE = TypeAdapter(ImbalanceProbe)
+_PROGRESS = TypeAdapter(ProgressProbe)
+
+
+def probe_json(found: Probe) -> str:
+    """A probe's findings as its file has them."""
+    kind: TypeAdapter[Probe] = TypeAdapter(type(found))
+    return json.dumps(kind.dump_python(found, mode="json", exclude={"model"}), indent=1)
+
+
+def _first(error: ValidationError) -> str:
+    """Where the first fault is, and what it is."""
+    found = error.errors()[0]
+    return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+
+
+def _interval_key(name: str) -> str:
+    return _INTERVAL_KEYS.get(name, f"ci95_{name}")
+
+
+def _finite(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None  # type: ignore[arg-type]
+
+
+def _interval(bounds: object) -> Interval | None:
+    if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+        return None
+    low, high = map(_finite, bounds)
+    return None if low is None or high is None else (low, high)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import exp, fsum, isfinite, lgamma, log, sqrt
 from statistics import NormalDist
-from typing import Any
+
+from lidr.results import Interval, Metric
 
 _RESAMPLED_AT_ONCE = 2_000_000  # values of all resamples in memory, 16 MB of indices
 
@@ -30,16 +32,17 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
 
 
-def share(successes: int, n: int) -> tuple[float | None, list[float] | None]:
-    """A proportion and its Wilson 95 % interval as results.json has them, to 4 digits; None if n is 0."""
+def share(successes: int, n: int) -> Metric:
+    """A proportion with its Wilson 95 % interval, to 4 digits; without a value if n is 0."""
     if not n:
-        return None, None
-    return round(successes / n, 4), rounded(wilson_interval(successes, n))
+        return Metric(None)
+    return Metric(round(successes / n, 4), rounded(wilson_interval(successes, n)))
 
 
-def rounded(interval: tuple[float, float], digits: int = 4) -> list[float]:
+def rounded(interval: Interval, digits: int = 4) -> Interval:
     """An interval as results.json has it."""
-    return [round(bound, digits) for bound in interval]
+    low, high = interval
+    return round(low, digits), round(high, digits)
 
 
 def bootstrap_interval(
@@ -92,49 +95,58 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return sign_test(only_first, only_second)
 
 
-def compare_paired(before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Two models on the same questions, from the scored rows of one language (`question_id`, `correct`).
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two models on the same `n` questions. `p` is McNemar's exact test; None if no question is shared."""
 
-    `n` questions were scored for both, `only_before` and `only_after` are right in one alone, and `p` is McNemar's
-    exact test of their balance; None if no question is shared. Raises ValueError for a question that occurs twice.
+    n: int
+    only_before: int  # right in the first model alone
+    only_after: int
+    p: float | None
+
+
+def compare_paired(before: Iterable[Mapping[str, object]], after: Iterable[Mapping[str, object]]) -> Paired:
+    """Two models, from the scored rows of one language (`question_id`, `correct`).
+
+    Raises ValueError for a question that occurs twice.
     """
     first, second = _correct_by_question(before), _correct_by_question(after)
     shared = first.keys() & second.keys()
     only_before = sum(first[key] and not second[key] for key in shared)
     only_after = sum(second[key] and not first[key] for key in shared)
-    return {
-        "n": len(shared),
-        "only_before": only_before,
-        "only_after": only_after,
-        "p": mcnemar(only_before, only_after) if shared else None,
-    }
+    return Paired(len(shared), only_before, only_after, mcnemar(only_before, only_after) if shared else None)
+
+
+@dataclass(frozen=True, slots=True)
+class MeanGain:
+    """The gain in mean accuracy over several languages, on `n` questions that were scored in all of them."""
+
+    n: int
+    gain: float
+    interval: Interval  # 95 %
+    p: float
 
 
 def compare_mean(
-    before: Mapping[str, Iterable[Mapping[str, Any]]],
-    after: Mapping[str, Iterable[Mapping[str, Any]]],
+    before: Mapping[str, Iterable[Mapping[str, object]]],
+    after: Mapping[str, Iterable[Mapping[str, object]]],
     samples: int = 10_000,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Two models on the same questions in several languages: the gain in mean accuracy, its interval and a test.
+) -> MeanGain | None:
+    """Two models on the same questions in several languages; None if no question is shared.
 
     Rows are those of `compare_paired`, by language. A question in all languages is one item, because its translations
-    are not independent: `ci95` is the percentile bootstrap over questions (see `bootstrap_interval`), and `p` comes of
-    the two-sided sign-flip test on the questions' gains (R. A. Fisher, "The Design of Experiments" (1935), section 21),
-    by `samples` draws. `n` questions were scored in every language for both models; with none, all else is None.
-    Raises ValueError as `compare_paired` does.
+    are not independent: the interval is the percentile bootstrap over questions (see `bootstrap_interval`), and `p`
+    is of the two-sided sign-flip test on the questions' gains (R. A. Fisher, "The Design of Experiments" (1935),
+    section 21), by `samples` draws. Raises ValueError as `compare_paired` does.
     """
     tables = [(_correct_by_question(before[code]), _correct_by_question(after[code])) for code in before]
     shared = set.intersection(*(first.keys() & second.keys() for first, second in tables)) if tables else set()
     if not shared:
-        return {"n": 0, "gain": None, "ci95": None, "p": None}
+        return None
     gains = [sum(second[key] - first[key] for first, second in tables) / len(tables) for key in sorted(shared)]
-    return {
-        "n": len(gains),
-        "gain": round(fsum(gains) / len(gains), 4),
-        "ci95": rounded(bootstrap_interval(gains, seed=seed)),
-        "p": sign_flip_test(gains, samples, seed),
-    }
+    interval = rounded(bootstrap_interval(gains, seed=seed))
+    return MeanGain(len(gains), round(fsum(gains) / len(gains), 4), interval, sign_flip_test(gains, samples, seed))
 
 
 def sign_flip_test(gains: Sequence[float], samples: int = 10_000, seed: int = 0) -> float:
@@ -153,10 +165,11 @@ def sign_flip_test(gains: Sequence[float], samples: int = 10_000, seed: int = 0)
     return (extreme + 1) / (samples + 1)
 
 
-def _correct_by_question(rows: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
+def _correct_by_question(rows: Iterable[Mapping[str, object]]) -> dict[str, bool]:
     correct: dict[str, bool] = {}
     for row in rows:
-        if row["question_id"] in correct:
-            raise ValueError(f"question {row['question_id']!r} occurs twice among the rows of one model and language")
-        correct[row["question_id"]] = bool(row["correct"])
+        question_id = str(row["question_id"])
+        if question_id in correct:
+            raise ValueError(f"question {question_id!r} occurs twice among the rows of one model and language")
+        correct[question_id] = bool(row["correct"])
     return correct

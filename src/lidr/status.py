@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from lidr.config import Config
 from lidr.errors import DamagedError, RunError
+from lidr.results import read_progress
 from lidr.run_dir import RunDir
 from lidr.seals import Outputs, is_sealed, sealed, stale_because
 from lidr.stages import STAGES
-from lidr.stages.probe import read_probe
 from lidr.storage import partial_path
 from lidr.strategies.base import scorers_of, strategy_of
 
@@ -27,8 +27,8 @@ def run_status(config: Config, run: RunDir) -> list[StepStatus]:
     rows = [_state(config, run, 0, stage) for stage in ("probe", "evaluation") if _has(config, stage, 0)]
     for iteration in range(1, config.iterations + 1):
         rows += [_state(config, run, iteration, stage) for stage in STAGES if _has(config, stage, iteration)]
-        found = read_probe(run, iteration) if rows[-1][1:3] == ("probe", "done") else None
-        if found and found["stop"]:
+        found = read_progress(run, iteration) if rows[-1][1:3] == ("probe", "done") else None
+        if found and found.stop:
             break
     return list(_named_once(rows))
 

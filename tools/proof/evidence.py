@@ -21,10 +21,10 @@ from lidr.config import Config
 from lidr.report.findings import training_cost
 from lidr.report.formatting import language_name, p_value
 from lidr.report.log import digest_log
+from lidr.results import Metric, Metrics, read_metrics
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
-from lidr.stages.evaluation import read_metrics
-from lidr.statistics import compare_mean, compare_paired
+from lidr.statistics import MeanGain, Paired, compare_mean, compare_paired
 from lidr.strategies.base import strategy_of
 
 BENCHMARKS = {"msvamp": "MSVAMP", "mgsm": "MGSM"}
@@ -38,7 +38,7 @@ class Measured:
     """One model on one benchmark: metrics and scored rows by language."""
 
     name: str
-    metrics: dict[str, dict[str, Any]]
+    metrics: dict[str, Metrics]
     rows: dict[str, list[dict[str, Any]]]
 
 
@@ -77,51 +77,60 @@ def last_model(models: list[Measured]) -> Measured:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def share_table(models: list[Measured], key: str, interval_key: str) -> str:
+def share_table(models: list[Measured], name: str) -> str:
     """One row per model, one column per language, percent with the 95 % interval (Wilson)."""
     languages = list(models[0].metrics)
     lines = [f"| model | {' | '.join(languages)} |", "| --- |" + " ---: |" * len(languages)]
     for model in models:
-        cells = [_percent(model.metrics[code], key, interval_key) for code in languages]
+        cells = [_percent(model.metrics[code].metric(name)) for code in languages]
         lines.append(f"| {model.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _percent(metrics: dict[str, Any], key: str, interval_key: str) -> str:
-    if metrics.get(key) is None:
+def _percent(metric: Metric | None) -> str:
+    if metric is None or metric.value is None or metric.interval is None:
         return "–"
-    low, high = (100 * bound for bound in metrics[interval_key])
-    return f"{100 * metrics[key]:.1f} ({low:.1f} to {high:.1f})"
+    low, high = (100 * bound for bound in metric.interval)
+    return f"{100 * metric.value:.1f} ({low:.1f} to {high:.1f})"
 
 
-def gains(proof: Proof, models: list[Measured]) -> list[tuple[str, dict[str, Any], dict[str, dict[str, Any]]]]:
+def _share(model: Measured, code: str) -> float:
+    return model.metrics[code].value("accuracy") or 0.0
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else p_value(value)
+
+
+def gains(proof: Proof, models: list[Measured]) -> list[tuple[str, MeanGain, dict[str, Paired]]]:
     """For every model but M0: its name, the mean gain over the trained languages, and McNemar's test by language."""
     trained, found = proof.config.non_dominant, []
     before = models[0].rows
     for model in models[1:]:
         mean = compare_mean({code: before[code] for code in trained}, {code: model.rows[code] for code in trained})
+        assert mean is not None  # all models are asked the same questions
         found.append(
             (model.name, mean, {code: compare_paired(before[code], model.rows[code]) for code in model.metrics})
         )
     return found
 
 
-def gain_table(found: list[tuple[str, dict[str, Any], dict[str, dict[str, Any]]]]) -> str:
+def gain_table(found: list[tuple[str, MeanGain, dict[str, Paired]]]) -> str:
     languages = list(found[0][2])
     lines = [
         f"| M0 → | mean of the trained languages | {' | '.join(languages)} |",
         "| --- |" + " --- |" * (len(languages) + 1),
     ]
     for name, mean, tests in found:
-        cells = [f"+{test['only_after']} −{test['only_before']}, {p_value(test['p'])}" for test in tests.values()]
-        lines.append(f"| {name} | {points(mean)}, {p_value(mean['p'])} | {' | '.join(cells)} |")
+        cells = [f"+{test.only_after} −{test.only_before}, {_p(test.p)}" for test in tests.values()]
+        lines.append(f"| {name} | {points(mean)}, {p_value(mean.p)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def points(mean: dict[str, Any]) -> str:
+def points(mean: MeanGain) -> str:
     """A gain in percentage points with its interval."""
-    low, high = (100 * bound for bound in mean["ci95"])
-    return f"{100 * mean['gain']:+.1f} ({low:+.1f} to {high:+.1f})"
+    low, high = (100 * bound for bound in mean.interval)
+    return f"{100 * mean.gain:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def pair_table(proof: Proof) -> str:
@@ -229,12 +238,12 @@ def headline(proof: Proof) -> str:
     last = last_model(models)
     _, mean, tests = next(found for found in gains(proof, models) if found[0] == last.name)
     before, after = (
-        100 * sum(model.metrics[code]["accuracy"] for code in trained) / len(trained) for model in (models[0], last)
+        100 * sum(_share(model, code) for code in trained) / len(trained) for model in (models[0], last)
     )
-    english = [100 * model.metrics[dominant]["accuracy"] for model in (models[0], last)]
+    english = [100 * _share(model, dominant) for model in (models[0], last)]
     run = proof.runs["lidr"][0]
     hours = sum(work.seconds for work in digest_log(run.read_log()).work.values()) / 3600
-    low, high = mean["ci95"]
+    low, high = mean.interval
     verdict = "beyond noise" if low > 0 else "worse, beyond noise" if high < 0 else "within noise"
     languages, english_name = ", ".join(map(language_name, trained)), language_name(dominant)
     return (
@@ -242,7 +251,7 @@ def headline(proof: Proof) -> str:
         f"{proof.config.prompt_source.limit} questions, of which it preferred "
         f"{strategy_of(proof.config).chosen_in_words()}: of MSVAMP's questions it solves {after:.1f} % after "
         f"{before:.1f} % (points: {points(mean)}, {verdict}), and in {english_name} {english[1]:.1f} % after "
-        f"{english[0]:.1f} % ({p_value(tests[dominant]['p'])}). Nobody told it a right answer. It took {hours:.1f} "
+        f"{english[0]:.1f} % ({_p(tests[dominant].p)}). Nobody told it a right answer. It took {hours:.1f} "
         f"hours on {_machine(run)}, with the measuring."
     )
 
@@ -254,17 +263,17 @@ def _machine(run: RunDir) -> str:
 
 def benchmark_section(proof: Proof, benchmark: str) -> str:
     models = proof.measured[benchmark]
-    count = next(iter(models[0].metrics.values()))["n"]
+    count = next(iter(models[0].metrics.values())).count("n")
     parts = [
         f"## {BENCHMARKS[benchmark]}, the first {count} questions in every language",
         "Accuracy in percent, with Wilson's 95 % interval.",
-        share_table(models, "accuracy", "ci95"),
+        share_table(models, "accuracy"),
         "Accuracy that counts only answers in the question's language.",
-        share_table(models, "accuracy_on_target", "ci95_accuracy_on_target"),
+        share_table(models, "accuracy_on_target"),
         "Answers in another language than the question's.",
-        share_table(models, "off_target", "ci95_off_target"),
+        share_table(models, "off_target"),
         "Answers without a line in another language (line-level pass rate).",
-        share_table(models, "lpr", "ci95_lpr"),
+        share_table(models, "lpr"),
     ]
     if len(models) > 1:
         parts += [

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
+from lidr.benchmarks.metrics import COMMON, MetricKind
 from lidr.config import Config, LanguageCodes
 from lidr.engines.base import Completion
 from lidr.languages import LANGUAGES
 from lidr.plugins import Plugin, calling
 from lidr.records import Row
+from lidr.results import Metrics
 from lidr.run_dir import Model, RunDir
 from lidr.settings import PositiveInt
 
@@ -55,11 +57,11 @@ class GradedAnswer(Row):
 
 @dataclass(frozen=True, slots=True)
 class LanguageResult:
-    """All rows of one language and the metrics made of them, in the form in which results.json keeps them."""
+    """All rows of one language and the metrics made of them."""
 
     language: str
     rows: Sequence[Row]
-    metrics: dict[str, Any]
+    metrics: Metrics
 
 
 # The arguments of one call of `AnswerFunction`: language, questions, part.
@@ -110,6 +112,8 @@ class BenchmarkSettings(Plugin):
     """The section of a recipe that asks for a benchmark; its fields are its settings."""
 
     kind: ClassVar[str] = "benchmarks"
+    metrics: ClassVar[tuple[MetricKind, ...]] = COMMON
+    """What its metrics mean, in the order of the report."""
     judged: ClassVar[bool] = False
     """Whether it asks `bench.judge()`."""
     loads_weights: ClassVar[bool] = False
@@ -163,7 +167,8 @@ class Passes:
 class BenchmarkPlugin(BenchmarkSettings):
     """A benchmark that is one class, as those from outside the package are.
 
-    Metrics with the names of built-in ones (`accuracy`, `n`, `ci95` ...) are shown as theirs.
+    Metrics with the names of `lidr.benchmarks.metrics` (`accuracy`, `off_target` ...) are shown as described there; a
+    benchmark describes others in `metrics`.
     """
 
     path_fields: ClassVar[tuple[str, ...]] = ("path", "against", "reference", "include_path")
@@ -193,7 +198,7 @@ class _Checked:
             for result in self.settings.evaluate(answer, self.bench):
                 if not isinstance(result, LanguageResult) or result.language not in LANGUAGES:
                     raise TypeError(f"a LanguageResult in a known language is needed, not {result!r:.80}")
-                yield result
+                yield replace(result, metrics=Metrics.from_json(result.metrics))  # which may be one flat dict
 
 
 def benchmarks_of(config: Config) -> dict[str, BenchmarkSettings]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,21 +17,29 @@ from lidr.benchmarks.base import (
     LanguageResult,
     Question,
 )
+from lidr.benchmarks.metrics import ACCURACY, OFF_TARGET, MetricKind
 from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError
 from lidr.lab import world
 from lidr.lab.world import FACTS, HELD_OUT_FORM, LANGUAGES
 from lidr.languages.identification import LanguageIdentifier
+from lidr.results import Metrics
 from lidr.seals import read_rows
 from lidr.statistics import share
 
 TRAINED, HELD_OUT = "trained", "held_out"
+ACCURACY_HELD_OUT = MetricKind(
+    "accuracy_held_out", "Accuracy on held-out items", "held-out accuracy",
+    "share of right answers to what no training prompt asked for", "accuracy", ("n_held_out",), is_share=True,
+    groups=(HELD_OUT,),
+)  # fmt: skip
 
 
 class Lab(BenchmarkSettings):
     """Facts of the laboratory's world."""
 
+    metrics: ClassVar[tuple[MetricKind, ...]] = (ACCURACY, ACCURACY_HELD_OUT, OFF_TARGET)
     knows_prompts: ClassVar[bool] = True
     answers: ClassVar[Literal["lab"]] = "lab"
 
@@ -107,17 +115,12 @@ class LabBenchmark:
         )
 
 
-def _metrics(rows: list[GradedAnswer]) -> dict[str, Any]:
+def _metrics(rows: list[GradedAnswer]) -> Metrics:
     trained = [row for row in rows if row.group == TRAINED]
     held_out = [row for row in rows if row.group == HELD_OUT]
-    accuracy, interval = share(sum(row.correct for row in trained), len(trained))
-    accuracy_held_out, interval_held_out = share(sum(row.correct for row in held_out), len(held_out))
-    return {
-        "accuracy": accuracy,
-        "accuracy_held_out": accuracy_held_out,
-        "off_target": round(sum(row.off_target is True for row in rows) / len(rows), 4),
-        "n": len(trained),
-        "ci95": interval,
-        "n_held_out": len(held_out),
-        "ci95_held_out": interval_held_out,
+    values = {
+        "accuracy": share(sum(row.correct for row in trained), len(trained)),
+        "accuracy_held_out": share(sum(row.correct for row in held_out), len(held_out)),
+        "off_target": share(sum(row.off_target is True for row in rows), len(rows)),
     }
+    return Metrics(values, {"n": len(trained), "n_held_out": len(held_out)})

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import compress
+from typing import ClassVar
 
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult
+from lidr.benchmarks.metrics import LPR, MetricKind
 from lidr.benchmarks.shared.comparing import Instructions, instructions
 from lidr.benchmarks.shared.confusion import check_answer, pass_rates
 from lidr.languages.identification import LanguageIdentifier
 from lidr.languages.names import asks_for_other_language
 from lidr.records import Row
+from lidr.results import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,22 @@ class ConfusionRow(Row):
     wrong_words: tuple[str, ...]
 
 
+WPR = MetricKind(
+    "wpr", "Word-level pass rate", "word pass rate",
+    "share of answers without a foreign word in Latin letters, among those whose lines pass and whose language has "
+    "another script (WPR)", "language", is_zoomed=True, is_told=False,
+)  # fmt: skip
+LCPR = MetricKind(
+    "lcpr", "Language confusion pass rate", "language confusion pass rate",
+    "harmonic mean of the two pass rates (LCPR)", "language", is_zoomed=True, is_told=False, in_terminal=(),
+    supports=("lines", "other_language_asked", "undecided"),
+)  # fmt: skip
+
+
 class LanguageConfusion(Instructions):
     """How many answers keep to the language in every line and word (arXiv 2406.20052)."""
+
+    metrics: ClassVar[tuple[MetricKind, ...]] = (LPR, WPR, LCPR)
 
     def prepare(self, bench: Bench) -> Benchmark:
         return LanguageConfusionBenchmark(self, bench)
@@ -66,4 +83,4 @@ class LanguageConfusionBenchmark:
                 "other_language_asked": len(asked) - len(questions),
                 "thinking": sum(reply.thinking for reply in answers),
             }
-            yield LanguageResult(language, rows, pass_rates(checked, language) | counts)
+            yield LanguageResult(language, rows, pass_rates(checked, language) | Metrics(counts=counts))

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ from lidr.benchmarks.base import (
     LanguageResult,
     Question,
 )
+from lidr.benchmarks.metrics import ACCURACY, ACCURACY_ON_TARGET, LPR, OFF_TARGET, MetricKind
 from lidr.benchmarks.shared.confusion import check_answer, pass_rates
 from lidr.benchmarks.shared.reading import answer_field, read_language, text_field
 from lidr.config import LanguageCodes
@@ -31,6 +32,7 @@ from lidr.errors import DataError
 from lidr.languages import get_language
 from lidr.languages.identification import LanguageIdentifier
 from lidr.numbers import extract_answer, number_text, parse_number, same_number
+from lidr.results import Metrics
 from lidr.settings import PathText, PositiveInt
 from lidr.statistics import share
 from lidr.storage import at_hand, local_path
@@ -55,6 +57,7 @@ _LABEL = re.compile(r"\s*([^\d\n:：]{1,40}?)\s*[:：]\s*")
 class Mgsm(BenchmarkSettings):
     """Grade-school arithmetic, 250 questions a language (Shi et al. 2022, arXiv 2210.03057)."""
 
+    metrics: ClassVar[tuple[MetricKind, ...]] = (ACCURACY, ACCURACY_ON_TARGET, OFF_TARGET, LPR)
     answers: ClassVar[Literal["arithmetic"]] = "arithmetic"
 
     path: PathText = "juletxara/mgsm"
@@ -180,7 +183,7 @@ class MgsmBenchmark:
             truncated = sum(completion.finish_reason == "length" for _, completion in pairs)
             thinking = sum(completion.thinking for completion in answers)
             counts = {"failed": len(pairs) - len(rows), "truncated": truncated, "thinking": thinking}
-            yield LanguageResult(language, rows, self._metrics(language, rows) | counts)
+            yield LanguageResult(language, rows, self._metrics(language, rows) | Metrics(counts=counts))
 
     def score(self, question: Question, completion: Completion) -> GradedAnswer:
         """Score one answer; the language is identified from the answer's text alone, thinking is set aside first."""
@@ -198,27 +201,22 @@ class MgsmBenchmark:
             thinking=completion.thinking,
         )
 
-    def _metrics(self, language: str, rows: list[GradedAnswer]) -> dict[str, Any]:
+    def _metrics(self, language: str, rows: list[GradedAnswer]) -> Metrics:
         """Shares of all rows with Wilson intervals, None if there are no rows, and the line-level pass rate.
 
         `accuracy_on_target` counts right numbers only in answers that are in the question's language, or too short to
         tell: the others' numbers are of no use to a reader of that language.
         """
-        found = {
-            "accuracy": ("ci95", sum(row.correct for row in rows)),
-            "accuracy_on_target": (
-                "ci95_accuracy_on_target",
-                sum(row.correct and row.off_target is not True for row in rows),
-            ),
-            "off_target": ("ci95_off_target", sum(row.off_target is True for row in rows)),
-        }
-        metrics: dict[str, Any] = {}
-        for key, (interval_key, count) in found.items():
-            metrics[key], metrics[interval_key] = share(count, len(rows))
         lines = pass_rates([check_answer(row.text, language, self._identifier) for row in rows], language)
+        values = {
+            "accuracy": share(sum(row.correct for row in rows), len(rows)),
+            "accuracy_on_target": share(sum(row.correct and row.off_target is not True for row in rows), len(rows)),
+            "off_target": share(sum(row.off_target is True for row in rows), len(rows)),
+            "lpr": lines.values["lpr"],
+        }
         undecided = sum(row.off_target is None for row in rows)
-        metrics |= {key: lines[key] for key in ("lpr", "ci95_lpr", "undecided_lines")}
-        return metrics | {"undecided": undecided, "n": len(rows)}
+        counts = {"undecided_lines": lines.count("undecided_lines"), "undecided": undecided, "n": len(rows)}
+        return Metrics(values, counts)
 
 
 def without_label(texts: Sequence[str]) -> list[str]:

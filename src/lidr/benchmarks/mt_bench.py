@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, BenchmarkSettings, LanguageResult, Question
+from lidr.benchmarks.metrics import OFF_TARGET, SCORE, MetricKind
 from lidr.benchmarks.shared.comparing import off_target
 from lidr.benchmarks.shared.reading import read_language
 from lidr.cells import id_cell, is_blank, text_cell, wrong_type
@@ -17,6 +18,7 @@ from lidr.errors import DataError
 from lidr.judges import AnsweredQuestion, score_answers
 from lidr.languages.identification import LanguageIdentifier
 from lidr.records import Rating
+from lidr.results import Metric, Metrics
 from lidr.settings import PathText, PositiveInt
 from lidr.statistics import bootstrap_interval, rounded
 from lidr.storage import at_hand
@@ -37,6 +39,7 @@ class MtQuestion:
 class MtBench(BenchmarkSettings):
     """Two-turn questions, scored from 1 to 10 by the judge (arXiv 2306.05685)."""
 
+    metrics: ClassVar[tuple[MetricKind, ...]] = (SCORE, OFF_TARGET)
     judged: ClassVar[bool] = True
     turns: ClassVar[int] = 2
 
@@ -102,7 +105,7 @@ class MtBenchBenchmark:
             ratings, replies = score_answers(judge, answered, self._identifier, title)
             turns = sum(len(question.turns) for question in questions)
             metrics = _metrics(ratings) | off_target([*answers, *later], language, self._identifier)
-            metrics |= {"failed": turns - len(answered), "judge": judge.usage(replies)}
+            metrics |= Metrics(counts={"failed": turns - len(answered)}, judge=judge.usage(replies))
             yield LanguageResult(language, ratings, metrics)
 
 
@@ -161,7 +164,7 @@ def _answered(
     ]  # fmt: skip
 
 
-def _metrics(ratings: Sequence[Rating]) -> dict[str, Any]:
+def _metrics(ratings: Sequence[Rating]) -> Metrics:
     by_question: dict[str, list[float]] = defaultdict(list)
     by_category: dict[str, list[float]] = defaultdict(list)
     by_turn: dict[str, list[float]] = defaultdict(list)
@@ -171,18 +174,20 @@ def _metrics(ratings: Sequence[Rating]) -> dict[str, Any]:
             by_question[question].append(rating.rating)
             by_category[rating.group].append(rating.rating)
             by_turn[turn].append(rating.rating)
-    means = [_mean(values) for values in by_question.values()]
-    return {
-        "score": round(_mean(means), 3) if means else None,
-        "ci95_score": rounded(bootstrap_interval(means), 3) if means else None,
-        "score_turn_1": round(_mean(by_turn["1"]), 3) if by_turn["1"] else None,
-        "score_turn_2": round(_mean(by_turn["2"]), 3) if by_turn["2"] else None,
-        "by_category": {name: round(_mean(values), 3) for name, values in sorted(by_category.items())},
+    means = [sum(rated) / len(rated) for rated in by_question.values()]
+    values = {
+        "score": Metric(_mean(means), rounded(bootstrap_interval(means), 3) if means else None),
+        "score_turn_1": Metric(_mean(by_turn["1"])),
+        "score_turn_2": Metric(_mean(by_turn["2"])),
+    }
+    counts = {
         "n": len(by_question),
         "unscored": sum(rating.rating is None for rating in ratings),
         "ruled": sum(rating.rule is not None for rating in ratings),
     }
+    categories = {name: round(sum(rated) / len(rated), 3) for name, rated in sorted(by_category.items())}
+    return Metrics(values, counts, by_category=categories)
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 3) if values else None

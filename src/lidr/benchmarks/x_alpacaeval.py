@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult, Question
+from lidr.benchmarks.metrics import OFF_TARGET, WIN_RATE, Aside, MetricKind
 from lidr.benchmarks.shared import alpaca_files
 from lidr.benchmarks.shared.comparing import Compared, Instructions, compare_answers, instructions, reference_outputs
 from lidr.benchmarks.shared.length_control import length_controlled_win_rate
 from lidr.engines.base import Completion
 from lidr.languages.identification import LanguageIdentifier
+from lidr.results import Metric, Metrics
 from lidr.settings import PathText
 from lidr.statistics import rounded
+
+LC_WIN_RATE = MetricKind(
+    "lc_win_rate", "Length-controlled win rate", "length-controlled win rate",
+    "what the win rate would be if both sides' answers had the same length", "judged", ("n",), middle=0.5,
+    is_key=True,
+    asides=(
+        Aside("mean_length", "mean length of the answers in characters", is_mean=True),
+        Aside("mean_reference_length", "of the reference answers", is_mean=True),
+    ),
+)  # fmt: skip
 
 
 class XAlpacaEval(Instructions):
     """Win rate against reference answers, plain and length-controlled (arXiv 2404.04475), by the judge."""
 
+    metrics: ClassVar[tuple[MetricKind, ...]] = (WIN_RATE, LC_WIN_RATE, OFF_TARGET)
     judged: ClassVar[bool] = True
     path_fields: ClassVar[tuple[str, ...]] = ("path", "reference")
 
@@ -60,9 +74,7 @@ class XAlpacaEvalBenchmark:
             answers = answer(language, questions)
             compared = compare_answers(self.bench, language, questions, answers, references, self._identifier)
             self._write_files(language, questions, answers, compared, generator)
-            metrics = {"win_rate" if name == "preference" else name: value for name, value in compared.metrics.items()}
-            metrics["ci95_win_rate"] = metrics.pop("ci95_preference")
-            yield LanguageResult(language, compared.verdicts, metrics | _length_controlled(compared))
+            yield LanguageResult(language, compared.verdicts, _metrics(compared))
 
     def _write_files(
         self,
@@ -83,15 +95,19 @@ class XAlpacaEvalBenchmark:
         alpaca_files.write_rows(folder / "annotations.json", notes)
 
 
-def _length_controlled(compared: Compared) -> dict[str, float | list[float] | None]:
+def _metrics(compared: Compared) -> Metrics:
+    """Those of a comparison, whose preference is the win rate here, with the length-controlled win rate."""
+    of_judge = compared.metrics
+    named = {"win_rate" if name == "preference" else name: value for name, value in of_judge.values.items()}
     preferences = [verdict.preference for verdict in compared.verdicts]
     lengths = [len(comparison.answer) for comparison in compared.comparisons]
     reference_lengths = [len(comparison.opponent) for comparison in compared.comparisons]
     controlled = length_controlled_win_rate(preferences, lengths, reference_lengths)
     n = len(lengths)
-    return {
-        "lc_win_rate": None if controlled.win_rate is None else round(controlled.win_rate, 4),
-        "ci95_lc_win_rate": None if controlled.ci95 is None else rounded(controlled.ci95),
-        "mean_length": round(sum(lengths) / n, 1) if n else None,
-        "mean_reference_length": round(sum(reference_lengths) / n, 1) if n else None,
-    }
+    named["lc_win_rate"] = Metric(
+        None if controlled.win_rate is None else round(controlled.win_rate, 4),
+        None if controlled.ci95 is None else rounded(controlled.ci95),
+    )
+    for name, found in (("mean_length", lengths), ("mean_reference_length", reference_lengths)):
+        named[name] = Metric(round(sum(found) / n, 1) if n else None)
+    return replace(of_judge, values=named)

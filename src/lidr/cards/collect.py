@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from lidr.cards.base import hub_id
 from lidr.config import Config
@@ -14,7 +12,7 @@ from lidr.replacing import check_current
 from lidr.report.contents import Sample, reservoir, sample
 from lidr.report.measures import Measure, read_measures
 from lidr.report.rows import with_rows
-from lidr.results import read_results
+from lidr.results import IterationResults, Results, read_results
 from lidr.run_dir import RunDir, say_once
 from lidr.seals import digest, read_seal
 from lidr.stages.pairs import read_pairs, read_summary, with_pairs
@@ -34,7 +32,7 @@ class RunFacts:
 
     config: Config
     iteration: int
-    entries: list[dict[str, Any]]
+    entries: list[IterationResults]
     too_long: dict[int, int]
     measures: list[Measure]
     samples: dict[str, list[Sample]]
@@ -44,7 +42,7 @@ class RunFacts:
     @property
     def total(self) -> int:
         """Pairs of all iterations."""
-        return sum(sum(entry["pairs"].values()) for entry in self.entries)
+        return sum(sum(entry.pairs.values()) for entry in self.entries)
 
 
 def last_iteration(config: Config, run: RunDir) -> int:
@@ -109,17 +107,9 @@ def _prompts_id(config: Config, run: RunDir) -> str | None:
     return hub_id(config.prompt_source.path) if is_url or not from_files else None
 
 
-def _entry(run: RunDir, iteration: int) -> dict[str, Any]:
+def _entry(run: RunDir, iteration: int) -> IterationResults:
     summary = read_summary(run, iteration)
-    dropped: Counter[str] = Counter()
-    for reasons in summary["dropped"].values():
-        dropped.update(reasons)
-    return {
-        "iteration": iteration,
-        "pairs": summary["pairs"],
-        "dropped": dict(sorted(dropped.items())),
-        "dropped_by_language": summary["dropped"],
-    }
+    return IterationResults(iteration, summary.pairs, dict(sorted(summary.by_reason().items())), summary.dropped)
 
 
 def _too_long(run: RunDir, iteration: int) -> int:
@@ -134,10 +124,10 @@ def _measures(config: Config, run: RunDir, iteration: int) -> list[Measure]:
     if not run.results.exists():
         say_once(f"{run.results} is missing, so the cards have no figures; `lidr report {run.path}` writes it")
     name = f"M{iteration}"
-    models = [model for model in read_results(run).get("models", []) if model["name"] in ("M0", name)]
+    models = tuple(model for model in read_results(run).models if model.name in ("M0", name))
     measures = [
         measure
-        for measure in read_measures({"models": models}, config)
+        for measure in read_measures(Results(models), config)
         if name in measure.models and measure.kind.section != "other"
     ]
     return with_rows(measures, config, run)
@@ -147,7 +137,7 @@ def _samples(config: Config, run: RunDir, iteration: int) -> dict[str, list[Samp
     size = min(config.report.samples, _SAMPLES)
     samples = {}
     for code in [*config.non_dominant, config.dominant]:
-        if not size or code not in read_summary(run, iteration)["pairs"]:
+        if not size or code not in read_summary(run, iteration).pairs:
             continue
         if rows := reservoir(read_pairs(run, iteration, code), size, f"{config.seed} {code}"):
             samples[code] = [sample(row) for row in rows]

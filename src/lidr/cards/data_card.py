@@ -21,6 +21,7 @@ from lidr.cards.collect import RunFacts
 from lidr.report.contents import pair_table
 from lidr.report.formatting import join_names, language_name
 from lidr.report.tables import Grid
+from lidr.results import IterationResults
 from lidr.run_dir import RunDir
 
 # What the pairs depend on; the rest of the recipe is about training and measuring.
@@ -41,9 +42,9 @@ def data_path(code: str, iteration: int) -> str:
 def data_files(facts: RunFacts, run: RunDir) -> dict[str, Path]:
     """Path in the repository -> file of the run, for every file with a pair in it."""
     return {
-        data_path(code, entry["iteration"]): run.pairs(entry["iteration"], code)
+        data_path(code, entry.iteration): run.pairs(entry.iteration, code)
         for entry in facts.entries
-        for code, count in entry["pairs"].items()
+        for code, count in entry.pairs.items()
         if count
     }
 
@@ -96,9 +97,9 @@ def _configs(facts: RunFacts) -> list[dict[str, Any]]:
     by_split: dict[str, list[str]] = {}
     by_language: dict[str, list[dict[str, Any]]] = {}
     for entry in facts.entries:
-        split = f"iteration_{entry['iteration']}"
+        split = f"iteration_{entry.iteration}"
         for code in _with_pairs(facts, [entry]):
-            path = data_path(code, entry["iteration"])
+            path = data_path(code, entry.iteration)
             by_split.setdefault(split, []).append(path)
             by_language.setdefault(code, []).append({"split": split, "path": path})
     everything = [{"split": split, "path": paths} for split, paths in by_split.items()]
@@ -106,27 +107,27 @@ def _configs(facts: RunFacts) -> list[dict[str, Any]]:
     return [{"config_name": ALL, "default": True, "data_files": everything}, *configs] if everything else []
 
 
-def _with_pairs(facts: RunFacts, entries: Iterable[dict[str, Any]]) -> list[str]:
+def _with_pairs(facts: RunFacts, entries: Iterable[IterationResults]) -> list[str]:
     """The languages that have a pair, the dominant one last."""
     order = [*facts.config.non_dominant, facts.config.dominant]
-    return [code for code in order if any(entry["pairs"].get(code) for entry in entries)]
+    return [code for code in order if any(entry.pairs.get(code) for entry in entries)]
 
 
 def _count_grid(facts: RunFacts) -> Grid:
-    header = ["Language", *(f"Iteration {entry['iteration']}" for entry in facts.entries)]
+    header = ["Language", *(f"Iteration {entry.iteration}" for entry in facts.entries)]
     rows = [
-        (language_name(code), [(f"{entry['pairs'].get(code, 0):,}", "") for entry in facts.entries])
+        (language_name(code), [(f"{entry.pairs.get(code, 0):,}", "") for entry in facts.entries])
         for code in [*facts.config.non_dominant, facts.config.dominant]
     ]
-    rows.append(("All", [(f"{sum(entry['pairs'].values()):,}", "") for entry in facts.entries]))
+    rows.append(("All", [(f"{sum(entry.pairs.values()):,}", "") for entry in facts.entries]))
     return Grid("Pairs", header, rows)
 
 
 def _usage(facts: RunFacts, published: Published) -> Any:
     name = published.data_repo or "path/to/this/folder"
-    last = [entry for entry in facts.entries if sum(entry["pairs"].values())][-1:]
+    last = [entry for entry in facts.entries if sum(entry.pairs.values())][-1:]
     language = next(iter(_with_pairs(facts, last)), facts.config.non_dominant[0])
-    number = last[0]["iteration"] if last else facts.iteration
+    number = last[0].iteration if last else facts.iteration
     return code_block(
         [
             "from datasets import load_dataset",

@@ -159,9 +159,9 @@ def _count_table(facts: RunFacts) -> SafeMarkdown:
     header = ["Pairs", *(language_name(code) for code in facts.config.languages), "All"]
     rows = [
         [
-            f"Iteration {entry['iteration']}",
-            *(f"{entry['pairs'].get(code, 0):,}" for code in facts.config.languages),
-            f"{sum(entry['pairs'].values()):,}",
+            f"Iteration {entry.iteration}",
+            *(f"{entry.pairs.get(code, 0):,}" for code in facts.config.languages),
+            f"{sum(entry.pairs.values()):,}",
         ]
         for entry in facts.entries
     ]

@@ -22,6 +22,7 @@ from lidr.errors import ConfigError, EngineError, RunError
 from lidr.plugins import Plugin, calling
 from lidr.progress import track
 from lidr.records import Row, content_id
+from lidr.results import JudgeUsage
 from lidr.system_errors import writing
 
 # Bump where a change to the code changes the requests or what a reply means.
@@ -164,7 +165,7 @@ class Judge:
                 raise ValueError(f"it gave {value}, which is not from {low} to {high}")
         return value
 
-    def usage(self, replies: Sequence[Reply]) -> dict[str, Any]:
+    def usage(self, replies: Sequence[Reply]) -> JudgeUsage:
         """What some replies took; see `usage`."""
         return usage(self.config, replies)
 
@@ -201,19 +202,19 @@ class Judge:
             ) from None
 
 
-def usage(config: JudgeConfig, replies: Sequence[Reply]) -> dict[str, Any]:
+def usage(config: JudgeConfig, replies: Sequence[Reply]) -> JudgeUsage:
     """Requests and tokens behind some replies, and their cost by the recipe's prices (None without prices).
 
     `passing` counts the requests that got no reply for now, which the next run asks again.
     """
     cost = _cost(config, replies)
-    return {
-        "requests": len(replies),
-        "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
-        "completion_tokens": sum(reply.completion_tokens for reply in replies),
-        "cost_usd": None if cost is None else round(cost, 6),
-        "passing": sum(reply.passing for reply in replies),
-    }
+    return JudgeUsage(
+        len(replies),
+        sum(reply.prompt_tokens for reply in replies),
+        sum(reply.completion_tokens for reply in replies),
+        None if cost is None else round(cost, 6),
+        sum(reply.passing for reply in replies),
+    )
 
 
 def read_replies(store: Path, judge: str) -> list[Reply]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from lidr.judges.base import Comparison, Judge, Reply, unscored_reason
 from lidr.languages.identification import LanguageIdentifier
 from lidr.languages.names import asks_for_other_language
 from lidr.records import Verdict
+from lidr.results import Metric, Metrics
 from lidr.statistics import bootstrap_interval, rounded, sign_test, wilson_interval
 
 
@@ -32,7 +32,7 @@ def compare(
     return verdicts, replies
 
 
-def summarise(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def summarise(verdicts: Sequence[Verdict]) -> Metrics:
     """Win, tie and lose as shares of the scored verdicts, with intervals, a sign test and the judge's position bias.
 
     `preference` is the mean preference for the model under test; the intervals are 95 % percentile bootstrap over the
@@ -42,16 +42,17 @@ def summarise(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     scored = [verdict for verdict in verdicts if verdict.preference is not None]
     shares = {name: [float(verdict.outcome == name) for verdict in scored] for name in ("win", "tie", "lose")}
     preferences = [verdict.preference for verdict in scored if verdict.preference is not None]
-    metrics: dict[str, Any] = {"n": len(scored), "unscored": len(verdicts) - len(scored)}
-    for name, values in [*shares.items(), ("preference", preferences)]:
-        metrics[name] = _mean(values)
-        metrics[f"ci95_{name}"] = rounded(_interval(values)) if values else None
-    metrics["sign_test_p"] = float(f"{sign_test(int(sum(shares['win'])), int(sum(shares['lose']))):.4g}")
+    metrics = {
+        name: Metric(_mean(values), rounded(_interval(values)) if values else None)
+        for name, values in [*shares.items(), ("preference", preferences)]
+    }
+    wins, losses = int(sum(shares["win"])), int(sum(shares["lose"]))
+    metrics["sign_test_p"] = Metric(float(f"{sign_test(wins, losses):.4g}"))
     both = [(v.shown_first, v.shown_second) for v in scored if v.shown_first is not None and v.shown_second is not None]
-    metrics["first_position"] = _mean([(first + 1 - second) / 2 for first, second in both])
-    metrics["consistent"] = _mean([float((first - 0.5) * (second - 0.5) > 0) for first, second in both])
-    metrics["ruled"] = sum(verdict.rule is not None for verdict in verdicts)
-    return metrics
+    metrics["first_position"] = Metric(_mean([(first + 1 - second) / 2 for first, second in both]))
+    metrics["consistent"] = Metric(_mean([float((first - 0.5) * (second - 0.5) > 0) for first, second in both]))
+    ruled = sum(verdict.rule is not None for verdict in verdicts)
+    return Metrics(metrics, {"n": len(scored), "unscored": len(verdicts) - len(scored), "ruled": ruled})
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:

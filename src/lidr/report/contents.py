@@ -11,6 +11,7 @@ from typing import Any
 
 from lidr.config import Config
 from lidr.report.formatting import language_name, printable
+from lidr.results import IterationResults
 from lidr.strategies.base import strategy_of
 
 REASONS = {
@@ -75,13 +76,12 @@ class PairTable:
         return self.kept[column] / candidates if candidates else None
 
 
-def pair_table(iteration: dict[str, Any], details: dict[str, Counter[str]], config: Config) -> PairTable:
-    """One entry of `results["iterations"]` as a table; the most frequent reason first."""
-    pairs: dict[str, int] = iteration.get("pairs", {})
-    by_language: dict[str, dict[str, int]] = iteration.get("dropped_by_language", {})
-    found = {**pairs, **by_language}
+def pair_table(iteration: IterationResults, details: dict[str, Counter[str]], config: Config) -> PairTable:
+    """One iteration of results.json as a table; the most frequent reason first."""
+    pairs, by_language = iteration.pairs, iteration.dropped_by_language
+    found = dict.fromkeys((*pairs, *by_language))
     codes = [code for code in config.languages if code in found] + [c for c in found if c not in config.languages]
-    totals = Counter(iteration.get("dropped", {}))
+    totals = Counter(iteration.dropped)
     for reason in {reason for reasons in by_language.values() for reason in reasons}:
         totals[reason] = max(totals[reason], sum(reasons.get(reason, 0) for reasons in by_language.values()))
     rows, reasons = [], REASONS | strategy_of(config).meanings()
@@ -90,7 +90,7 @@ def pair_table(iteration: dict[str, Any], details: dict[str, Counter[str]], conf
         common = [] if reason in _NUMBERED else details.get(reason, Counter()).most_common(3)
         examples = ", ".join(f"{detail.replace('->', ' → ')} ({count:,})" for detail, count in common if detail)
         rows.append(DropRow(reason, reasons.get(reason, "No description."), examples, counts, total))
-    return PairTable(iteration.get("iteration", 0), codes, [pairs.get(code, 0) for code in codes], rows)
+    return PairTable(iteration.iteration, codes, [pairs.get(code, 0) for code in codes], rows)
 
 
 def drop_details(rows: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from lidr.report.contents import PairTable
 from lidr.report.formatting import finite, interval, join_names, language_name, number, percent, signed
 from lidr.report.judged import Outcomes
 from lidr.report.log import Alarm, TimeTable
-from lidr.report.measures import Change, Measure, MeasureRow, with_interval
-from lidr.report.metrics import ACCURACY, KINDS, OFF_TARGET
+from lidr.report.measures import Change, Measure, MeasureRow, kinds_of, with_interval
 from lidr.report.unreliable import cut_off
+from lidr.results import Metrics, ModelResults, ProgressProbe, Results, Saved
 from lidr.stages.shortage import fewest
 from lidr.strategies.base import strategy_of
 
@@ -38,14 +38,15 @@ def findings(measures: Iterable[Measure], config: Config) -> list[Finding]:
     found = []
     for measure in measures:
         # What is judged has an off-target share, too, but its verdicts tell of it already.
-        if not measure.kind.is_told or (measure.kind is OFF_TARGET and _is(config, measure, "judged")):
+        if not measure.kind.is_told or (measure.kind.section == "language" and _is(config, measure, "judged")):
             continue
         mean, transfer = measure.plain_mean, measure.mean("transfer")
         if mean:
             found.append(_finding(measure, mean, *_names(mean, config), is_key=measure.kind.is_key))
         dominant = next((row for row in measure.rows if row.role == "dominant" and all(row.cells)), None)
         if dominant:
-            is_key = measure.kind is ACCURACY and not _is(config, measure, "loads_weights")
+            of_accuracy = measure.kind.is_key and measure.kind.section == "accuracy"
+            is_key = of_accuracy and not _is(config, measure, "loads_weights")
             found.append(_finding(measure, dominant, dominant.title, dominant.title, is_key=is_key))
         if transfer:
             name = f"{join_names(transfer.name.split(' · '))} (not trained)"
@@ -112,17 +113,17 @@ def paragraphs(found: Iterable[Finding]) -> list[tuple[str, str]]:
     return [(topic, " ".join(sentences)) for topic, sentences in topics.items()]
 
 
-def introduction(config: Config, results: dict[str, Any]) -> list[str]:
+def introduction(config: Config, results: Results) -> list[str]:
     """What the run was, and what it still lacks, in sentences."""
-    models = results.get("models", [])
+    models = results.models
     sentences = _training(config, results) if config.iterations else _evaluation(config, models)
-    unmeasured = [model["name"] for model in models if not model.get("benchmarks")]
+    unmeasured = [model.name for model in models if not model.benchmarks]
     if unmeasured and config.evaluation.benchmarks:
         sentences.append(f"Not measured yet: {join_names(unmeasured)}.")
-    measured = [(name, model["name"], found) for model in models for name, found in model.get("benchmarks", {}).items()]
+    measured = [(name, model.name, found) for model in models for name, found in model.benchmarks.items()]
     silent: dict[str, list[str]] = defaultdict(list)
     for benchmark, model_name, languages in measured:
-        if _is_silent(languages):
+        if _is_silent(languages, [kind.key for kind in kinds_of(config, benchmark)]):
             silent[benchmark].append(model_name)
     sentences += [f"{benchmark} gave no figures for {join_names(names)}." for benchmark, names in silent.items()]
     if len(measured) == sum(map(len, silent.values())):
@@ -131,7 +132,7 @@ def introduction(config: Config, results: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _training(config: Config, results: dict[str, Any]) -> list[str]:
+def _training(config: Config, results: Results) -> list[str]:
     """What was to be trained, and how far it came."""
     weak = join_names([language_name(code) for code in config.non_dominant])
     strategy = strategy_of(config)
@@ -146,44 +147,44 @@ def _training(config: Config, results: dict[str, Any]) -> list[str]:
         f"The model {config.model.path} was to be improved in {weak}, in {limit}{iterations}, with "
         f"{language_name(config.dominant)} as the dominant language: it was trained {method}, without human labels."
     ]
-    trained = [model for model in results.get("models", []) if model["name"] != "M0"]
+    trained = [model for model in results.models if model.name != "M0"]
     if len(trained) < config.iterations:
         unfinished = f"This run is not finished: {len(trained)} of {iterations} trained so far."
         sentences.append(_end(config, results, len(trained)) or unfinished)
     return sentences
 
 
-def _end(config: Config, results: dict[str, Any], trained: int) -> str:
+def _end(config: Config, results: Results, trained: int) -> str:
     """Why a run ended before its last iteration; empty if it did not."""
     last = f"M{trained}"
-    if any(found["model"] == last and found.get("stop") for found in results.get("probe", [])):
+    if any(isinstance(found, ProgressProbe) and found.model == last and found.stop for found in results.probe):
         return f"The stop rule ended the run after {last}."
-    entries = [entry for entry in results.get("iterations", []) if entry.get("iteration") == trained + 1]
-    pairs = sum(entries[0].get("pairs", {}).values()) if entries else None
+    entries = [entry for entry in results.iterations if entry.iteration == trained + 1]
+    pairs = sum(entries[0].pairs.values()) if entries else None
     if pairs is not None and pairs < fewest(config):
         counted = f"only {pairs} pair{'s' * (pairs > 1)}" if pairs else "no pair"
         return f"Iteration {trained + 1} made {counted}, so the run ended with {last}."
     return ""
 
 
-def _evaluation(config: Config, models: list[dict[str, Any]]) -> list[str]:
+def _evaluation(config: Config, models: Sequence[ModelResults]) -> list[str]:
     """What was measured outside a run."""
-    found = models[0].get("benchmarks", {}) if models else {}
+    found = models[0].benchmarks if models else {}
     codes = list(dict.fromkeys(code for languages in found.values() for code in languages)) or config.languages
     benchmarks = join_names(list(found)) or "no benchmark so far"
     languages = join_names([language_name(code) for code in codes])
     return [f"The model {config.model.path} was measured in {languages}, on {benchmarks}; nothing was trained."]
 
 
-def _is_silent(languages: dict[str, dict[str, Any]]) -> bool:
-    """Whether every known metric of a benchmark is a gap, as where all answers failed."""
-    found = [metrics[kind.key] for metrics in languages.values() for kind in KINDS if kind.key in metrics]
-    return bool(found) and all(finite(value) is None for value in found)
+def _is_silent(languages: Mapping[str, Metrics], keys: Sequence[str]) -> bool:
+    """Whether every described metric of a benchmark is a gap, as if all answers failed."""
+    given = [(metrics, key) for metrics in languages.values() for key in keys if key in metrics.values]
+    return bool(given) and not any(metrics.metric(key) for metrics, key in given)
 
 
-def cut_off_warnings(results: dict[str, Any]) -> list[tuple[str, str]]:
+def cut_off_warnings(results: Results) -> list[tuple[str, str]]:
     """(topic, sentence) where more than a few answers of a benchmark were cut off."""
-    places = [f"{model['name']}: {place}" for model in results.get("models", []) for place in cut_off(model)]
+    places = [f"{model.name}: {place}" for model in results.models for place in cut_off(model)]
     sentence = (
         f"The length limit (evaluation.max_new_tokens) cut off more than 5 % of the answers of {join_names(places)}."
     )
@@ -230,20 +231,20 @@ def training_cost(cost: dict[str, Any]) -> str:
     )
 
 
-def saved_sentences(results: dict[str, Any]) -> list[tuple[str, str]]:
+def saved_sentences(results: Results) -> list[tuple[str, str]]:
     """(topic, sentence) of how much of each training's gain the saved model has (`lidr.training.saved`)."""
-    found = [(entry["iteration"], saved) for entry in results.get("iterations", []) if (saved := entry.get("saved"))]
+    found = [(entry.iteration, entry.saved) for entry in results.iterations if entry.saved]
     return [(f"Saved model, iteration {iteration}", saved_sentence(saved)) for iteration, saved in found]
 
 
-def saved_sentence(saved: dict[str, Any]) -> str:
+def saved_sentence(saved: Saved) -> str:
     """What `lidr.training.saved` measured, in a sentence."""
-    gain = {"margin": "reward margin", "chosen_logp": "log-probability of the chosen answer"}[saved["measure"]]
-    formats = f"stored as {saved['stored']} and loaded as {saved['loaded']}"
-    trained, kept = f"{saved['trained']:+.3g}".replace("-", "−"), f"{saved['saved']:+.3g}".replace("-", "−")
-    if saved["kept"] is None:
-        return f"Training gained nothing that can be measured on {saved['pairs']} of its pairs ({gain} {trained})."
+    gain = {"margin": "reward margin", "chosen_logp": "log-probability of the chosen answer"}[saved.measure]
+    formats = f"stored as {saved.stored} and loaded as {saved.loaded}"
+    trained, kept = f"{saved.trained:+.3g}".replace("-", "−"), f"{saved.saved:+.3g}".replace("-", "−")
+    if saved.kept is None:
+        return f"Training gained nothing that can be measured on {saved.pairs} of its pairs ({gain} {trained})."
     return (
-        f"On {saved['pairs']} of its pairs training gained {trained} ({gain}). The saved model, {formats}, has {kept} "
-        f"({percent(saved['kept'])})."
+        f"On {saved.pairs} of its pairs training gained {trained} ({gain}). The saved model, {formats}, has {kept} "
+        f"({percent(saved.kept)})."
     )

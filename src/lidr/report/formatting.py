@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lidr.languages import LANGUAGES
+from lidr.results import Interval
 
-Interval = tuple[float, float]
 VERDICTS = {"dominant": "dominant", "train": "train", "weak": "weak signal", "drop": "drop", "unknown": "no data"}
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lidr.config import Config
 from lidr.judges import read_replies, usage
-from lidr.report.formatting import finite, join_names, language_name, number, p_value, percent
-from lidr.report.measures import Cell, MeasureRow, language_order, mean_cell, read_cell, role
+from lidr.report.formatting import join_names, language_name, number, p_value, percent
+from lidr.report.measures import Cell, MeasureRow, cell_of, language_order, mean_cell, role
 from lidr.report.plots import interval_plot, outcome_plot
 from lidr.report.rows import bootstrap_cell, first_position, mean_by_question
 from lidr.report.tables import Entry, Grid, figure
 from lidr.report.unreliable import NOTABLE
+from lidr.results import Metrics, Results
 from lidr.run_dir import RunDir
 
 # (model, benchmark, language) -> the rows that were scored.
@@ -69,29 +70,29 @@ class Outcomes:
         return Grid(f"{self.benchmark}, {self.title}", header, rows, note)
 
 
-def read_outcomes(results: dict[str, Any], config: Config) -> list[Outcomes]:
+def read_outcomes(results: Results, config: Config) -> list[Outcomes]:
     """One entry per model that was compared."""
     against = getattr(config.evaluation.benchmarks.get(HEAD_TO_HEAD), "against", "M0")
     opponent = against if against == "M0" else Path(against).name
     found = []
-    for model in results.get("models", []):
+    for model in results.models:
         languages = {
             code: metrics
-            for code, metrics in model.get("benchmarks", {}).get(HEAD_TO_HEAD, {}).items()
-            if all(finite(metrics.get(part)) is not None for part in ("win", "tie", "lose"))
+            for code, metrics in model.benchmarks.get(HEAD_TO_HEAD, {}).items()
+            if all(metrics.metric(part) for part in ("win", "tie", "lose"))
         }
         codes = language_order(languages, config)
         rows = [
             MeasureRow(
                 code, language_name(code), role(code, config),
-                [read_cell(languages[code], part) for part in ("win", "tie", "lose")],
-                finite(languages[code].get("sign_test_p")),
+                [cell_of(languages[code].metric(part)) for part in ("win", "tie", "lose")],
+                languages[code].value("sign_test_p"),
             )
             for code in codes
         ]  # fmt: skip
         if rows:
-            counts = [int(finite(languages[code].get("n")) or 0) for code in codes]
-            found.append(Outcomes(HEAD_TO_HEAD, model["name"], opponent, rows, counts))
+            counts = [languages[code].count("n") for code in codes]
+            found.append(Outcomes(HEAD_TO_HEAD, model.name, opponent, rows, counts))
     return found
 
 
@@ -103,17 +104,15 @@ class Categories:
     grid: Grid
 
 
-def read_categories(results: dict[str, Any], config: Config, scored: Scored) -> Categories | None:
-    found = {
-        model["name"]: languages
-        for model in results.get("models", [])
-        if (languages := model.get("benchmarks", {}).get("mt_bench"))
-    }
+def read_categories(results: Results, config: Config, scored: Scored) -> Categories | None:
+    found = {model.name: languages for model in results.models if (languages := model.benchmarks.get("mt_bench"))}
     if not found:
         return None
     names = list(dict.fromkeys((next(iter(found)), list(found)[-1])))  # first and last
     categories = list(
-        dict.fromkeys(name for model in names for metrics in found[model].values() for name in metrics["by_category"])
+        dict.fromkeys(
+            name for model in names for metrics in found[model].values() for name in metrics.by_category or ()
+        )
     )
     if not categories:
         return None
@@ -131,14 +130,15 @@ def read_categories(results: dict[str, Any], config: Config, scored: Scored) -> 
 
 
 def _category_grid(
-    labels: Sequence[str], categories: Sequence[str], codes: Sequence[str], found: Sequence[dict[str, Any]],
-    names: Sequence[str],
+    labels: Sequence[str], categories: Sequence[str], codes: Sequence[str],
+    found: Sequence[Mapping[str, Metrics]], names: Sequence[str],
 ) -> Grid:  # fmt: skip
     rows: list[tuple[str, list[Entry]]] = []
     for label, category in zip(labels, categories, strict=True):
         cells = []
         for code in codes:
-            values = [finite(languages.get(code, {}).get("by_category", {}).get(category)) for languages in found]
+            rated = [languages[code].by_category or {} if code in languages else {} for languages in found]
+            values = [by_category.get(category) for by_category in rated]
             cells.append((" → ".join("–" if value is None else f"{value:.2f}" for value in values), ""))
         rows.append((label, cells))
     note = (
@@ -173,14 +173,14 @@ class JudgeRow:
         return self.unscored / self.verdicts if self.verdicts else None
 
 
-def read_judge(results: dict[str, Any], config: Config, scored: Scored) -> list[JudgeRow]:
+def read_judge(results: Results, config: Config, scored: Scored) -> list[JudgeRow]:
     """A row per judged benchmark and language."""
     rows = []
-    for benchmark in dict.fromkeys(name for model in results.get("models", []) for name in model.get("benchmarks", {})):
+    for benchmark in results.benchmarks:
         by_model = {
-            model["name"]: {code: m for code, m in model["benchmarks"][benchmark].items() if m.get("judge")}
-            for model in results.get("models", [])
-            if benchmark in model.get("benchmarks", {})
+            model.name: {code: metrics for code, metrics in model.benchmarks[benchmark].items() if metrics.judge}
+            for model in results.models
+            if benchmark in model.benchmarks
         }
         for code in language_order((code for languages in by_model.values() for code in languages), config):
             parts = {name: languages[code] for name, languages in by_model.items() if code in languages}
@@ -189,28 +189,25 @@ def read_judge(results: dict[str, Any], config: Config, scored: Scored) -> list[
     return rows
 
 
-def _judge_row(benchmark: str, code: str, parts: Sequence[dict[str, Any]], drawn: Cell | None) -> JudgeRow:
+def _judge_row(benchmark: str, code: str, parts: Sequence[Metrics], drawn: Cell | None) -> JudgeRow:
     """`parts` are the metrics of the models; `drawn` is the preference for the first answer, by the verdicts."""
-    usages = [part["judge"] for part in parts]
-    costs = [finite(usage.get("cost_usd")) for usage in usages]
-
-    def total(found: Sequence[dict[str, Any]], key: str) -> int:
-        return int(sum(finite(part.get(key)) or 0 for part in found))
+    usages = [part.judge for part in parts if part.judge]
+    costs = [usage.cost_usd for usage in usages]
 
     def mean(key: str) -> float | None:
-        known = [
-            (value, part["n"] - part.get("ruled", 0)) for part in parts if (value := finite(part.get(key))) is not None
-        ]
-        judged = sum(count for _, count in known)
-        return sum(value * count for value, count in known) / judged if judged else None
+        known = [(part.value(key), part.count("n") - part.count("ruled")) for part in parts]
+        judged = sum(count for value, count in known if value is not None)
+        return sum(value * count for value, count in known if value is not None) / judged if judged else None
 
-    is_compared = any("first_position" in part for part in parts)
-    unscored, ruled = total(parts, "unscored"), total(parts, "ruled")
+    is_compared = any("first_position" in part.values for part in parts)
+    unscored, ruled = (sum(part.count(name) for part in parts) for name in ("unscored", "ruled"))
+    requests = sum(usage.requests for usage in usages)
     # Of ratings `n` counts the questions, which have two turns; each was asked about once or decided by a rule.
-    verdicts = total(parts, "n") + unscored if is_compared else total(usages, "requests") + ruled
+    verdicts = sum(part.count("n") for part in parts) + unscored if is_compared else requests + ruled
     position = mean("first_position")
     return JudgeRow(
-        benchmark, code, total(usages, "requests"), total(usages, "prompt_tokens"), total(usages, "completion_tokens"),
+        benchmark, code, requests, sum(usage.prompt_tokens for usage in usages),
+        sum(usage.completion_tokens for usage in usages),
         None if None in costs else sum(cost or 0.0 for cost in costs), verdicts, unscored, ruled,
         drawn or (None if position is None else Cell(position)), mean("consistent"),
     )  # fmt: skip
@@ -259,12 +256,12 @@ def judge_total(rows: Sequence[JudgeRow], config: Config, run_dir: RunDir) -> st
     if not (rows and judge):
         return ""
     total = usage(judge, read_replies(run_dir.judge_replies, judge.model))
-    if not total["requests"]:  # the replies are not there any more
+    if not total.requests:  # the replies are not there any more
         return f"{judge.model}: {sum(row.requests for row in rows):,} requests."
-    cost = "" if total["cost_usd"] is None else f", {_usd(total['cost_usd'])} USD"
+    cost = "" if total.cost_usd is None else f", {_usd(total.cost_usd)} USD"
     return (
-        f"{judge.model}: {total['requests']:,} requests in all, {total['prompt_tokens']:,} tokens read and "
-        f"{total['completion_tokens']:,} written{cost}. What two benchmarks or the probe ask alike is asked once."
+        f"{judge.model}: {total.requests:,} requests in all, {total.prompt_tokens:,} tokens read and "
+        f"{total.completion_tokens:,} written{cost}. What two benchmarks or the probe ask alike is asked once."
     )
 
 

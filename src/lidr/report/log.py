@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from lidr.results import Results
+
 STAGES = {
     "probe": "Probing",
     "responses": "Answering",
@@ -104,13 +106,13 @@ class TimeTable:
         return sum(self.totals)
 
 
-def time_table(results: dict[str, Any], log: Log) -> TimeTable:
+def time_table(results: Results, log: Log) -> TimeTable:
     """Times from results.json; what it does not cover (M0, an unfinished iteration) from the log."""
     seconds: dict[int, dict[str, float]] = defaultdict(dict)
     for (iteration, stage), work in log.work.items():
         seconds[iteration][stage] = work.seconds
-    for entry in results.get("iterations", []):
-        seconds[entry.get("iteration", 0)] |= entry.get("seconds", {})
+    for entry in results.iterations:
+        seconds[entry.iteration] |= entry.seconds
     iterations = sorted(seconds)
     names = [*STAGES, *dict.fromkeys(stage for stages in seconds.values() for stage in stages if stage not in STAGES)]
     rows = [

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from lidr.benchmarks.base import BenchmarkSettings
+from lidr.benchmarks.metrics import COMMON, MetricKind
 from lidr.config import Config
-from lidr.report.formatting import Interval, finite, interval, language_name, number, p_value, signed
-from lidr.report.metrics import BOOKKEEPING, KINDS, MeasureKind
-from lidr.statistics import wilson_interval
+from lidr.report.formatting import interval, language_name, number, p_value, signed
+from lidr.results import Interval, Metric, Metrics, Results
+from lidr.statistics import MeanGain, wilson_interval
 
 # Languages that are not set apart: those that were trained, and in an evaluation outside a run all of them.
 PLAIN = ("trained", "measured")
-_KNOWN_KEYS = BOOKKEEPING | {
-    key for kind in KINDS for key in (kind.key, kind.interval_key, *kind.count_keys, *(a.key for a in kind.asides))
-}
+# Counts that every benchmark may have, and that are shown beside its metrics.
+_COUNTS = {"n", "failed", "undecided", "unscored", "ruled", "truncated", "thinking"}
+_AS_GIVEN = "as the benchmark reports it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +27,20 @@ class Cell:
     interval: Interval | None = None
 
 
-def read_cell(metrics: dict[str, Any], key: str, interval_key: str = "") -> Cell | None:
-    """A value and its interval as results.json has them; None if the value is a gap.
+def cell_of(metric: Metric | None) -> Cell | None:
+    """A metric as the report shows it; None if it is a gap.
 
     An interval without width is left out: it comes from a bootstrap over equal values, and looks like certainty.
     """
-    value = finite(metrics.get(key))
-    if value is None:
+    if metric is None or metric.value is None:
         return None
-    given = metrics.get(interval_key or f"ci95_{key}")
-    bounds = [finite(bound) for bound in given] if isinstance(given, list) else []
-    if len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None and bounds[0] < bounds[1]:
-        return Cell(value, (bounds[0], bounds[1]))
-    return Cell(value)
+    return Cell(metric.value, metric.interval and _with_width(metric.interval))
 
 
 def with_interval(cell: Cell | None) -> str:
     if cell is None:
         return "–"
     return f"{number(cell.value)} ({interval(cell.interval)})" if cell.interval else number(cell.value)
-
-
-@dataclass(frozen=True, slots=True)
-class MeanGain:
-    """How sure the gain of a mean over languages is; see `statistics.compare_mean`."""
-
-    interval: Interval | None
-    p: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +117,11 @@ class Measure:
     """One metric of one benchmark: languages by models."""
 
     benchmark: str
-    kind: MeasureKind
+    kind: MetricKind
     models: list[str]
     rows: list[MeasureRow]
     counts: list[int]  # questions per language, as far as they are known
-    asides: list[list[float]]  # per model, for each of MeasureKind.asides
+    asides: list[list[float]]  # per model, for each of MetricKind.asides
     mean_gain: MeanGain | None = None  # of `plain_mean`
 
     def mean(self, *roles: str) -> MeasureRow | None:
@@ -148,7 +136,7 @@ class Measure:
     def plain_mean(self) -> MeasureRow | None:
         """The mean over the trained languages, or over all of an evaluation outside a run, with its test."""
         mean, gain = self.mean(*PLAIN), self.mean_gain
-        return replace(mean, p=gain.p, of_gain=gain.interval) if mean and gain else mean
+        return replace(mean, p=gain.p, of_gain=_with_width(gain.interval)) if mean and gain else mean
 
     @property
     def mean_row(self) -> MeasureRow | None:
@@ -177,6 +165,11 @@ class Measure:
         return "; ".join(notes)
 
 
+def _with_width(bounds: Interval) -> Interval | None:
+    """None for an interval without width; see `cell_of`."""
+    return bounds if bounds[0] < bounds[1] else None
+
+
 def mean_cell(cells: Sequence[Cell | None]) -> Cell:
     """Mean of values and of interval bounds. The latter holds even if the languages err together, as they may do."""
     known = [cell for cell in cells if cell]
@@ -188,26 +181,29 @@ def mean_cell(cells: Sequence[Cell | None]) -> Cell:
     return Cell(value, (low, high))
 
 
-def read_measures(results: dict[str, Any], config: Config) -> list[Measure]:
-    """Everything in `results["models"]`, benchmark by benchmark; metrics unknown here come last, as plain numbers."""
-    models = results.get("models", [])
-    names = dict.fromkeys(name for model in models for name in model.get("benchmarks", {}))
+def read_measures(results: Results, config: Config) -> list[Measure]:
+    """All that was measured, benchmark by benchmark; numbers that the benchmark does not describe come last."""
     measures = []
-    for name in names:
-        by_model = {model["name"]: found for model in models if (found := model.get("benchmarks", {}).get(name))}
-        unknown = dict.fromkeys(
+    for name in results.benchmarks:
+        by_model = {model.name: found for model in results.models if (found := model.benchmarks.get(name))}
+        kinds = kinds_of(config, name)
+        known = {key for kind in kinds for key in kind.known}
+        undescribed = dict.fromkeys(
             key
             for languages in by_model.values()
             for metrics in languages.values()
-            for key, value in metrics.items()
-            if key not in _KNOWN_KEYS and finite(value) is not None
+            for key in (*metrics.values, *metrics.counts)
+            if key not in known and key not in _COUNTS and metrics.metric(key)
         )
-        others = tuple(
-            MeasureKind(key, key.replace("_", " "), key, "as the benchmark reports it", "other") for key in unknown
-        )
-        for kind in KINDS + others:
-            measures.append(_measure(name, kind, by_model, config))
+        others = (MetricKind(key, key.replace("_", " "), key, _AS_GIVEN, "other") for key in undescribed)
+        measures += [_measure(name, kind, by_model, config) for kind in (*kinds, *others)]
     return [measure for measure in measures if measure]
+
+
+def kinds_of(config: Config, benchmark: str) -> tuple[MetricKind, ...]:
+    """The descriptions of a benchmark's metrics."""
+    settings = config.evaluation.benchmarks.get(benchmark)
+    return settings.metrics if isinstance(settings, BenchmarkSettings) else COMMON
 
 
 def language_order(found: Iterable[str], config: Config) -> list[str]:
@@ -223,7 +219,9 @@ def role(code: str, config: Config) -> str:
     return "dominant" if code == config.dominant else "trained" if code in config.languages else "transfer"
 
 
-def _measure(benchmark: str, kind: MeasureKind, by_model: dict[str, Any], config: Config) -> Measure | None:
+def _measure(
+    benchmark: str, kind: MetricKind, by_model: Mapping[str, Mapping[str, Metrics]], config: Config
+) -> Measure | None:
     table = {
         model: {code: cell for code, metrics in languages.items() if (cell := _cell(metrics, kind))}
         for model, languages in by_model.items()
@@ -236,21 +234,16 @@ def _measure(benchmark: str, kind: MeasureKind, by_model: dict[str, Any], config
         MeasureRow(code, language_name(code), role(code, config), [cells.get(code) for cells in table.values()])
         for code in codes
     ]
-    counts = [count for metrics in by_model[next(iter(table))].values() if (count := _count(metrics, kind))]
+    counts = [count for metrics in by_model[next(iter(table))].values() if (count := metrics.count(*kind.counts))]
     asides = []
     for aside in kind.asides:
-        found = [[finite(metrics.get(aside.key)) or 0.0 for metrics in by_model[model].values()] for model in table]
+        found = [[metrics.value(aside.key) or 0.0 for metrics in by_model[model].values()] for model in table]
         asides.append([sum(values) / (len(values) if aside.is_mean else 1) for values in found])
     return Measure(benchmark, kind, list(table), rows, counts, asides)
 
 
-def _cell(metrics: dict[str, Any], kind: MeasureKind) -> Cell | None:
-    cell = read_cell(metrics, kind.key, kind.interval_key)
-    count = _count(metrics, kind)
+def _cell(metrics: Metrics, kind: MetricKind) -> Cell | None:
+    cell, count = cell_of(metrics.metric(kind.key)), metrics.count(*kind.counts)
     if cell and cell.interval is None and count and kind.is_share and 0 <= cell.value <= 1:
         return Cell(cell.value, wilson_interval(round(cell.value * count), count))
     return cell
-
-
-def _count(metrics: dict[str, Any], kind: MeasureKind) -> int:
-    return int(sum(finite(metrics.get(key)) or 0 for key in kind.count_keys))

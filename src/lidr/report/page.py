@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -37,7 +38,7 @@ from lidr.report.sections import read_sections
 from lidr.report.telemetry import group_table
 from lidr.report.templates import PAPER, render
 from lidr.report.verdicts import read_verdicts
-from lidr.results import read_results
+from lidr.results import Results, read_results
 from lidr.run_dir import RunDir
 from lidr.seals import read_seal
 from lidr.stages.pairs import read_dropped, read_pairs, read_summary
@@ -98,16 +99,16 @@ def make_context(config: Config, run_dir: RunDir) -> dict[str, Any]:
     }
 
 
-def _untrained(config: Config, run_dir: RunDir, results: dict[str, Any]) -> list[tuple[str, str]]:
+def _untrained(config: Config, run_dir: RunDir, results: Results) -> list[tuple[str, str]]:
     """(topic, sentence) of the iterations whose pairs were not enough to train on."""
-    trained = {model["name"] for model in results.get("models", [])}
-    iterations = [entry["iteration"] for entry in results.get("iterations", [])]
+    trained = {model.name for model in results.models}
+    iterations = [entry.iteration for entry in results.iterations]
     owed = [i for i in iterations if f"M{i}" not in trained and run_dir.pair_summary(i).exists()]
     reasons = {i: shortage(config, run_dir, i, {}) for i in owed}
     return [(f"Iteration {i} was not trained", f"{reason}.") for i, reason in reasons.items() if reason]
 
 
-def _measured(config: Config, run_dir: RunDir, results: dict[str, Any]) -> dict[str, Any]:
+def _measured(config: Config, run_dir: RunDir, results: Results) -> dict[str, Any]:
     """What the benchmarks and the judge found."""
     scored = partial(read_scored, config, run_dir)
     measures = with_rows(read_measures(results, config), config, run_dir)
@@ -146,12 +147,12 @@ def _trained(config: Config, log: Log) -> dict[str, Any]:
     }
 
 
-def _read_results(config: Config, run_dir: RunDir) -> dict[str, Any]:
+def _read_results(config: Config, run_dir: RunDir) -> Results:
     """results.json; the one model of an evaluation outside a run goes by its own name, not as M0."""
     results = read_results(run_dir)
     if config.iterations:
         return results
-    return results | {"models": [model | {"name": config.name} for model in results.get("models", [])]}
+    return replace(results, models=tuple(replace(model, name=config.name) for model in results.models))
 
 
 def _fingerprint(run_dir: RunDir) -> str:
@@ -161,11 +162,11 @@ def _fingerprint(run_dir: RunDir) -> str:
         path = run_dir.path / name
         known.update(hashlib.sha256(path.read_bytes() if path.exists() else b"").digest())
     results = read_results(run_dir)  # has the probe's findings as they are
-    sealed = [run_dir.pair_summary(entry["iteration"]) for entry in results.get("iterations", [])]
+    sealed = [run_dir.pair_summary(entry.iteration) for entry in results.iterations]
     sealed += [
-        run_dir.evaluation(int(model["name"][1:]), benchmark) / f"{code}.jsonl"
-        for model in results.get("models", [])
-        for benchmark, languages in model.get("benchmarks", {}).items()
+        run_dir.evaluation(int(model.name[1:]), benchmark) / f"{code}.jsonl"
+        for model in results.models
+        for benchmark, languages in model.benchmarks.items()
         for code in languages
     ]
     for path in sealed:
@@ -178,27 +179,20 @@ def _read_dropped(run_dir: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
     return read_dropped(run_dir, iteration) if run_dir.pair_summary(iteration).exists() else iter(())
 
 
-def _read_tables(config: Config, run_dir: RunDir, results: dict[str, Any]) -> list[PairTable]:
+def _read_tables(config: Config, run_dir: RunDir, results: Results) -> list[PairTable]:
     return [
-        pair_table(entry, drop_details(_read_dropped(run_dir, entry["iteration"])), config)
-        for entry in results.get("iterations", [])
+        pair_table(entry, drop_details(_read_dropped(run_dir, entry.iteration)), config) for entry in results.iterations
     ]
 
 
-def _read_samples(
-    config: Config, run_dir: RunDir, results: dict[str, Any]
-) -> tuple[int | None, dict[str, list[Sample]]]:
+def _read_samples(config: Config, run_dir: RunDir, results: Results) -> tuple[int | None, dict[str, list[Sample]]]:
     """The last iteration that has pairs, and some of them by language."""
-    iterations = [
-        entry["iteration"]
-        for entry in results.get("iterations", [])
-        if run_dir.pair_summary(entry["iteration"]).exists()
-    ]
+    iterations = [entry.iteration for entry in results.iterations if run_dir.pair_summary(entry.iteration).exists()]
     if not iterations:
         return None, {}
     samples = {}
     for code in [*config.non_dominant, config.dominant]:
-        if code not in read_summary(run_dir, max(iterations))["pairs"]:
+        if code not in read_summary(run_dir, max(iterations)).pairs:
             continue
         rows = read_pairs(run_dir, max(iterations), code)
         if drawn := reservoir(rows, config.report.samples, f"{config.seed} {code}"):

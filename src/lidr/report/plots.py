@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
 
-from lidr.report.formatting import Interval, finite, language_name
+from lidr.report.formatting import finite, language_name
 from lidr.report.measures import Cell, Measure
 from lidr.report.telemetry import group_names, groups, mean_over_pairs
+from lidr.results import Interval
 
 # Okabe and Ito's palette, told apart with every common kind of colour vision; shapes differ, too.
 _MODEL_COLOURS = ("#7a7a7a", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00")

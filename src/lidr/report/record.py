@@ -15,7 +15,7 @@ from lidr.benchmarks.base import benchmarks_of
 from lidr.config import Config, DecodingConfig, may_be_hub_id
 from lidr.report.pseudocode import pseudocode
 from lidr.report.variables import VARIABLES
-from lidr.results import read_results
+from lidr.results import Json, read_results
 from lidr.run_dir import RunDir
 from lidr.seals import read_seal
 from lidr.storage import hash_file, write_text
@@ -82,12 +82,12 @@ class Facts:
             elif value is not ...:
                 yield Evidence(f"{source}: {field}", value if isinstance(value, str) else json.dumps(value))
 
-    def measured(self) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
+    def measured(self) -> Iterator[tuple[int, str, str, Json]]:
         """(place in results.json's models, benchmark, language, figures) of all that was measured."""
-        for number, model in enumerate(self.results.get("models", [])):
-            for benchmark, languages in model.get("benchmarks", {}).items():
-                for code, figures in languages.items():
-                    yield number, benchmark, code, figures
+        for number, model in enumerate(self.results.models):
+            for benchmark, languages in model.benchmarks.items():
+                for code, metrics in languages.items():
+                    yield number, benchmark, code, metrics.to_json()
 
 
 def make_record(config: Config, run_dir: RunDir) -> dict[str, Entry]:
@@ -214,9 +214,9 @@ def _training_data(facts: Facts) -> Iterator[tuple[str, tuple[Evidence, ...]]]:
     if not config.iterations or not (rows := facts.of_seal(prompts, "rows")):
         return
     yield f"training: {rows[0].value} prompts, counted over {len(config.languages)} languages", rows
-    for place, entry in enumerate(facts.results.get("iterations", [])):
-        evidence = Evidence(f"results.json: iterations[{place}].pairs", json.dumps(entry["pairs"]))
-        yield f"iteration {entry['iteration']}: {sum(entry['pairs'].values()):,} pairs", (evidence,)
+    for place, entry in enumerate(facts.results.iterations):
+        evidence = Evidence(f"results.json: iterations[{place}].pairs", json.dumps(entry.pairs))
+        yield f"iteration {entry.iteration}: {sum(entry.pairs.values()):,} pairs", (evidence,)
     held = config.training.held_out
     words = f"held out: the pairs of {held} prompts" if held else "held out: no pairs"
     yield words, facts.of_recipe("training.held_out")

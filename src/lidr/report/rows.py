@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lidr.config import Config
-from lidr.report.measures import PLAIN, Cell, MeanGain, Measure
-from lidr.report.metrics import ACCURACY, HELD_OUT
+from lidr.report.measures import PLAIN, Cell, Measure
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.statistics import bootstrap_interval, compare_mean, compare_paired
-
-# Which rows a metric is over, where a benchmark splits its questions (the laboratory does).
-_GROUPS = {ACCURACY.key: ("", "trained"), HELD_OUT.key: ("held_out",)}
 
 
 def rows_file(config: Config, run_dir: RunDir, model: str, benchmark: str, language: str) -> Path:
@@ -39,7 +35,7 @@ def with_rows(measures: Sequence[Measure], config: Config, run_dir: RunDir) -> l
     """
     found = []
     for measure in measures:
-        if measure.kind.key in _GROUPS and len(measure.models) > 1:
+        if measure.kind.groups and len(measure.models) > 1:
             measure = _tested(measure, config, run_dir)
         found.append(measure)
     return found
@@ -52,28 +48,19 @@ def _tested(measure: Measure, config: Config, run_dir: RunDir) -> Measure:
             scored[row.code] = [
                 _scored(measure, row.code, model, config, run_dir) for model in (measure.models[0], measure.models[-1])
             ]
-            row = replace(row, p=compare_paired(*scored[row.code])["p"])
+            row = replace(row, p=compare_paired(*scored[row.code]).p)
         rows.append(row)
     averaged = [row.code for row in rows if row.role in PLAIN and row.code in scored and all(row.cells)]
     before, after = ({code: scored[code][side] for code in averaged} for side in (0, 1))
-    mean_gain = _mean_gain(before, after) if len(averaged) > 1 else None
+    mean_gain = compare_mean(before, after) if len(averaged) > 1 else None
     return replace(measure, rows=rows, mean_gain=mean_gain)
-
-
-def _mean_gain(before: dict[str, list[dict[str, Any]]], after: dict[str, list[dict[str, Any]]]) -> MeanGain | None:
-    """None if no question is shared. An interval without width is left out, as in `read_cell`."""
-    found = compare_mean(before, after)
-    if not found["n"]:
-        return None
-    low, high = found["ci95"]
-    return MeanGain((low, high) if low < high else None, found["p"])
 
 
 def _scored(measure: Measure, code: str, model: str, config: Config, run_dir: RunDir) -> list[dict[str, Any]]:
     return [
         scored
         for scored in read_scored(config, run_dir, model, measure.benchmark, code)
-        if "correct" in scored and scored.get("group", "") in _GROUPS[measure.kind.key]
+        if "correct" in scored and scored.get("group", "") in measure.kind.groups
     ]
 
 

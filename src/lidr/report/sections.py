@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from lidr.config import Config
 from lidr.report.formatting import language_name
 from lidr.report.judged import HEAD_TO_HEAD, Categories, Outcomes, Scored, read_categories, read_outcomes
 from lidr.report.measures import Measure, mean_cell
-from lidr.report.metrics import ACCURACY, SCORE, WIN_RATE
 from lidr.report.paper import MEAN, MODEL, SOURCE, PaperTable, paper_table
 from lidr.report.tables import Entry, Grid
+from lidr.results import Results
 
 _TITLES = {"accuracy": "Accuracy", "judged": "Judged answers", "language": "Language of the answers"}
 
@@ -35,9 +34,7 @@ class Section:
     blocks: list[Block]
 
 
-def read_sections(
-    results: dict[str, Any], measures: Sequence[Measure], config: Config, scored: Scored
-) -> list[Section]:
+def read_sections(results: Results, measures: Sequence[Measure], config: Config, scored: Scored) -> list[Section]:
     """Every metric that the report knows, by section and benchmark."""
     outcomes = read_outcomes(results, config)
     sections = []
@@ -62,7 +59,7 @@ def read_sections(
 
 def beside_paper(benchmark: str, measures: Sequence[Measure], outcomes: Sequence[Outcomes]) -> Grid | None:
     """The paper's numbers of a benchmark, and this run's own under them; None if no language is in both."""
-    main = next((m for m in measures if m.kind in (ACCURACY, WIN_RATE, SCORE)), None)
+    main = next((m for m in measures if m.kind.is_key and m.kind.section != "language"), None)
     rows = outcomes[-1].rows if outcomes else main.rows if main else []
     table = paper_table(benchmark, [row.code for row in rows])
     if table is None or not rows:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from lidr.results import ModelResults
 
 NOTABLE = 0.05  # share of the answers from which on a count says something about the measurement, not the model
 
 
-def cut_off(model: dict[str, Any]) -> list[str]:
-    """Where answers of a model of results.json were cut off by the length limit: `mgsm in es (12 of 50)`."""
-    return _notable(model, "truncated", lambda metrics: metrics.get("n") or 0)
+def cut_off(model: ModelResults) -> list[str]:
+    """Where answers of a model were cut off by the length limit: `mgsm in es (12 of 50)`."""
+    return _notable(model, "truncated", ("n",))
 
 
-def unscored(model: dict[str, Any]) -> list[str]:
-    """Where the judge's replies were no verdict."""
-    return _notable(model, "unscored", lambda metrics: (metrics.get("n") or 0) + metrics["unscored"])
+def unscored(model: ModelResults) -> list[str]:
+    """Where no verdict could be read from the judge's replies."""
+    return _notable(model, "unscored", ("n", "unscored"))
 
 
-def _notable(model: dict[str, Any], key: str, total: Callable[[dict[str, Any]], int]) -> list[str]:
+def _notable(model: ModelResults, key: str, of: tuple[str, ...]) -> list[str]:
     return [
-        f"{benchmark} in {code} ({metrics[key]:,} of {total(metrics):,})"
-        for benchmark, languages in model["benchmarks"].items()
+        f"{benchmark} in {code} ({metrics.count(key):,} of {metrics.count(*of):,})"
+        for benchmark, languages in model.benchmarks.items()
         for code, metrics in languages.items()
-        if metrics.get(key) and metrics[key] > NOTABLE * total(metrics)
+        if metrics.count(key) > NOTABLE * metrics.count(*of)
     ]

@@ -14,6 +14,7 @@ from lidr.report.contents import Text, reservoir
 from lidr.report.formatting import clipped, finite, printable
 from lidr.report.measures import language_order
 from lidr.report.rows import read_scored, rows_file
+from lidr.results import Results
 from lidr.run_dir import RunDir
 
 _BENCHMARK = "x_alpacaeval"  # keeps the texts beside the verdicts
@@ -38,16 +39,14 @@ class VerdictSample:
     explanation: str
 
 
-def read_verdicts(
-    results: dict[str, Any], config: Config, run_dir: RunDir
-) -> tuple[str, dict[str, list[VerdictSample]]]:
+def read_verdicts(results: Results, config: Config, run_dir: RunDir) -> tuple[str, dict[str, list[VerdictSample]]]:
     """The last model that was compared with reference answers, and some of its comparisons by language."""
-    measured = [model for model in results.get("models", []) if model.get("benchmarks", {}).get(_BENCHMARK)]
+    measured = [model for model in results.models if model.benchmarks.get(_BENCHMARK)]
     if not measured:
         return "", {}
-    model = measured[-1]["name"]
+    model = measured[-1].name
     samples = {}
-    for code in language_order(measured[-1]["benchmarks"][_BENCHMARK], config):
+    for code in language_order(measured[-1].benchmarks[_BENCHMARK], config):
         folder = rows_file(config, run_dir, model, _BENCHMARK, code).parent
         notes = _annotations(folder / "alpaca_eval" / code / "annotations.json")
         verdicts = list(read_scored(config, run_dir, model, _BENCHMARK, code))

@@ -19,6 +19,7 @@ from lidr.errors import ConfigError, DataError
 from lidr.judges import judge_identity, open_judge
 from lidr.plugins import calling
 from lidr.records import Response, canonical_json, content_id
+from lidr.results import Json, read_metrics
 from lidr.run_dir import Model, RunDir
 from lidr.seals import (
     Inputs,
@@ -26,7 +27,6 @@ from lidr.seals import (
     RowFile,
     digest,
     is_sealed,
-    read_document,
     read_rows,
     short_changes,
     write_sealed,
@@ -137,13 +137,13 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
             if benchmarks_of(config)[name].loads_weights:  # they come last
                 stack.close()
             folder, made_from = run_dir.evaluation(iteration, name), tested.made_from
-            metrics = {}
+            metrics: dict[str, Json] = {}
             if isinstance(benchmark, AsksAhead):
                 tested.answer_all(benchmark.ahead())
             for result in benchmark.evaluate(tested.answer):
                 rows = (row.to_json() for row in result.rows)
                 write_sealed(folder / f"{result.language}.jsonl", made_from, rows)
-                metrics[result.language] = result.metrics
+                metrics[result.language] = result.metrics.to_json()
             write_sealed(folder / "metrics.json", made_from, [json.dumps(metrics, indent=1)])
 
 
@@ -178,12 +178,6 @@ def _owed(
         with calling(settings, "prepare"):
             owed.append((name, settings.prepare(bench), tested))
     return owed
-
-
-def read_metrics(run: RunDir, iteration: int, benchmark: str) -> dict[str, Any]:
-    """The metrics of a complete benchmark by language."""
-    metrics: dict[str, Any] = read_document(run.evaluation(iteration, benchmark) / "metrics.json")
-    return metrics
 
 
 def _replies_owed(metrics_file: Path) -> int:

@@ -7,9 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from lidr.config import Config, GatesConfig
 from lidr.errors import DamagedError, RunError
@@ -81,13 +84,10 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     rows = kept | {"dropped": sum(sum(reasons.values()) for reasons in dropped.values())}
     for key, path in paths.items():
         seal(partial_path(path), path, made_from, rows[key], hash_file(partial_path(path)))
-    summary = {
-        "pairs": kept,
-        "dropped": {code: dict(sorted(reasons.items())) for code, reasons in dropped.items()},
-        "files": {key: digest(path) for key, path in paths.items()},
-    }
+    by_language = {code: dict(sorted(reasons.items())) for code, reasons in dropped.items()}
+    summary = PairSummary(kept, by_language, {key: digest(path) for key, path in paths.items()})
     run_dir.log("stage", iteration=iteration, stage="pairs", seconds=round(progress.seconds, 3), rows=progress.rows)
-    write_sealed(run_dir.pair_summary(iteration), made_from, [json.dumps(summary, indent=1)])
+    write_sealed(run_dir.pair_summary(iteration), made_from, [json.dumps(asdict(summary), indent=1)])
 
 
 def make_pairs(config: Config, run_dir: RunDir, iteration: int) -> Iterator[PreferencePair | Dropped]:
@@ -255,10 +255,30 @@ def _units(text: str) -> set[str]:
     return set(words)
 
 
-def read_summary(run_dir: RunDir, iteration: int) -> dict[str, Any]:
-    """Counts of an iteration: `pairs` by language, `dropped` by language and reason."""
-    summary: dict[str, Any] = read_document(run_dir.pair_summary(iteration))
-    return summary
+@dataclass(frozen=True, slots=True)
+class PairSummary:
+    """Counts of an iteration: pairs by language, and drops by language and reason. `files` has the files' hashes."""
+
+    pairs: dict[str, int]
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Pairs in all languages."""
+        return sum(self.pairs.values())
+
+    def by_reason(self) -> Counter[str]:
+        """Drops by reason, in all languages."""
+        return sum((Counter(reasons) for reasons in self.dropped.values()), Counter[str]())
+
+
+_SUMMARY = TypeAdapter(PairSummary)
+
+
+def read_summary(run_dir: RunDir, iteration: int) -> PairSummary:
+    """The summary of an iteration's pairs. Raises RunError if it is not complete, DamagedError if it is damaged."""
+    return _SUMMARY.validate_python(read_document(run_dir.pair_summary(iteration)))
 
 
 def with_pairs(config: Config, run_dir: RunDir) -> list[int]:
@@ -286,7 +306,7 @@ def read_dropped(run_dir: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
 
 def _read_counted(run_dir: RunDir, iteration: int, key: str, path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a file, which must be the one that the summary has counted."""
-    counted = read_summary(run_dir, iteration).get("files", {}).get(key)
+    counted = read_summary(run_dir, iteration).files.get(key)
     if counted not in (None, digest(path)):
         raise DamagedError(
             f"{path}: not the file that {run_dir.pair_summary(iteration)} has counted; delete the summary, and "

@@ -8,9 +8,8 @@ direct answers is the stop rule.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
@@ -20,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lidr.benchmarks.shared.comparing import off_target
-from lidr.benchmarks.shared.duels import Duel, count_duels, count_together, direction, is_right
+from lidr.benchmarks.shared.duels import Duel, count_duels, count_together, is_right
 from lidr.config import Config, ModelConfig
 from lidr.engines import Completion
 from lidr.errors import ConfigError, RunError
@@ -28,11 +27,25 @@ from lidr.judges import AnsweredQuestion, Comparison, Judge, Reply, compare, jud
 from lidr.languages.identification import LanguageIdentifier
 from lidr.languages.names import asks_for_other_language
 from lidr.records import Prompt, canonical_json, content_id
+from lidr.results import (
+    DuelCounts,
+    FailedByLength,
+    ImbalanceProbe,
+    LanguageProbe,
+    LanguageProgress,
+    Metric,
+    Metrics,
+    Probe,
+    ProbeVerdict,
+    ProgressProbe,
+    probe_json,
+    read_imbalance,
+)
 from lidr.run_dir import RunDir
-from lidr.seals import Inputs, Outputs, digest, is_sealed, read_document, write_sealed
+from lidr.seals import Inputs, Outputs, digest, is_sealed, write_sealed
 from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
-from lidr.statistics import bootstrap_interval, rounded, wilson_interval
+from lidr.statistics import bootstrap_interval, rounded, share
 from lidr.storage import write_text
 from lidr.strategies.base import Answers, Side, direct, translated
 from lidr.strategies.imbalance import Imbalance
@@ -108,19 +121,12 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
             judge = stack.enter_context(open_judge(settings, run_dir.judge_replies, run_dir.model_cache))
         probe = _Probe(config, run_dir, sample, by, judge)
         started = time.monotonic()
-        found = probe.imbalance() if iteration == 0 else probe.progress(iteration)
+        found: Probe = probe.imbalance() if iteration == 0 else probe.progress(iteration)
         if judge:
-            found["judge"] = judge.usage(probe.replies)
+            found = replace(found, judge=judge.usage(probe.replies))
     seconds = round(time.monotonic() - started, 3)
     run_dir.log("stage", iteration=iteration, stage="probe", seconds=seconds, rows=len(sample))
-    write_sealed(run_dir.probe(iteration), inputs(config, run_dir, iteration), [json.dumps(found, indent=1)])
-
-
-def read_probe(run: RunDir, iteration: int) -> dict[str, Any] | None:
-    """What was found, or None if there was no probe."""
-    path = run.probe(iteration)
-    found: dict[str, Any] | None = read_document(path) if path.exists() else None
-    return found
+    write_sealed(run_dir.probe(iteration), inputs(config, run_dir, iteration), [probe_json(found)])
 
 
 def judged_by(config: Config) -> list[str]:
@@ -142,7 +148,7 @@ def judged_by(config: Config) -> list[str]:
 def conclude(config: Config, run: RunDir) -> Config:
     """The recipe to go on with after the probe of M_0: another one if the probe is to be obeyed."""
     assert config.probe is not None
-    found = read_probe(run, 0)
+    found = read_imbalance(run)
     assert found is not None
     if config.probe.obey:
         config = obeyed(config, found)
@@ -150,18 +156,19 @@ def conclude(config: Config, run: RunDir) -> Config:
     return config
 
 
-def obeyed(config: Config, found: dict[str, Any]) -> Config:
+def obeyed(config: Config, found: ImbalanceProbe) -> Config:
     """The recipe without the languages that the probe advises to drop, and with the dominant language that it found.
 
     Raises RunError if no language is left to be trained, ConfigError if the recipe does not fit the findings.
     """
     assert config.probe is not None
-    dominant, verdicts = found["dominant"], {code: entry["verdict"] for code, entry in found["languages"].items()}
-    kept = [code for code in config.languages if code == dominant or verdicts.get(code) != "drop"]
+    dominant, languages = found.dominant, found.languages
+    dropped = {code for code, entry in languages.items() if entry.verdict == "drop"}
+    kept = [code for code in config.languages if code == dominant or code not in dropped]
     if dominant not in kept:
         raise RunError(f"the probe finds {dominant} dominant, which is not among languages {config.languages}; add it")
     if len(kept) < 2:
-        why = "; ".join(_dropped_because(code, found["languages"][code]) for code in verdicts if code != dominant)
+        why = "; ".join(_dropped_because(code, entry) for code, entry in languages.items() if code != dominant)
         raise RunError(f"the probe advises to drop every language, so there is nothing to train: {why}")
     first = config.probe
     noted = {"languages": first.languages or config.languages, "dominant": first.dominant or config.dominant}
@@ -173,10 +180,10 @@ def obeyed(config: Config, found: dict[str, Any]) -> Config:
         raise ConfigError(f"the recipe does not fit what the probe found ({dominant} dominant): {reason}") from None
 
 
-def _dropped_because(code: str, entry: dict[str, Any]) -> str:
-    if _mostly_failed(entry):
-        tried = entry["translations"]
-        return f"{code}: {round(entry['translation_failed'] * tried)} of {tried} translations failed"
+def _dropped_because(code: str, entry: LanguageProbe) -> str:
+    if entry.mostly_failed:
+        tried = entry.translations
+        return f"{code}: {round((entry.translation_failed or 0.0) * tried)} of {tried} translations failed"
     return f"{code}: its direct answers are better than the translated ones"
 
 
@@ -198,47 +205,54 @@ class _Probe:
         self.named = config.probe.dominant or config.dominant
         self.identifier = LanguageIdentifier.among(self.languages)
 
-    def imbalance(self) -> dict[str, Any]:
+    def imbalance(self) -> ImbalanceProbe:
         """The probe of M_0: quality by language, the dominant one, and the reward accuracy of the others."""
         own = self._own_answers(0)
         quality = {code: self._quality(own[code], code) for code in self.languages}
         dominant = best_language(quality, self.by[0], self.named)
         turned, failures = self._translated(dominant)
-        found: dict[str, Any] = {}
+        found: dict[str, LanguageProbe] = {}
         for code in self.languages:
             texts = [
                 Completion(prompt.prompt_id, side.text, "stop", thinking=side.problem == "thinking")
                 for prompt, side in own[code]
                 if side.text is not None
             ]
-            found[code] = {"own": quality[code]} | off_target(texts, code, self.identifier)
-            if code == dominant:
-                found[code]["verdict"] = "dominant"
-                continue
-            accuracy = self._duels(turned[code], own[code], code)
-            found[code] |= {"translated": self._quality(turned[code], code), "reward_accuracy": accuracy}
-            found[code] |= failures[code] | {"verdict": _verdict(accuracy[self.by[0]], failures[code])}
-        return {"dominant": dominant, "by": list(self.by), "prompts": len(self.sample), "languages": found}
+            of_language = off_target(texts, code, self.identifier)
+            share = of_language.values["off_target"]
+            entry = LanguageProbe(
+                quality[code], share.value, "dominant", share.interval, of_language.count("undecided"),
+                of_language.count("truncated"), of_language.count("thinking"),
+            )  # fmt: skip
+            if code != dominant:
+                accuracy = self._duels(turned[code], own[code], code)
+                entry = replace(
+                    entry, translated=self._quality(turned[code], code), reward_accuracy=accuracy, **failures[code]
+                )
+                entry = replace(entry, verdict=_verdict(accuracy[self.by[0]], entry))
+            found[code] = entry
+        return ImbalanceProbe("M0", dominant, tuple(self.by), len(self.sample), found)
 
-    def progress(self, iteration: int) -> dict[str, Any]:
+    def progress(self, iteration: int) -> ProgressProbe:
         """M_t against M_{t-1}, by their direct answers."""
         before, after = self._own_answers(iteration - 1), self._own_answers(iteration)
-        found: dict[str, Any] = {}
+        found: dict[str, LanguageProgress] = {}
         duels: list[Duel] = []
         for code in self.languages:
             counted = {by: self._fight(by, after[code], before[code], code) for by in self.by}
             duels += counted[self.by[0]]
-            quality = {"before": self._quality(before[code], code), "after": self._quality(after[code], code)}
-            found[code] = quality | {"better": {by: count_duels(fought) for by, fought in counted.items()}}
+            better = {by: count_duels(fought) for by, fought in counted.items()}
+            found[code] = LanguageProgress(self._quality(before[code], code), self._quality(after[code], code), better)
         trained = [duel for duel in duels if duel.language in self.config.languages]
         if all(duel.result is None for duel in trained):
             raise RunError(f"the stop rule got no verdict on M{iteration}, in any language; nothing can be said")
         together = count_together(duel for duel in trained if duel.language != self.config.dominant)
-        directions = {code: direction(found[code]["better"][self.by[0]]) for code in self.config.languages}
-        return {
-            "by": list(self.by), "prompts": len(self.sample), "languages": found, "together": together,
-            **stop_or_go(directions, direction(together), self.config.dominant, iteration),
-        }  # fmt: skip
+        directions = {code: found[code].better[self.by[0]].direction for code in self.config.languages}
+        gains, losses, reason = stop_or_go(directions, together.direction, self.config.dominant)
+        return ProgressProbe(
+            f"M{iteration}", tuple(self.by), len(self.sample), found, together, gains, losses, stop=bool(reason),
+            keep=iteration - bool(reason), reason=reason,
+        )  # fmt: skip
 
     def _small_run(self, iteration: int, dominant: str) -> tuple[Config, RunDir]:
         """A run of its own below the run's: the sample as its prompts, M_t as its model."""
@@ -276,23 +290,23 @@ class _Probe:
         }
         return turned, {code: _failures(rows, dominant, code) for code in others}
 
-    def _quality(self, answers: Sequence[Answer], language: str) -> dict[str, Any]:
+    def _quality(self, answers: Sequence[Answer], language: str) -> Metrics:
         """How good the answers are by themselves; those that are missing count in neither measure."""
         given = [(prompt, side.text) for prompt, side in answers if side.text is not None]
-        found: dict[str, Any] = {"n": len(given)}
+        values, counts = {}, {"n": len(given)}
         if "verified" in self.by:
-            right = sum(self._is_right(prompt, text) for prompt, text in given)
-            found["accuracy"] = round(right / len(given), 4) if given else None
-            found["ci95"] = rounded(wilson_interval(right, len(given)))
+            values["accuracy"] = share(sum(self._is_right(prompt, text) for prompt, text in given), len(given))
         if self.judge:
             items = [AnsweredQuestion(prompt.prompt_id, language, prompt.text, text) for prompt, text in given]
             ratings, replies = score_answers(self.judge, items, self.identifier, f"probe  points {language}")
             self.replies += replies
             points = [rating.rating for rating in ratings if rating.rating is not None]
-            found["score"] = round(sum(points) / len(points), 3) if points else None
-            found["ci95_score"] = rounded(bootstrap_interval(points), 3) if points else None
-            found["unscored"] = len(ratings) - len(points)
-        return found
+            values["score"] = Metric(
+                round(sum(points) / len(points), 3) if points else None,
+                rounded(bootstrap_interval(points), 3) if points else None,
+            )
+            counts["unscored"] = len(ratings) - len(points)
+        return Metrics(values, counts)
 
     def _is_right(self, prompt: Prompt, text: str) -> bool:
         """Whether an answer is the known one and in the prompt's language; too short to tell counts as in it."""
@@ -301,7 +315,7 @@ class _Probe:
         other = self.identifier.is_other(text, prompt.language)
         return not other or asks_for_other_language(prompt.text, prompt.language)
 
-    def _duels(self, first: Sequence[Answer], second: Sequence[Answer], language: str) -> dict[str, Any]:
+    def _duels(self, first: Sequence[Answer], second: Sequence[Answer], language: str) -> dict[str, DuelCounts]:
         return {by: count_duels(self._fight(by, first, second, language)) for by in self.by}
 
     def _fight(self, by: str, first: Sequence[Answer], second: Sequence[Answer], language: str) -> list[Duel]:
@@ -324,20 +338,22 @@ class _Probe:
         return [Duel(p.prompt_id, language, result) for (p, _, _), result in zip(both, results, strict=True)]
 
 
-def best_language(quality: dict[str, dict[str, Any]], by: str, named: str) -> str:
+def best_language(quality: Mapping[str, Metrics], by: str, named: str) -> str:
     """The language with the best answers: the one that the recipe names, unless another is better beyond noise."""
-    key, interval = ("accuracy", "ci95") if by == "verified" else ("score", "ci95_score")
-    known = [code for code, entry in quality.items() if entry[key] is not None]
+    name = "accuracy" if by == "verified" else "score"
+    known = {code: (metric.value, metric.interval) for code, entry in quality.items() if (metric := entry.metric(name))}
     if not known:
         raise RunError("the probe got no answer that could be judged, in any language; nothing can be said")
-    best = max(known, key=lambda code: quality[code][key])
-    if named in known and quality[best][interval][0] <= quality[named][interval][1]:
-        return named
-    return best
+    best = max(known, key=lambda code: known[code][0] or 0.0)
+    (_, of_best), (_, of_named) = known[best], known.get(named, (None, None))
+    return named if of_best and of_named and of_best[0] <= of_named[1] else best
 
 
-def stop_or_go(directions: dict[str, int], together: int, dominant: str, iteration: int) -> dict[str, Any]:
-    """Whether to stop after M_t, which model to keep, and why; `directions` are 1, 0, -1 for gain, noise and loss."""
+def stop_or_go(directions: Mapping[str, int], together: int, dominant: str) -> tuple[list[str], list[str], str]:
+    """The languages with a gain and with a loss, and why to stop: empty to go on.
+
+    `directions` are 1, 0, -1 for gain, noise and loss.
+    """
     gains = [code for code, way in directions.items() if way > 0 and code != dominant]
     losses = [code for code, way in directions.items() if way < 0]
     if dominant in losses:
@@ -345,24 +361,21 @@ def stop_or_go(directions: dict[str, int], together: int, dominant: str, iterati
     elif not gains and together <= 0:
         reason = "no language gains beyond noise, nor do all of them together"
     else:
-        return {"gains": gains, "losses": losses, "stop": False, "keep": iteration, "reason": ""}
-    return {"gains": gains, "losses": losses, "stop": True, "keep": iteration - 1, "reason": reason}
+        reason = ""
+    return gains, losses, reason
 
 
-def _verdict(accuracy: dict[str, Any], failures: dict[str, Any]) -> str:
+def _verdict(accuracy: DuelCounts, entry: LanguageProbe) -> ProbeVerdict:
     """train, weak or drop, by the interval of the reward accuracy; drop too where most translations fail.
 
     unknown if there was no answer and translation to compare.
     """
-    if _mostly_failed(failures):
+    if entry.mostly_failed:
         return "drop"
-    if not accuracy["wins"] + accuracy["losses"] + accuracy["ties"]:
+    if not accuracy.wins + accuracy.losses + accuracy.ties:
         return "unknown"
-    return {1: "train", 0: "weak", -1: "drop"}[direction(accuracy)]
-
-
-def _mostly_failed(failures: dict[str, Any]) -> bool:
-    return (failures.get("translation_failed") or 0.0) > 0.5
+    verdicts: dict[int, ProbeVerdict] = {1: "train", 0: "weak", -1: "drop"}
+    return verdicts[accuracy.direction]
 
 
 def _of_language(rows: Sequence[Answers], code: str, side: Callable[[Answers, str], Side]) -> list[Answer]:
@@ -386,10 +399,10 @@ def _failures(rows: Sequence[Answers], dominant: str, code: str) -> dict[str, An
     for low, high in pairwise(bounds):
         part = [failed for length, failed in tried if length >= (low or 0) and (high is None or length < high)]
         if part:
-            by_length.append({"from_characters": low, "to_characters": high, "n": len(part), "failed": sum(part)})
+            by_length.append(FailedByLength(low or 0, high, len(part), sum(part)))
     failed = sum(fail for _, fail in tried)
     return {
         "translations": len(tried),
         "translation_failed": round(failed / len(tried), 4) if tried else None,
-        "failed_by_length": by_length,
+        "failed_by_length": tuple(by_length),
     }

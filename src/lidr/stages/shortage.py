@@ -87,10 +87,8 @@ def shortage(
 ) -> str | None:
     """Why an iteration's pairs are not trained on, with the setting that mends it and the one that goes on; or None."""
     summary = read_summary(run, iteration)
-    dropped: Counter[str] = Counter(too_long=sum(too_long.values()))
-    for reasons in summary["dropped"].values():
-        dropped.update(reasons)
-    pairs = sum(summary["pairs"].values()) - dropped["too_long"]
+    dropped = summary.by_reason() + Counter(too_long=sum(too_long.values()))
+    pairs = summary.total - dropped["too_long"]
     candidates = pairs + sum(count for reason, count in dropped.items() if reason not in _NO_CANDIDATES)
     for fault in _FAULTS:
         counts = Counter({reason: dropped[reason] for reason in fault.reasons if dropped[reason]})
@@ -167,7 +165,7 @@ def _remedy(config: Config, run: RunDir, iteration: int, counts: Counter[str]) -
     if reason == "rejected_wrong_language":
         return "the rejected side is not in the prompt's language; pairs.gates.wrong_language=chosen keeps such pairs"
     if reason == "chosen_wrong_language":
-        by_language = read_summary(run, iteration)["dropped"]
+        by_language = read_summary(run, iteration).dropped
         worst = max(by_language, key=lambda code: by_language[code].get(reason, 0))
         return (
             f"the chosen side is not in the prompt's language, most often in {worst}; leave that language out of "

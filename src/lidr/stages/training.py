@@ -9,15 +9,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from pydantic import StrictInt, TypeAdapter, ValidationError
 
 from lidr.config import Config
 from lidr.errors import DamagedError, RunError
 from lidr.progress import track
 from lidr.records import canonical_json
+from lidr.results import Saved
 from lidr.run_dir import Model, RunDir
 from lidr.seals import (
     Inputs,
@@ -81,7 +84,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     _forget_other_training(folder, made_from)
     _sweep(folder)
     start = run_dir.checked_model(config, iteration - 1)
-    pairs = sum(read_summary(run_dir, iteration)["pairs"].values())
+    pairs = read_summary(run_dir, iteration).total
     with track(f"iteration {iteration}  tokenise", pairs) as tokenising:
         dataset, too_long = _tokenize(config, run_dir, iteration, start, tokenising)
     if too_long:  # these were not known when the loop looked at the pairs
@@ -95,7 +98,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     run_workers("train", config, run_dir, iteration)
     saved = _measure_saved(config, run_dir, iteration)
     seconds = round(time.monotonic() - began, 3)
-    summary = {"pairs": len(dataset), "too_long": too_long, "saved": saved}
+    summary = {"pairs": len(dataset), "too_long": too_long, "saved": asdict(saved)}
     write_sealed(folder / "summary.json", {}, [json.dumps(summary, indent=1)])
     run_dir.log("stage", iteration=iteration, stage="training", seconds=seconds, rows=len(dataset))
     from lidr.models import combined, file_hashes
@@ -107,19 +110,19 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
         shutil.rmtree(folder / leftover, ignore_errors=True)
 
 
-def _measure_saved(config: Config, run_dir: RunDir, iteration: int) -> dict[str, Any]:
+def _measure_saved(config: Config, run_dir: RunDir, iteration: int) -> Saved:
     """Log how much of the training's gain the saved model has, as the engine loads it (event `saved`)."""
-    from lidr.training.saved import measure_saved, sample
+    from lidr.training.saved import alarm, measure_saved, sample
     from lidr.training.worker import pairs_with_reference, split
 
     trained_on, _ = split(pairs_with_reference(config, run_dir, iteration), config)
     found = measure_saved(config, run_dir, iteration, sample(trained_on, config))
-    run_dir.log("saved", iteration=iteration, **found.as_dict())
-    if message := found.alarm():
+    run_dir.log("saved", iteration=iteration, **asdict(found))
+    if message := alarm(found):
         steps = config.training.epochs * math.ceil(len(trained_on) / config.training.batch_size)
         run_dir.log("alarm", iteration=iteration, step=steps, alarm="saved_model", message=message)
         print(f"iteration {iteration}  {message}", file=sys.stderr)
-    return found.as_dict()
+    return found
 
 
 def _refuse_unsealed(folder: Path) -> None:
@@ -235,8 +238,11 @@ _FORGET = "put it back, or delete it and its seal (.summary.json.seal.json) to g
 class TrainingSummary:
     """What a training left out, pairs by language, and how much of its gain was saved (None in older runs)."""
 
-    too_long: dict[str, int]
-    saved: dict[str, Any] | None
+    too_long: dict[str, StrictInt] = field(default_factory=dict)
+    saved: Saved | None = None
+
+
+_SUMMARY = TypeAdapter(TrainingSummary)
 
 
 def read_training_summary(run_dir: RunDir, iteration: int) -> TrainingSummary:
@@ -245,7 +251,7 @@ def read_training_summary(run_dir: RunDir, iteration: int) -> TrainingSummary:
     Without it nothing is lost but the measurement of what was saved, if no pair was left out.
     """
     path, folder = run_dir.training(iteration) / "summary.json", run_dir.model_folder(iteration)
-    left_out = sum(read_summary(run_dir, iteration)["pairs"].values()) - sealed(folder).rows
+    left_out = read_summary(run_dir, iteration).total - sealed(folder).rows
     remedy = f"put it back, or delete {folder} and start the run again, which trains again" if left_out else _FORGET
     try:
         if is_missing(path):
@@ -253,12 +259,14 @@ def read_training_summary(run_dir: RunDir, iteration: int) -> TrainingSummary:
         found = read_document(path) if read_seal(path) else read_json(path, remedy)  # older ones have no seal
     except DamagedError:
         raise DamagedError(f"{path}: damaged or missing; {remedy}") from None
-    too_long, saved = found.get("too_long", {}), found.get("saved")
-    if not isinstance(too_long, dict) or not all(type(count) is int for count in too_long.values()):
-        raise DamagedError(f"{path}: damaged (too_long); {remedy}")
-    if sum(too_long.values()) != left_out or not isinstance(saved, dict | None):
+    try:
+        summary = _SUMMARY.validate_python(found)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise DamagedError(f"{path}: damaged ({where}); {remedy}") from None
+    if sum(summary.too_long.values()) != left_out:
         raise DamagedError(f"{path}: damaged or missing: {left_out} pairs were too long; {remedy}")
-    return TrainingSummary(too_long, saved)
+    return summary
 
 
 def inputs_note(run: RunDir, iteration: int) -> Path:

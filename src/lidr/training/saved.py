@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import gc
 import json
-from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -23,6 +22,7 @@ from lidr.engines.transformers import Transformers
 from lidr.engines.transformers.engine import load_weights
 from lidr.likelihood.forward import PairForward, RowLayout, read_layout
 from lidr.machine.devices import pick_device, uses_bf16
+from lidr.results import Saved
 from lidr.run_dir import RunDir
 from lidr.storage import partial_path, write_text
 from lidr.training.reference import pair_logps
@@ -34,46 +34,26 @@ TOO_LITTLE = 1e-4  # a gain that the rounding of the log-probabilities themselve
 _TRAINED = "trained.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What a training gained over M_t on `pairs` of its pairs.
+def alarm(saved: Saved) -> str | None:
+    """What to change if too little of a training's gain is left; None if there is no need."""
+    if saved.kept is None or saved.kept >= ENOUGH:
+        return None
+    if "quantised" in saved.loaded:
+        remedy = "Set engine.quantize to null"
+    elif saved.loaded != saved.stored:
+        remedy = f"Set the engine's dtype to {saved.stored}"
+    else:
+        remedy = f"The updates are too small for {saved.stored}: raise training.learning_rate or training.epochs"
+    return (
+        f"The saved model is not the one that was trained: of a gain of {saved.trained:.4g} ({saved.measure}) on "
+        f"{saved.pairs} training pairs {saved.kept:.0%} is left once the {saved.stored} weights are loaded as "
+        f"{saved.loaded}. {remedy}."
+    )
 
-    `measure` is `margin` (DPO: the mean reward margin, beta times nats) or `chosen_logp` (SFT: the mean log-probability
-    of the chosen answer, nats). `stored` and `loaded` are the number formats on disk and in the engine.
-    """
 
-    pairs: int
-    measure: str
-    trained: float  # of the model as training left it
-    saved: float  # of the model on disk, as the engine loads it
-    stored: str
-    loaded: str
-
-    @property
-    def kept(self) -> float | None:
-        """The share of the gain that is left; None if training gained nothing that can be measured."""
-        return self.saved / self.trained if self.trained > TOO_LITTLE else None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For metrics.jsonl, with rounded figures."""
-        kept = None if self.kept is None else round(self.kept, 4)
-        return asdict(self) | {"trained": round(self.trained, 6), "saved": round(self.saved, 6), "kept": kept}
-
-    def alarm(self) -> str | None:
-        """What to change if too little of the gain is left; None if there is no need."""
-        if self.kept is None or self.kept >= ENOUGH:
-            return None
-        if "quantised" in self.loaded:
-            remedy = "Set engine.quantize to null"
-        elif self.loaded != self.stored:
-            remedy = f"Set the engine's dtype to {self.stored}"
-        else:
-            remedy = f"The updates are too small for {self.stored}: raise training.learning_rate or training.epochs"
-        return (
-            f"The saved model is not the one that was trained: of a gain of {self.trained:.4g} ({self.measure}) on "
-            f"{self.pairs} training pairs {self.kept:.0%} is left once the {self.stored} weights are loaded as "
-            f"{self.loaded}. {remedy}."
-        )
+def share_kept(trained: float, saved: float) -> float | None:
+    """The share of a gain that is left; None if training gained nothing that can be measured."""
+    return round(saved / trained, 4) if trained > TOO_LITTLE else None
 
 
 def sample(trained_on: Any, config: Config) -> Any:
@@ -91,7 +71,7 @@ def note_trained(folder: Path, metrics: dict[str, float]) -> None:
 def measure_saved(config: Config, run_dir: RunDir, iteration: int, pairs: Any) -> Saved:
     """Compare M_{t+1} in its partial folder with what `note_trained` kept; `pairs` are those of `sample`."""
     folder = run_dir.training(iteration)
-    measure = "margin" if config.training.objective == "dpo" else "chosen_logp"
+    measure: Literal["margin", "chosen_logp"] = "margin" if config.training.objective == "dpo" else "chosen_logp"
     after = json.loads((folder / _TRAINED).read_text(encoding="utf-8"))[measure]
     layout = read_layout(folder / "packing.json")
     old, new = run_dir.model(config, iteration - 1).folder, partial_path(run_dir.model_folder(iteration))
@@ -106,7 +86,9 @@ def measure_saved(config: Config, run_dir: RunDir, iteration: int, pairs: Any) -
     before_loaded = before if lossless else value(old, engine)
     loaded = f"{engine.quantize} (quantised)" if engine.quantize else engine.dtype
     gained = value(new, engine) - before_loaded
-    return Saved(len(pairs), measure, after - before, gained, _name(stored), loaded)
+    trained = after - before
+    kept = share_kept(trained, gained)
+    return Saved(len(pairs), measure, round(trained, 6), round(gained, 6), _name(stored), loaded, kept)
 
 
 def loading(engine: EngineSettings, stored: torch.dtype) -> Transformers:

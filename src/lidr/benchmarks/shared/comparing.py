@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lidr.benchmarks.base import Bench, BenchmarkSettings, Question
 from lidr.benchmarks.shared.alpaca_files import read_model_outputs
@@ -15,6 +14,7 @@ from lidr.errors import DataError
 from lidr.judges import Comparison, compare, summarise
 from lidr.languages.identification import LanguageIdentifier
 from lidr.records import Verdict
+from lidr.results import Metrics
 from lidr.settings import PathText, PositiveInt
 from lidr.statistics import share
 from lidr.storage import at_hand
@@ -54,7 +54,7 @@ class Compared:
 
     comparisons: list[Comparison]
     verdicts: list[Verdict]
-    metrics: dict[str, Any]
+    metrics: Metrics
 
 
 def instructions(settings: Instructions, bench: Bench, language: str) -> list[Question]:
@@ -101,21 +101,19 @@ def compare_answers(
     judge = bench.judge()
     title = f"{bench.model.name}  {bench.folder.name} {language} (judge)"
     verdicts, replies = compare(judge, comparisons, identifier, title)
-    metrics = summarise(verdicts) | off_target(answers, language, identifier)
-    metrics |= {"failed": len(questions) - len(comparisons), "judge": judge.usage(replies)}
+    failed = Metrics(counts={"failed": len(questions) - len(comparisons)}, judge=judge.usage(replies))
+    metrics = summarise(verdicts) | off_target(answers, language, identifier) | failed
     return Compared(comparisons, verdicts, metrics)
 
 
-def off_target(answers: Sequence[Completion], language: str, identifier: LanguageIdentifier) -> dict[str, Any]:
+def off_target(answers: Sequence[Completion], language: str, identifier: LanguageIdentifier) -> Metrics:
     """The share of answers in another language than the question's; undecided ones count as on target."""
     given = [answer.text for answer in answers if answer.finish_reason != "error"]
     found = [identifier.identify(text) for text in given]
     wrong = sum(code not in (None, language) for code in found)
-    value, interval = share(wrong, len(given))
-    return {
-        "off_target": value,
-        "ci95_off_target": interval,
+    counts = {
         "undecided": found.count(None),
         "truncated": sum(answer.finish_reason == "length" for answer in answers),
         "thinking": sum(answer.thinking for answer in answers),
     }
+    return Metrics({"off_target": share(wrong, len(given))}, counts)

@@ -28,10 +28,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from lidr.languages import get_language
 from lidr.languages.identification import MIN_WORDS_WITHOUT_NAMES, LanguageIdentifier, prose
+from lidr.results import Metric, Metrics
 from lidr.statistics import share
 
 MIN_WORDS = 5  # as in the benchmark's released code
@@ -81,8 +81,8 @@ def check_answer(text: str, language: str, identifier: LanguageIdentifier) -> Co
     return Confusion(len(lines) - undecided, undecided, wrong_lines, tuple(dict.fromkeys(words)))
 
 
-def pass_rates(answers: list[Confusion], language: str) -> dict[str, Any]:
-    """LPR, WPR and LCPR of the answers in one language, each None if it is undefined.
+def pass_rates(answers: list[Confusion], language: str) -> Metrics:
+    """LPR, WPR and LCPR of the answers in one language, without a value if undefined.
 
     `n` answers are judged (R above); `undecided` ones (`undecided_lines` beside other metrics) hold no line whose
     language was told, and are not among them. `lines` is the number of lines told.
@@ -90,24 +90,15 @@ def pass_rates(answers: list[Confusion], language: str) -> dict[str, Any]:
     judged = [answer for answer in answers if answer.lines]
     right_lines = [answer for answer in judged if not answer.wrong_lines]
     n, passed = len(judged), len(right_lines)
-    lpr, ci95_lpr = share(passed, n)
-    wpr, ci95_wpr, lcpr = None, None, None
+    wpr, lcpr = Metric(None), Metric(None)
     if passed and get_language(language).script != "Latin":
         right_words = sum(not answer.wrong_words for answer in right_lines)
-        wpr, ci95_wpr = share(right_words, passed)
+        wpr = share(right_words, passed)
         lines_rate, words_rate = passed / n, right_words / passed
-        lcpr = round(2 * lines_rate * words_rate / (lines_rate + words_rate), 4)
-    return {
-        "lpr": lpr,
-        "wpr": wpr,
-        "lcpr": lcpr,
-        "ci95_lpr": ci95_lpr,
-        "ci95_wpr": ci95_wpr,
-        "n": n,
-        "undecided": len(answers) - n,
-        "undecided_lines": len(answers) - n,
-        "lines": sum(answer.lines for answer in answers),
-    }
+        lcpr = Metric(round(2 * lines_rate * words_rate / (lines_rate + words_rate), 4))
+    undecided = len(answers) - n
+    counts = {"n": n, "undecided": undecided, "undecided_lines": undecided, "lines": sum(a.lines for a in answers)}
+    return Metrics({"lpr": share(passed, n), "wpr": wpr, "lcpr": lcpr}, counts)
 
 
 def _count_words(text: str) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lidr.numbers import extract_answer, parse_number, same_number
+from lidr.results import DuelCounts
 from lidr.statistics import rounded, sign_test, wilson_interval
 
 
@@ -34,14 +34,14 @@ def is_right(text: str, known: str, language: str) -> bool:
     return text.strip() == known.strip()
 
 
-def count_duels(duels: Sequence[Duel]) -> dict[str, Any]:
+def count_duels(duels: Sequence[Duel]) -> DuelCounts:
     """How often the first side wins, over the duels that are not ties (`value`), with its Wilson 95 % interval."""
     results = [duel.result for duel in duels]
     wins, losses = results.count(1), results.count(-1)
-    return _shares(wins, losses) | {"ties": results.count(0), "unscored": results.count(None)}
+    return _counted(wins, losses, results.count(0), results.count(None))
 
 
-def count_together(duels: Iterable[Duel]) -> dict[str, Any]:
+def count_together(duels: Iterable[Duel]) -> DuelCounts:
     """All languages as one: each prompt counts once, by the sum of its duels, which are not independent.
 
     A prompt is unscored where all of its duels are.
@@ -51,21 +51,11 @@ def count_together(duels: Iterable[Duel]) -> dict[str, Any]:
         scored[duel.prompt_id] += [] if duel.result is None else [duel.result]
     sums = [sum(results) for results in scored.values() if results]
     wins, losses = sum(total > 0 for total in sums), sum(total < 0 for total in sums)
-    return _shares(wins, losses) | {"ties": len(sums) - wins - losses, "unscored": len(scored) - len(sums)}
+    return _counted(wins, losses, len(sums) - wins - losses, len(scored) - len(sums))
 
 
-def direction(counted: dict[str, Any]) -> int:
-    """1 where the first side is better beyond noise, -1 where the second is, else 0."""
-    low, high = counted["ci95"]
-    return int(low > 0.5) - int(high < 0.5)
-
-
-def _shares(wins: int, losses: int) -> dict[str, Any]:
+def _counted(wins: int, losses: int, ties: int, unscored: int) -> DuelCounts:
     decided = wins + losses
-    return {
-        "value": round(wins / decided, 4) if decided else None,
-        "ci95": rounded(wilson_interval(wins, decided)),
-        "wins": wins,
-        "losses": losses,
-        "p": float(f"{sign_test(wins, losses):.4g}"),
-    }
+    value = round(wins / decided, 4) if decided else None
+    p = float(f"{sign_test(wins, losses):.4g}")
+    return DuelCounts(value, rounded(wilson_interval(wins, decided)), wins, losses, p, ties, unscored)

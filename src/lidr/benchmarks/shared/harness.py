@@ -22,7 +22,7 @@ import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -31,12 +31,14 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from lidr.benchmarks.base import AnswerFunction, Bench, Benchmark, BenchmarkSettings, LanguageResult, Passes
+from lidr.benchmarks.metrics import ACCURACY, Aside, MetricKind
 from lidr.config import LanguageCodes
 from lidr.errors import ConfigError, DataError
 from lidr.machine.requirements import need_package
 from lidr.models import load_model, quiet
 from lidr.models.chat import Chat
 from lidr.records import Row
+from lidr.results import Metric, Metrics
 from lidr.settings import NonNegativeInt, PathText, PositiveInt
 from lidr.statistics import rounded, wilson_interval
 
@@ -54,6 +56,21 @@ _Z95 = 1.96
 class HarnessSettings(BenchmarkSettings):
     """A family of tasks of lm-evaluation-harness, one task per language."""
 
+    metrics: ClassVar[tuple[MetricKind, ...]] = (
+        replace(
+            ACCURACY,
+            asides=(
+                Aside("truncated_prompts", "prompts whose beginning did not fit the model's context"),
+                Aside("without_gold", "items whose right choice the data does not name, counted as wrong"),
+            ),
+            supports=("stderr", "num_fewshot"),
+        ),
+        MetricKind(
+            "accuracy_norm", "Accuracy by likelihood per character", "normalised accuracy",
+            "share of items whose right choice has the highest log-likelihood per character (the harness's acc_norm)",
+            "accuracy", ("n",), is_share=True, is_told=False, in_terminal=(),
+        ),
+    )  # fmt: skip
     loads_weights: ClassVar[bool] = True
     path_fields: ClassVar[tuple[str, ...]] = ("include_path",)
     cost: ClassVar[tuple[int, int, int]]
@@ -313,20 +330,19 @@ class HarnessBenchmark:
             raise DataError(f"harness task {name}: no item's target is among its choices; correct its doc_to_target")
         accuracy, stderr = float(scores[key]), scores[f"acc_stderr,{chosen}"]
         stderr = None if stderr == "N/A" else float(stderr)
-        metrics = {
-            "accuracy": round(accuracy, 4),
-            "stderr": None if stderr is None else round(stderr, 4),
-            "ci95": rounded(interval(accuracy, stderr, len(rows))),
+        values = {
+            "accuracy": Metric(round(accuracy, 4), rounded(interval(accuracy, stderr, len(rows)))),
+            "stderr": Metric(None if stderr is None else round(stderr, 4)),
+        }
+        if f"acc_norm,{chosen}" in scores:
+            values["accuracy_norm"] = Metric(round(float(scores[f"acc_norm,{chosen}"]), 4))
+        counts = {
             "n": len(rows),
             "truncated_prompts": sum(row.truncated for row in rows),
             "without_gold": sum(row.gold is None for row in rows),
-            "task": name,
-            "num_fewshot": results["n-shot"][name],
-            "harness_version": version("lm_eval"),
         }
-        if f"acc_norm,{chosen}" in scores:
-            metrics["accuracy_norm"] = round(float(scores[f"acc_norm,{chosen}"]), 4)
-        return LanguageResult(language, rows, metrics)
+        notes = {"task": name, "num_fewshot": results["n-shot"][name], "harness_version": version("lm_eval")}
+        return LanguageResult(language, rows, Metrics(values, counts, notes=notes))
 
     def _row(self, task: str, language: str, sample: Any, lm: Any) -> HarnessRow:
         prompt = sample["arguments"][0][0]

@@ -37,7 +37,7 @@ def select(config: Config, run: RunDir, iteration: str | None, languages: list[s
     iterations = _iterations(config, run, iteration)
     for number in iterations:
         check_current(config, run, number)
-    known = list(dict.fromkeys(code for number in iterations for code in read_summary(run, number)["pairs"]))
+    known = list(dict.fromkeys(code for number in iterations for code in read_summary(run, number).pairs))
     if unknown := [code for code in languages if code not in known]:
         raise RunError(f"--languages {','.join(unknown)}: the pairs of this run are in {', '.join(known)}")
     held_out: set[str] = set()
@@ -49,7 +49,7 @@ def select(config: Config, run: RunDir, iteration: str | None, languages: list[s
 
 
 def _iterations(config: Config, run: RunDir, wanted: str | None) -> list[int]:
-    filled = [number for number in with_pairs(config, run) if any(read_summary(run, number)["pairs"].values())]
+    filled = [number for number in with_pairs(config, run) if any(read_summary(run, number).pairs.values())]
     if not filled:
         raise RunError(f"{run.path} has no pairs yet; `lidr run {run.recipe} --run-dir {run.path}` makes them")
     if wanted is None:
@@ -68,7 +68,7 @@ def read_pairs(run: RunDir, selection: Selection, system: bool) -> Iterator[Expo
         asked = answered_with(run, iteration)
         prompt = asked["system_prompt"] if system else None
         for code in selection.languages:
-            counted = code in read_summary(run, iteration)["pairs"]  # an earlier iteration may lack a language
+            counted = code in read_summary(run, iteration).pairs  # an earlier iteration may lack a language
             for row in read_iteration(run, iteration, code) if counted else ():
                 pair = PreferencePair.from_dict(row)
                 yield ExportedPair(pair, iteration, f"M{iteration - 1}", asked["model"], prompt or None)
@@ -79,7 +79,7 @@ def answered_with(run: RunDir, iteration: int) -> dict[str, Any]:
 
     Taken from the answers' own seal, since the recipe may have changed after them.
     """
-    for code in read_summary(run, iteration)["pairs"]:
+    for code in read_summary(run, iteration).pairs:
         if seal := read_seal(run.responses(iteration, code)):
             return dict(seal.inputs)
     raise RunError(f"{run.responses(iteration, '')}: the answers that the pairs were made from are gone; run again")
@@ -92,7 +92,7 @@ def held_out_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
 
 def _trainable_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
     """The prompts with a pair that is not longer than training.max_length: the draw is among these."""
-    rows = (row for code in read_summary(run, iteration)["pairs"] for row in read_iteration(run, iteration, code))
+    rows = (row for code in read_summary(run, iteration).pairs for row in read_iteration(run, iteration, code))
     if _known_to_fit(config, run, iteration):
         return {row["prompt_id"] for row in rows}
     fits = _length_check(config, _model_folder(config, run, iteration - 1))

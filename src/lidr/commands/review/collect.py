@@ -11,21 +11,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from lidr.commands.review.read import Judged, VerdictFile, check_once, check_sheet, join, parse_verdicts
 from lidr.commands.review.sheet import Sheet, render_page, sample_pairs
-from lidr.commands.review.summary import summarise
+from lidr.commands.review.summary import ReviewSummary, summarise
 from lidr.config import Config
 from lidr.errors import DataError, RunError
 from lidr.records import content_id
 from lidr.replacing import check_current
+from lidr.results import read_imbalance
 from lidr.run_dir import RunDir
 from lidr.seals import digest
 from lidr.stages.pairs import read_pairs
-from lidr.stages.probe import read_probe
 from lidr.storage import make_folder, write_text
 
 Say = Callable[[str], None]
@@ -97,7 +96,7 @@ class _Read:
         return "-".join(part for part in parts if part) + ".json"
 
 
-def read_verdicts(config: Config, run: RunDir, paths: Sequence[Path], say: Say) -> dict[str, Any]:
+def read_verdicts(config: Config, run: RunDir, paths: Sequence[Path], say: Say) -> ReviewSummary:
     """Read files of verdicts, keep them with those read before, and write and return the summary of all.
 
     A kept file is replaced by a given one of the same reviewer and sheet. Kept ones that are about pairs which the run
@@ -124,9 +123,9 @@ def read_verdicts(config: Config, run: RunDir, paths: Sequence[Path], say: Say) 
     make_folder(folder)
     for file in given:
         write_text(folder / file.kept_as, file.text)
-    summary = summarise(config.name, judged, read_probe(run, 0)) | {"files": sorted(file.kept_as for file in files)}
+    summary = summarise(config.name, judged, read_imbalance(run), [file.kept_as for file in files])
     write_text(review_folder(run) / "verdicts.jsonl", "".join(verdict.to_json() + "\n" for verdict in judged))
-    write_text(review_folder(run) / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    write_text(review_folder(run) / "summary.json", json.dumps(asdict(summary), indent=1, ensure_ascii=False) + "\n")
     return summary
 
 

@@ -4,68 +4,106 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from lidr.benchmarks.shared.duels import Duel, count_duels, count_together
 from lidr.commands.review.read import Judged
+from lidr.results import DuelCounts, ImbalanceProbe
 
 SUMMARY_SCHEMA = 1
 
 
-def summarise(run: str, judged: Sequence[Judged], probe: dict[str, Any] | None) -> dict[str, Any]:
-    """What summary.json has: an entry per iteration and language.
+@dataclass(frozen=True, slots=True)
+class ReviewerCounts:
+    """What one reviewer said in one language; `said_a` and `said_b` show a liking for one place on the page."""
 
-    `human` counts every pair once, by the sum of its reviewers: `value` is the share of decided pairs in which the
-    chosen side is preferred (`wins`), with its Wilson interval `ci95`; `ties`, and `unscored` for pairs that nobody
-    could judge, are not in it. `probe` is the probe's reward accuracy by who judged, where it is about the same model.
+    name: str
+    level: str
+    human: DuelCounts
+    said_a: int
+    said_b: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two reviewers agree on the pairs that both judged: share of equal verdicts, and Cohen's kappa."""
+
+    reviewers: tuple[str, str]
+    pairs: int
+    agreement: float | None
+    kappa: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageSummary:
+    """One iteration and language.
+
+    `human` counts every pair once, by the sum of its reviewers: how often the chosen side is preferred; `unscored` are
+    pairs that nobody could judge. `probe` is the probe's reward accuracy by who judged, if it is about the same model.
     """
+
+    iteration: int
+    language: str
+    pairs: int
+    human: DuelCounts
+    probe: dict[str, DuelCounts] | None
+    reviewers: list[ReviewerCounts]
+    agreement: list[Agreement]
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewSummary:
+    """What summary.json has. `files` are the names of the verdicts that it is about."""
+
+    schema: int
+    run: str
+    languages: list[LanguageSummary]
+    files: list[str]
+
+
+def summarise(
+    run: str, judged: Sequence[Judged], probe: ImbalanceProbe | None, files: Sequence[str] = ()
+) -> ReviewSummary:
+    """The verdicts by iteration and language."""
     groups = sorted({(verdict.iteration, verdict.language) for verdict in judged})
-    return {
-        "schema": SUMMARY_SCHEMA,
-        "run": run,
-        "languages": [
-            _language([v for v in judged if (v.iteration, v.language) == group], *group, probe) for group in groups
-        ],
-    }
+    languages = [
+        _language([v for v in judged if (v.iteration, v.language) == group], *group, probe) for group in groups
+    ]
+    return ReviewSummary(SUMMARY_SCHEMA, run, languages, sorted(files))
 
 
-def _language(judged: Sequence[Judged], iteration: int, language: str, probe: dict[str, Any] | None) -> dict[str, Any]:
+def _language(judged: Sequence[Judged], iteration: int, language: str, probe: ImbalanceProbe | None) -> LanguageSummary:
     by_identity: dict[str, list[Judged]] = defaultdict(list)
     for verdict in judged:
         by_identity[verdict.reviewer.casefold()].append(verdict)
     by_reviewer = {verdicts[0].reviewer: verdicts for _, verdicts in sorted(by_identity.items())}
     # The probe compares answers of M0, of which the pairs of iteration 1 are made; those of later ones are not.
-    entry = (probe or {}).get("languages", {}).get(language, {}) if iteration == 1 else {}
-    return {
-        "iteration": iteration,
-        "language": language,
-        "pairs": len({verdict.pair_id for verdict in judged}),
-        "human": count_together(_duels(judged)),
-        "probe": entry.get("reward_accuracy"),
-        "reviewers": [
-            {
-                "name": name,
-                "level": verdicts[0].level,
-                "human": count_duels(list(_duels(verdicts))),
-                "said_a": sum(verdict.answer == "A" for verdict in verdicts),
-                "said_b": sum(verdict.answer == "B" for verdict in verdicts),
-            }
-            for name, verdicts in by_reviewer.items()
-        ],
-        "agreement": [
-            {"reviewers": [first, second]} | agreement(by_reviewer[first], by_reviewer[second])
-            for first, second in combinations(by_reviewer, 2)
-        ],
-    }
+    probed = probe.languages.get(language) if probe and iteration == 1 else None
+    return LanguageSummary(
+        iteration,
+        language,
+        len({verdict.pair_id for verdict in judged}),
+        count_together(_duels(judged)),
+        probed.reward_accuracy if probed else None,
+        [_reviewer(name, verdicts) for name, verdicts in by_reviewer.items()],
+        [agreement(one, other) for one, other in combinations(by_reviewer.values(), 2)],
+    )
+
+
+def _reviewer(name: str, verdicts: Sequence[Judged]) -> ReviewerCounts:
+    said = [verdict.answer for verdict in verdicts]
+    return ReviewerCounts(
+        name, verdicts[0].level, count_duels(list(_duels(verdicts))), said.count("A"), said.count("B")
+    )
 
 
 def _duels(judged: Iterable[Judged]) -> Iterable[Duel]:
     return (Duel(verdict.pair_id, verdict.language, verdict.result) for verdict in judged)
 
 
-def agreement(first: Sequence[Judged], second: Sequence[Judged]) -> dict[str, Any]:
-    """How far two reviewers agree on the pairs that both judged: share of equal verdicts and Cohen's kappa.
+def agreement(first: Sequence[Judged], second: Sequence[Judged]) -> Agreement:
+    """How far two reviewers agree on the pairs that both judged.
 
     Verdicts are A, B and tie by the first one's sheet; pairs that one of them could not judge are left out. By A and B,
     not by chosen and rejected: the reviewers cannot see these, and chance is what they would agree on without reading,
@@ -80,14 +118,15 @@ def agreement(first: Sequence[Judged], second: Sequence[Judged]) -> dict[str, An
             labels.append((turned * verdict.result, turned * other.result))
     same = sum(a == b for a, b in labels)
     kappa = cohens_kappa(labels)
-    return {
-        "pairs": len(labels),
-        "agreement": round(same / len(labels), 4) if labels else None,
-        "kappa": None if kappa is None else round(kappa, 4),
-    }
+    return Agreement(
+        (first[0].reviewer, second[0].reviewer),
+        len(labels),
+        round(same / len(labels), 4) if labels else None,
+        None if kappa is None else round(kappa, 4),
+    )
 
 
-def cohens_kappa(labels: Sequence[tuple[Any, Any]]) -> float | None:
+def cohens_kappa(labels: Sequence[tuple[int, int]]) -> float | None:
     """Agreement of two raters beyond chance; 1 is full agreement, 0 is chance.
 
     J. Cohen, "A Coefficient of Agreement for Nominal Scales", Educational and Psychological Measurement 20 (1960),
