@@ -61,7 +61,7 @@ def test_the_model_card_names_what_it_was_made_from(finished: tuple[Config, RunD
     assert data["library_name"] == "transformers" and data["metrics"] == ["accuracy", "off_target"]
     spanish = next(r for r in data["model-index"][0]["results"] if r["dataset"].get("config") == "es")
     assert [(m["type"], m["value"]) for m in spanish["metrics"]] == [("accuracy", 0.8), ("off_target", 0.0)]
-    assert "| Spanish | 0.400 (0.30–0.50) | 0.800 (0.70–0.90) | +0.400, intervals apart |" in card
+    assert "| Spanish | 0.400 (0.30–0.50) | 0.800 (0.70–0.90) | +0.400 (intervals apart) |" in card
     assert "| Italian (transfer) |" in card and "[org/base](https://huggingface.co/org/base)" in card
     assert "1e-06" not in card and "| Learning rate | 5e-07, cosine, warm-up 3 % |" in card
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from lidr.config import Config, may_be_hub_id
 from lidr.errors import ConfigError
-from lidr.report.markdown import SafeMarkdown, block, one_line
+from lidr.report.formatting import PAPER
+from lidr.report.markdown import SafeMarkdown, fenced, one_line
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -100,12 +101,12 @@ def hub_link(name: str, kind: str = "") -> SafeMarkdown:
 
 def code_block(lines: Sequence[str]) -> SafeMarkdown:
     """Our own Python code; values in it are written with `repr`, so a fence cannot be closed from within."""
-    return block("\n".join(lines), "python")
+    return fenced("\n".join(lines), "python")
 
 
 def render_card(template: str, metadata: Any, context: dict[str, Any]) -> str:
     """The metadata as YAML between dashes, then the page. `metadata` is one of huggingface_hub's card data classes."""
-    from lidr.report.templates import PAPER, render
+    from lidr.report.templates import render
 
     page = render(template, context | {"paper": PAPER})
     return f"---\n{metadata.to_yaml()}\n---\n\n{page}"

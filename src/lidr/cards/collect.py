@@ -9,7 +9,8 @@ from lidr.config import Config
 from lidr.errors import RunError
 from lidr.models import check_trained, read_model_cache
 from lidr.replacing import check_current
-from lidr.report.contents import Sample, reservoir, sample
+from lidr.report.contents import reservoir, sample
+from lidr.report.document import Sample
 from lidr.report.measures import Measure, read_measures
 from lidr.report.rows import with_rows
 from lidr.results import IterationResults, Results, read_results

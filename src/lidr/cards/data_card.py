@@ -19,8 +19,8 @@ from lidr.cards.base import (
 )
 from lidr.cards.collect import RunFacts
 from lidr.report.contents import pair_table
+from lidr.report.document import Entry, Row, Table
 from lidr.report.formatting import join_names, language_name
-from lidr.report.tables import Grid
 from lidr.results import IterationResults
 from lidr.run_dir import RunDir
 
@@ -62,7 +62,7 @@ def data_card(facts: RunFacts, published: Published) -> str:
         "weak": join_names([language_name(code) for code in config.non_dominant]),
         "languages": join_names([language_name(code) for code in _with_pairs(facts, facts.entries)]),
         "total": facts.total,
-        "counts": _count_grid(facts),
+        "counts": _count_table(facts),
         "tables": [pair_table(entry, {}, config) for entry in facts.entries],
         "too_long": sum(facts.too_long.values()),
         "usage": _usage(facts, published),
@@ -113,14 +113,14 @@ def _with_pairs(facts: RunFacts, entries: Iterable[IterationResults]) -> list[st
     return [code for code in order if any(entry.pairs.get(code) for entry in entries)]
 
 
-def _count_grid(facts: RunFacts) -> Grid:
+def _count_table(facts: RunFacts) -> Table:
     header = ["Language", *(f"Iteration {entry.iteration}" for entry in facts.entries)]
     rows = [
-        (language_name(code), [(f"{entry.pairs.get(code, 0):,}", "") for entry in facts.entries])
+        Row(Entry(language_name(code)), [Entry(f"{entry.pairs.get(code, 0):,}") for entry in facts.entries])
         for code in [*facts.config.non_dominant, facts.config.dominant]
     ]
-    rows.append(("All", [(f"{sum(entry.pairs.values()):,}", "") for entry in facts.entries]))
-    return Grid("Pairs", header, rows)
+    rows.append(Row(Entry("All"), [Entry(f"{sum(entry.pairs.values()):,}") for entry in facts.entries]))
+    return Table("Pairs", header, rows)
 
 
 def _usage(facts: RunFacts, published: Published) -> Any:

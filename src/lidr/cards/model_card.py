@@ -20,8 +20,9 @@ from lidr.cards.collect import RunFacts
 from lidr.config import Config, dump_config
 from lidr.report.findings import findings, paragraphs
 from lidr.report.formatting import join_names, language_name, percent
-from lidr.report.markdown import SafeMarkdown, table
+from lidr.report.markdown import SafeMarkdown, lines_table
 from lidr.report.measures import Measure
+from lidr.report.sections import measure_table
 from lidr.strategies.base import strategy_of
 
 _LONGEST_SHOWN = 512  # max_new_tokens of the example on the card
@@ -41,10 +42,10 @@ def model_card(facts: RunFacts, published: Published) -> str:
         "entries": facts.entries,
         "total": facts.total - sum(facts.too_long.values()),
         "summary": paragraphs(findings(facts.measures, config)),
-        "measures": facts.measures,
+        "measures": [(measure, measure_table(measure)) for measure in facts.measures],
         "compared": any(len(measure.models) > 1 for measure in facts.measures),
         "counts": _count_table(facts),
-        "training": table(["Setting", "Value"], training_rows(config)),
+        "training": lines_table(["Setting", "Value"], training_rows(config)),
         "usage": _usage(config, published),
         "limitations": limitations(facts),
         "recipe": dump_config(config),
@@ -165,7 +166,7 @@ def _count_table(facts: RunFacts) -> SafeMarkdown:
         ]
         for entry in facts.entries
     ]
-    return table(header, rows)
+    return lines_table(header, rows)
 
 
 def _usage(config: Config, published: Published) -> SafeMarkdown:

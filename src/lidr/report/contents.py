@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lidr.config import Config
-from lidr.report.formatting import language_name, printable
+from lidr.report.document import Answer, Block, Entry, Folded, Heading, Row, Sample, Section, Table, note
+from lidr.report.formatting import language_name, percent, printable
 from lidr.results import IterationResults
 from lidr.strategies.base import strategy_of
 
@@ -71,9 +72,43 @@ class PairTable:
     def dropped(self) -> int:
         return sum(row.total for row in self.rows)
 
-    def share_kept(self, column: int) -> float | None:
-        candidates = self.kept[column] + sum(row.counts[column] for row in self.rows)
-        return self.kept[column] / candidates if candidates else None
+    def title(self) -> str:
+        return f"Iteration {self.iteration}: {self.total:,} pairs, {self.dropped:,} dropped"
+
+    def table(self) -> Table:
+        """Languages in columns: pairs, their share of the candidates, and a row per reason."""
+        candidates = [kept + sum(row.counts[i] for row in self.rows) for i, kept in enumerate(self.kept)]
+        shares = [
+            kept / count if count else None
+            for kept, count in zip([*self.kept, self.total], [*candidates, sum(candidates)], strict=True)
+        ]
+        rows = [
+            Row(
+                Entry("Pairs", style="strong"),
+                [
+                    *(Entry(f"{count:,}", style="strong") for count in (*self.kept, self.total)),
+                    Entry("What the model was trained on.", style="words"),
+                ],
+            ),
+            Row(
+                Entry("Share kept"),
+                [*map(Entry, map(percent, shares)), Entry("Pairs among the candidates.", style="words")],
+            ),
+        ]
+        for row in self.rows:
+            counts = [Entry(f"{count:,}", style="" if count else "zero") for count in row.counts]
+            often = (f"Most often: {row.examples}",) if row.examples else ()
+            meaning = Entry(row.meaning, often, "words")
+            rows.append(Row(Entry(row.reason, style="code"), [*counts, Entry(f"{row.total:,}"), meaning]))
+        header = ["", *map(language_name, self.codes), "All", "Meaning"]
+        return Table(f"Iteration {self.iteration}: pairs and drops", header, rows)
+
+
+def pairs_section(tables: Sequence[PairTable]) -> Section | None:
+    blocks: list[Block] = [note("A candidate becomes a pair or is counted under exactly one reason.")]
+    for table in tables:
+        blocks += [Heading(table.title()), table.table()]
+    return Section("pairs", "Pairs, and what was dropped", blocks, short="Pairs") if tables else None
 
 
 def pair_table(iteration: IterationResults, details: dict[str, Counter[str]], config: Config) -> PairTable:
@@ -103,25 +138,6 @@ def drop_details(rows: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:
     return details
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text of the model or a prompt, with its language and, for an answer, where it comes from."""
-
-    text: str
-    code: str
-    origin: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A pair to read."""
-
-    prompt_id: str
-    prompt: Text
-    chosen: Text
-    rejected: Text
-
-
 def reservoir(rows: Iterable[dict[str, Any]], size: int, seed: str) -> list[dict[str, Any]]:
     """`size` rows at random, in their order, with memory for no more than these (Vitter 1985, algorithm R)."""
     draw = random.Random(seed)
@@ -134,14 +150,28 @@ def reservoir(rows: Iterable[dict[str, Any]], size: int, seed: str) -> list[dict
     return [row for _, row in sorted(kept, key=lambda item: item[0])]
 
 
-def sample(row: dict[str, Any]) -> Sample:
+def samples_section(iteration: int | None, samples: Mapping[str, Sequence[Sample]]) -> Section | None:
+    """Some of an iteration's pairs by language."""
+    if not samples:
+        return None
+    said = f"Drawn at random from iteration {iteration}. The answers are the model's own; nobody has checked them."
+    folded = [
+        Folded(language_name(code), f"{len(pairs)} pairs", pairs, is_open=number == 0)
+        for number, (code, pairs) in enumerate(samples.items())
+    ]
+    return Section("samples", "Pairs to read", [note(said), *folded])
+
+
+def sample(row: Mapping[str, Any]) -> Sample:
     """A pair's row made fit to be shown."""
     code = str(row["language"])
     chosen, rejected = (
-        Text(printable(row[side]), _target(row[f"{side}_from"]) or code, _origin_in_words(row[f"{side}_from"]))
+        Answer(printable(row[side]), _target(row[f"{side}_from"]) or code, _origin_in_words(row[f"{side}_from"]))
         for side in ("chosen", "rejected")
     )
-    return Sample(printable(row["prompt_id"]), Text(printable(row["prompt"]), code), chosen, rejected)
+    title = (f"Prompt {printable(row['prompt_id'])}",)
+    prompt = Answer(printable(row["prompt"]), code)
+    return Sample(title, prompt, [("Chosen", "chosen", chosen), ("Rejected", "rejected", rejected)])
 
 
 def _target(origin: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from lidr.config import Config
 from lidr.progress import duration
 from lidr.report.contents import PairTable
+from lidr.report.document import Tile
 from lidr.report.formatting import finite, interval, join_names, language_name, number, percent, signed
 from lidr.report.judged import Outcomes
 from lidr.report.log import Alarm, TimeTable
@@ -31,6 +32,10 @@ class Finding:
     tone: str  # good, bad or flat
     sentence: str
     is_key: bool
+
+    @property
+    def tile(self) -> Tile:
+        return Tile(self.topic, self.who, self.figures, self.verdict, self.tone)
 
 
 def findings(measures: Iterable[Measure], config: Config) -> list[Finding]:

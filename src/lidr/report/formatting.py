@@ -10,6 +10,7 @@ from typing import Any
 from lidr.languages import LANGUAGES
 from lidr.results import Interval
 
+PAPER = "https://arxiv.org/abs/2410.08964"
 VERDICTS = {"dominant": "dominant", "train": "train", "weak": "weak signal", "drop": "drop", "unknown": "no data"}
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from lidr.config import Config
 from lidr.judges import read_replies, usage
+from lidr.report.document import Beside, Block, Entry, Heading, Plot, Row, Section, Table, Text, figure, note
 from lidr.report.formatting import join_names, language_name, number, p_value, percent
 from lidr.report.measures import Cell, MeasureRow, cell_of, language_order, mean_cell, role
 from lidr.report.plots import interval_plot, outcome_plot
 from lidr.report.rows import bootstrap_cell, first_position, mean_by_question
-from lidr.report.tables import Entry, Grid, figure
 from lidr.report.unreliable import NOTABLE
 from lidr.results import Metrics, Results
 from lidr.run_dir import RunDir
@@ -47,27 +47,31 @@ class Outcomes:
         cells: list[Cell | None] = [mean_cell([row.cells[part] for row in rows]) for part in range(3)]
         return MeasureRow("", " · ".join(row.name for row in rows), "mean", cells)
 
-    @property
-    def plot(self) -> str:
-        titles = ["wins", "ties", "losses"]
-        label = f"{self.benchmark}: {self.title}, by language"
-        return outcome_plot([(row.title, row.cells) for row in self.rows], titles, label)
+    def blocks(self) -> list[Block]:
+        """The bars beside their figures."""
+        label = f"{self.benchmark}: {self.title}"
+        bars = outcome_plot(
+            [(row.title, row.cells) for row in self.rows], ["wins", "ties", "losses"], f"{label}, by language"
+        )
+        how = (
+            "Both orders are judged; if they contradict each other it is a tie. p: sign test of wins against losses, "
+            "per language, not corrected for their number. The line in a bar is the 95 % interval of the share of wins."
+        )
+        return [Heading(label), note(how), Beside(Plot(bars), self._table())]
 
-    @property
-    def grid(self) -> Grid:
-        rows: list[tuple[str, list[Entry]]] = [
-            (row.title, [*map(figure, row.cells), ("–" if row.p is None else p_value(row.p), ""), (f"{count:,}", "")])
+    def _table(self) -> Table:
+        rows = [
+            Row(
+                Entry(row.name, badge=row.label),
+                [*map(figure, row.cells), Entry("–" if row.p is None else p_value(row.p)), Entry(f"{count:,}")],
+            )
             for row, count in zip(self.rows, self.counts, strict=True)
         ]
         if len(self.rows) > 1:
             name = f"Mean of {len(self.mean.name.split(' · '))} languages"
-            rows.append((name, [*map(figure, self.mean.cells), ("", ""), ("", "")]))
-        note = (
-            "Both orders are judged; where they contradict each other it is a tie. p: sign test of wins against "
-            "losses, per language, not corrected for their number."
-        )
+            rows.append(Row(Entry(name), [*map(figure, self.mean.cells), Entry(""), Entry("")], "mean"))
         header = ["Language", "Wins", "Ties", "Losses", "Sign test", "Questions"]
-        return Grid(f"{self.benchmark}, {self.title}", header, rows, note)
+        return Table(f"{self.benchmark}, {self.title}", header, rows)
 
 
 def read_outcomes(results: Results, config: Config) -> list[Outcomes]:
@@ -96,56 +100,50 @@ def read_outcomes(results: Results, config: Config) -> list[Outcomes]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Categories:
+def categories(results: Results, config: Config, scored: Scored) -> list[Block]:
     """MT-Bench by turn and category: first and last model, all languages together, and a table by language."""
-
-    plot: str
-    grid: Grid
-
-
-def read_categories(results: Results, config: Config, scored: Scored) -> Categories | None:
     found = {model.name: languages for model in results.models if (languages := model.benchmarks.get("mt_bench"))}
     if not found:
-        return None
+        return []
     names = list(dict.fromkeys((next(iter(found)), list(found)[-1])))  # first and last
-    categories = list(
+    known = list(
         dict.fromkeys(
             name for model in names for metrics in found[model].values() for name in metrics.by_category or ()
         )
     )
-    if not categories:
-        return None
+    if not known:
+        return []
     codes = language_order((code for model in names for code in found[model]), config)
     ratings = {model: [row for code in found[model] for row in scored(model, "mt_bench", code)] for model in names}
     turns = [("First turn", "1"), ("Second turn", "2")]
     series = []
     for model, rows in ratings.items():
         cells = [mean_by_question([row for row in rows if str(row["question_id"]).endswith(f".{t}")]) for _, t in turns]
-        cells += [mean_by_question([row for row in rows if row["group"] == name]) for name in categories]
+        cells += [mean_by_question([row for row in rows if row["group"] == name]) for name in known]
         series.append((model, cells))
-    labels = [*(title for title, _ in turns), *(name.capitalize() or "No category" for name in categories)]
+    labels = [*(title for title, _ in turns), *(name.capitalize() or "No category" for name in known)]
     plot = interval_plot(labels, series, "mt_bench: score by turn and category", (1.0, 10.0))
-    return Categories(plot, _category_grid(labels[2:], categories, codes, [found[model] for model in names], names))
+    table = _category_table(labels[2:], known, codes, [found[model] for model in names], names)
+    return [Heading("mt_bench: score by turn and category"), Plot(plot), table]
 
 
-def _category_grid(
-    labels: Sequence[str], categories: Sequence[str], codes: Sequence[str],
+def _category_table(
+    labels: Sequence[str], known: Sequence[str], codes: Sequence[str],
     found: Sequence[Mapping[str, Metrics]], names: Sequence[str],
-) -> Grid:  # fmt: skip
-    rows: list[tuple[str, list[Entry]]] = []
-    for label, category in zip(labels, categories, strict=True):
+) -> Table:  # fmt: skip
+    rows = []
+    for label, category in zip(labels, known, strict=True):
         cells = []
         for code in codes:
             rated = [languages[code].by_category or {} if code in languages else {} for languages in found]
             values = [by_category.get(category) for by_category in rated]
-            cells.append((" → ".join("–" if value is None else f"{value:.2f}" for value in values), ""))
-        rows.append((label, cells))
-    note = (
+            cells.append(Entry(" → ".join("–" if value is None else f"{value:.2f}" for value in values)))
+        rows.append(Row(Entry(label), cells))
+    how = (
         f"{' → '.join(names)}, the judge's mean rating. In the plot all languages together, with 95 % intervals by "
         "bootstrap over the questions."
     )
-    return Grid("mt_bench by category", ["Category", *map(language_name, codes)], rows, note)
+    return Table("mt_bench by category", ["Category", *map(language_name, codes)], rows, how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,27 +211,32 @@ def _judge_row(benchmark: str, code: str, parts: Sequence[Metrics], drawn: Cell 
     )  # fmt: skip
 
 
-def judge_grid(rows: Sequence[JudgeRow]) -> Grid:
-    lines: list[tuple[str, list[Entry]]] = [
-        (
-            row.name,
-            [
-                (f"{row.requests:,}", ""), (f"{row.read:,}", ""), (f"{row.written:,}", ""), (_usd(row.cost), ""),
-                (f"{row.verdicts:,}", ""), (f"{row.unscored:,}", ""), (f"{row.ruled:,}", ""),
-                figure(row.first_position), (number(row.consistent), ""),
-            ],
-        )
-        for row in rows
-    ]  # fmt: skip
+def judge_section(rows: Sequence[JudgeRow], config: Config, run_dir: RunDir) -> Section | None:
+    """What the judge did and cost, and whether it likes the answer that it is shown first."""
+    if not rows:
+        return None
+    caption = "Position bias: preference for the answer shown first, with 95 % intervals; 0.5 is no bias"
+    plot = position_plot(rows, config)
+    blocks: list[Block] = [Text((judge_total(rows, config, run_dir),)), *([Plot(plot, caption)] if plot else [])]
+    return Section("judge", "Judge", [*blocks, _judge_table(rows)])
+
+
+def _judge_table(rows: Sequence[JudgeRow]) -> Table:
+    lines = []
+    for row in rows:
+        counts = [f"{count:,}" for count in (row.requests, row.read, row.written)]
+        counts += [_usd(row.cost), *(f"{count:,}" for count in (row.verdicts, row.unscored, row.ruled))]
+        cells = [*map(Entry, counts), figure(row.first_position), Entry(number(row.consistent))]
+        lines.append(Row(Entry(row.name), cells))
     header = ["Benchmark, language", "Requests", "Tokens read", "Tokens written", "Cost (USD)", "Verdicts", "Unscored",
               "By rule", "First position", "Consistent"]  # fmt: skip
-    note = (
-        "All models together. Unscored: the judge's reply was no verdict, and the answer counts on neither side. By "
-        "rule: equal, empty or in the wrong language, not asked. First position: mean preference for the answer "
-        "shown first, 0.5 is no bias; both orders are asked, so that it cancels out. Consistent: share of the pairs "
-        "judged alike in both orders."
+    how = (
+        "All models together. Unscored: no verdict can be read from the judge's reply, and the answer counts on "
+        "neither side. By rule: equal, empty or in the wrong language, not asked. First position: mean preference for "
+        "the answer shown first, 0.5 is no bias; both orders are asked, so that it cancels out. Consistent: share of "
+        "the pairs judged alike in both orders."
     )
-    return Grid("The judge", header, lines, note)
+    return Table("The judge", header, lines, how)
 
 
 def position_plot(rows: Sequence[JudgeRow], config: Config) -> str | None:
@@ -270,7 +273,7 @@ def judge_warnings(rows: Sequence[JudgeRow]) -> list[tuple[str, str]]:
     found = []
     biased = [row for row in rows if row.first_position and abs(row.first_position.value - 0.5) > _LARGE_BIAS]
     if biased:
-        places = _places([(row, figure(row.first_position)[0]) for row in biased])
+        places = _places([(row, figure(row.first_position).text) for row in biased])
         found.append(
             ("Judge's position bias", f"Its preference for the answer shown first is far from 0.5: {places}. Both "
              "orders are asked, so it cancels out, but it makes ties of what another judge would tell apart.")

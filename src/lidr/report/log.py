@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from lidr.progress import duration
+from lidr.report.document import Entry, Row, Section, Table
 from lidr.results import Results
 
 STAGES = {
@@ -104,6 +106,15 @@ class TimeTable:
     @property
     def total(self) -> float:
         return sum(self.totals)
+
+    def section(self) -> Section | None:
+        rows = [
+            Row(Entry(name), [*(Entry(duration(value)) for value in seconds), Entry(throughput)])
+            for name, seconds, throughput in self.rows
+        ]
+        rows.append(Row(Entry("Sum"), [*(Entry(duration(value)) for value in self.totals), Entry("")], "total"))
+        table = Table("Times", ["Stage", *self.columns, "Throughput"], rows)
+        return Section("times", "Times", [table]) if self.rows else None
 
 
 def time_table(results: Results, log: Log) -> TimeTable:

@@ -1,18 +1,32 @@
-"""The report's Markdown: escaped texts, fenced blocks and tables."""
+"""A document as Markdown, and what the cards' templates need: escaped texts, fenced blocks and tables."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from lidr.progress import duration
-from lidr.report.contents import PairTable
-from lidr.report.formatting import clipped, finite, language_name, number, printable, signed
-from lidr.report.log import TimeTable
-from lidr.report.measures import Measure, with_interval
-from lidr.report.tables import Grid
-from lidr.report.telemetry import GroupTable
+from lidr.report.document import (
+    Answer,
+    Beside,
+    Block,
+    Bold,
+    Bullets,
+    Code,
+    Document,
+    Entry,
+    Folded,
+    Heading,
+    Inline,
+    Italic,
+    Link,
+    Listing,
+    Sample,
+    Table,
+    Text,
+)
+from lidr.report.formatting import clipped, printable
+
+_LONGEST_ANSWER = 2000  # characters; the page has all of it
 
 
 class SafeMarkdown(str):
@@ -21,7 +35,73 @@ class SafeMarkdown(str):
     __slots__ = ()
 
 
-def one_line(value: Any) -> SafeMarkdown:
+def text_of(document: Document) -> str:
+    """The whole document; its plots, tiles and facts are for the page."""
+    parts = [f"# {one_line(document.title)}"]
+    if document.description:
+        parts.append(one_line(document.description))
+    for section in document.sections:
+        if section.title:
+            parts.append(f"## {one_line(section.title)}")
+        parts += [part for part in _blocks(section.blocks) if part]
+    return "\n\n".join(parts) + "\n"
+
+
+def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
+    for block in blocks:
+        match block:
+            case Text(parts):
+                yield _inlines(parts)
+            case Bullets(items):
+                yield "\n".join(f"- {_inlines(item)}" for item in items)
+            case Heading(text, level):
+                yield f"{'#' * level} {one_line(text)}"
+            case Table():
+                yield table(block)
+                yield one_line(block.note)
+            case Beside(_, beside):
+                yield table(beside)
+            case Listing(text, language):
+                yield fenced(text, language)
+            case Sample():
+                yield from _sample(block)
+            case Folded(title, _, inside):
+                yield f"### {one_line(title)}"
+                yield from _blocks(inside)
+
+
+def _sample(sample: Sample) -> Iterator[str]:
+    yield _inlines(sample.title)
+    yield _answer(sample.prompt)
+    for title, _, answer in sample.sides:
+        yield f"{one_line(title)}: {one_line(answer.origin)}"
+        yield _answer(answer)
+
+
+def _answer(answer: Answer) -> str:
+    return fenced(answer.text, limit=_LONGEST_ANSWER)
+
+
+def _inlines(parts: Iterable[Inline]) -> str:
+    return "".join(map(_inline, parts))
+
+
+def _inline(part: Inline) -> str:
+    match part:
+        case Bold(text):
+            return f"**{one_line(text)}**"
+        case Italic(text):
+            return f"*{one_line(text)}*"
+        case Code(text):
+            return one_line(text)
+        case Link(text, address):
+            return f"[{one_line(text)}]({address})"
+        case _:
+            start, end = (" " if part[at : at + 1].isspace() else "" for at in (0, len(part) - 1))
+            return f"{start}{one_line(part)}{end}"
+
+
+def one_line(value: object) -> SafeMarkdown:
     """A value as one line of Markdown without meaning of its own, in a table's cell as well."""
     if isinstance(value, SafeMarkdown):
         return value
@@ -31,7 +111,7 @@ def one_line(value: Any) -> SafeMarkdown:
     return SafeMarkdown(escaped.replace("&", "&amp;"))
 
 
-def block(text: str, kind: str = "text", limit: int | None = None) -> SafeMarkdown:
+def fenced(text: str, kind: str = "text", limit: int | None = None) -> SafeMarkdown:
     """A text between fences that are longer than any row of backticks in it; clipped to `limit` characters."""
     text = printable(text).rstrip("\n")
     if limit is not None:
@@ -40,61 +120,19 @@ def block(text: str, kind: str = "text", limit: int | None = None) -> SafeMarkdo
     return SafeMarkdown(f"{fence}{kind}\n{text}\n{fence}")
 
 
-def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> SafeMarkdown:
-    """A table whose first column is words and the rest figures."""
+def table(shown: Table) -> SafeMarkdown:
+    """A table whose first column is words, and the rest figures."""
+    rows = [[_entry(row.title), *map(_entry, row.cells)] for row in shown.rows]
+    return lines_table(shown.header, rows)
+
+
+def lines_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> SafeMarkdown:
+    """A table of plain values."""
     lines = [header, [SafeMarkdown("---"), *[SafeMarkdown("---:")] * (len(header) - 1)], *rows]
     return SafeMarkdown("\n".join(f"| {' | '.join(one_line(value) for value in line)} |" for line in lines))
 
 
-def measure_table(measure: Measure) -> SafeMarkdown:
-    compared = len(measure.models) > 1
-    rows = list(measure.rows)
-    if mean := measure.mean_row:
-        rows.append(mean)
-    lines = []
-    for row in rows:
-        name = f"Mean of {row.name}" if row.role == "mean" else row.title
-        change = f"{signed(row.change.delta)}, {row.change.words}" if row.change else "–"
-        lines.append([name, *map(with_interval, row.cells), *([change] if compared else [])])
-    arrow = [f"{measure.models[0]} → {measure.models[-1]}"] if compared else []
-    return table(["Language", *measure.models, *arrow], lines)
-
-
-def grid_table(grid: Grid) -> SafeMarkdown:
-    """Small print of the page, in brackets."""
-    rows = [[name, *(f"{main} ({small})" if small else main for main, small in cells)] for name, cells in grid.rows]
-    return table(grid.header, rows)
-
-
-def pair_table(pairs: PairTable) -> SafeMarkdown:
-    lines = [("pairs", [*pairs.kept, pairs.total], "What the model was trained on.")]
-    lines += [(row.reason, [*row.counts, row.total], row.meaning) for row in pairs.rows]
-    rows = [[name, *(f"{count:,}" for count in counts), meaning] for name, counts, meaning in lines]
-    return table(["", *map(language_name, pairs.codes), "All", "Meaning"], rows)
-
-
-def time_table(times: TimeTable) -> SafeMarkdown:
-    rows = [[name, *map(duration, seconds), throughput] for name, seconds, throughput in times.rows]
-    return table(["Stage", *times.columns, "Throughput"], [*rows, ["Sum", *map(duration, times.totals), ""]])
-
-
-def step_table(steps: Sequence[tuple[int, int, dict[str, Any]]]) -> SafeMarkdown:
-    """(iteration, number of steps, values of the last step) of every training."""
-    names = ["loss", "nll", "dpo", "reward_accuracy", "margin"]
-    names = [name for name in names if any(name in last for _, _, last in steps)]
-    rows = [[iteration, count, *(number(finite(last.get(name))) for name in names)] for iteration, count, last in steps]
-    return table(["Iteration", "steps", *(name.replace("_", " ") for name in names)], rows)
-
-
-def group_table(groups: GroupTable) -> SafeMarkdown:
-    return table(["", *groups.header], [[name, *cells] for name, cells in groups.rows])
-
-
-def environment_table(environment: dict[str, Any]) -> SafeMarkdown:
-    if not environment:
-        return SafeMarkdown("Not recorded.")
-    return table(["What", "Value"], [[name, listed(value)] for name, value in environment.items()])
-
-
-def listed(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _entry(entry: Entry) -> str:
+    """Small print and badges of the page, in brackets."""
+    aside = [entry.badge, *entry.small] if entry.badge else entry.small
+    return f"{entry.text} ({', '.join(aside)})" if aside else entry.text

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lidr.config import Config
+from lidr.report.document import Block, Entry, Heading, Plot, Plots, Row, Section, Table, figure, note
 from lidr.report.formatting import VERDICTS, join_names, language_name, number, p_value, percent
 from lidr.report.measures import Cell, cell_of, language_order, with_interval
 from lidr.report.plots import interval_plot
-from lidr.report.tables import Entry, Grid, figure
 from lidr.results import DuelCounts, ImbalanceProbe, LanguageProbe, Metric, Metrics, ProgressProbe, Results
 
 _WHO = {"verified": "known answers", "judge": "judge"}
@@ -19,17 +18,7 @@ _QUALITY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeView:
-    """One section: plots with their captions, the table, and what follows from it in sentences."""
-
-    title: str
-    note: str
-    plots: list[tuple[str, str]]
-    grid: Grid
-
-
-def imbalance(found: ImbalanceProbe, config: Config) -> ProbeView:
+def _imbalance(found: ImbalanceProbe, config: Config) -> list[Block]:
     """The probe of M0."""
     languages = found.languages
     codes = language_order(languages, config)
@@ -42,22 +31,22 @@ def imbalance(found: ImbalanceProbe, config: Config) -> ProbeView:
             ("translated dominant answers", [_quality(languages[code].translated, name) for code in codes]),
         ]
         label = f"Probe of M0: {caption}, direct and translated answers by language"
-        plots.append((caption, interval_plot(names, series, label, limits)))
+        plots.append(Plot(interval_plot(names, series, label, limits), caption))
     taught = {code: found_there for code in codes if (found_there := languages[code].reward_accuracy) is not None}
     rewards = [(_WHO[by], [_share(counted.get(by)) for counted in taught.values()]) for by in found.by]
     label = "Probe of M0: reward accuracy by language"
     plot = interval_plot([language_name(code) for code in taught], rewards, label, middle=0.5)
-    plots.append(("Reward accuracy: how often the translated answer is the better one, without ties", plot))
-    note = (
+    plots.append(Plot(plot, "Reward accuracy: how often the translated answer is the better one, without ties"))
+    how = (
         f"{found.prompts:,} prompts that are kept out of training; {join_names([_WHO[by] for by in found.by])} "
         f"say{'s' if found.by == ('judge',) else ''} which answer is better"
         f"{', and the known answers decide' if len(found.by) > 1 else ''}. Train: the interval of the reward "
         "accuracy is above 0.5. Weak signal: it includes 0.5. Drop: it is below, or most translations fail."
     )
-    return ProbeView("Imbalance probe of M0", note, plots, _imbalance_grid(found, codes))
+    return [Heading("Imbalance probe of M0"), note(how), Plots(plots), _imbalance_table(found, codes)]
 
 
-def _imbalance_grid(found: ImbalanceProbe, codes: Sequence[str]) -> Grid:
+def _imbalance_table(found: ImbalanceProbe, codes: Sequence[str]) -> Table:
     header = ["Language", "Verdict"]
     for by in found.by:
         header += [f"Own {_QUALITY[by][0]}", f"Translated {_QUALITY[by][0]}"]
@@ -66,17 +55,17 @@ def _imbalance_grid(found: ImbalanceProbe, codes: Sequence[str]) -> Grid:
     rows = []
     for code in codes:
         entry = found.languages[code]
-        cells: list[Entry] = [(VERDICTS[entry.verdict], "")]
+        cells = [Entry(VERDICTS[entry.verdict])]
         for by in found.by:
             cells += [figure(_quality(side, _QUALITY[by][0])) for side in (entry.own, entry.translated)]
         cells += [_duels((entry.reward_accuracy or {}).get(by)) for by in found.by]
         cells += [figure(cell_of(Metric(entry.off_target, entry.ci95_off_target))), _failed(entry)]
-        rows.append((language_name(code), cells))
-    note = "Small figures are 95 % intervals, and counts of better : worse answers (ties apart)."
-    return Grid("Imbalance probe of M0", header, rows, note)
+        rows.append(Row(Entry(language_name(code)), cells))
+    how = "Small figures are 95 % intervals, and counts of better : worse answers (ties apart)."
+    return Table("Imbalance probe of M0", header, rows, how)
 
 
-def progress(entries: Sequence[ProgressProbe], config: Config) -> ProbeView:
+def _progress(entries: Sequence[ProgressProbe], config: Config) -> list[Block]:
     """Every later model against the one before it."""
     codes = language_order((code for found in entries for code in found.languages), config)
     names = [*map(language_name, codes), "Together"]
@@ -89,17 +78,20 @@ def progress(entries: Sequence[ProgressProbe], config: Config) -> ProbeView:
         ]
         label = f"Stop rule: share of better answers by language, {_WHO[by]}"
         plot = interval_plot(names, series, label, middle=0.5)
-        plots.append((f"Better answers among those that differ ({_WHO[by]})", plot))
-    rows = [(language_name(code), [_duels(_better(found, code, found.by[0])) for found in entries]) for code in codes]
-    rows.append(("Together", [_duels(found.together) for found in entries]))
-    rows.append(("Advice", [(_advice(found), "") for found in entries]))
-    note = (
+        plots.append(Plot(plot, f"Better answers among those that differ ({_WHO[by]})"))
+    rows = [
+        Row(Entry(language_name(code)), [_duels(_better(found, code, found.by[0])) for found in entries])
+        for code in codes
+    ]
+    rows.append(Row(Entry("Together"), [_duels(found.together) for found in entries]))
+    rows.append(Row(Entry("Advice"), [Entry(_advice(found)) for found in entries]))
+    how = (
         "The direct answers of each model and of the one before it, to the same held-out prompts. Together: each "
         "prompt counts once, by the sum over its languages but the dominant one. A gain or loss is one whose interval "
         "leaves out 0.5."
     )
-    grid = Grid("Stop rule", ["Language", *titles], rows)
-    return ProbeView("What each iteration brought (stop rule)", note, plots, grid)
+    table = Table("Stop rule", ["Language", *titles], rows)
+    return [Heading("What each iteration brought (stop rule)"), note(how), Plots(plots), table]
 
 
 def _kinds(results: Results) -> tuple[list[ImbalanceProbe], list[ProgressProbe]]:
@@ -110,10 +102,11 @@ def _kinds(results: Results) -> tuple[list[ImbalanceProbe], list[ProgressProbe]]
     )
 
 
-def probe_views(results: Results, config: Config) -> list[ProbeView]:
+def probe_section(results: Results, config: Config) -> Section | None:
     first, later = _kinds(results)
-    views = [imbalance(found, config) for found in first]
-    return [*views, progress(later, config)] if later else views
+    blocks = [block for found in first for block in _imbalance(found, config)]
+    blocks += _progress(later, config) if later else []
+    return Section("probe", "Probe", blocks) if blocks else None
 
 
 def probe_advice(results: Results, config: Config) -> list[tuple[str, str]]:
@@ -204,20 +197,19 @@ def _duels(counted: DuelCounts | None) -> Entry:
     """The share of better answers, and under it interval, counts and sign test."""
     cell = _share(counted)
     if counted is None:
-        return "–", ""
+        return Entry("–")
     counts = f"{counted.wins:,} : {counted.losses:,}"
     if cell is None:
-        return "–", counts
-    share, bounds = figure(cell)
-    return share, f"{bounds}, {counts}, {p_value(counted.p)}"
+        return Entry("–", (counts,))
+    return Entry(number(cell.value), (*figure(cell).small, counts, p_value(counted.p)))
 
 
 def _failed(entry: LanguageProbe) -> Entry:
     """The share of translations that failed, and under it by the length of the answer in characters."""
     if entry.translation_failed is None:
-        return "–", ""
+        return Entry("–")
     parts = []
     for part in entry.failed_by_length:
         end = f"–{part.to_characters:,}" if part.to_characters else "+"
         parts.append(f"{part.from_characters:,}{end}: {part.failed:,} of {part.n:,}")
-    return percent(entry.translation_failed), "; ".join(parts)
+    return Entry(percent(entry.translation_failed), tuple(parts))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from lidr.benchmarks.base import benchmarks_of
 from lidr.config import Config, DecodingConfig, may_be_hub_id
+from lidr.report.formatting import PAPER
 from lidr.report.pseudocode import pseudocode
 from lidr.report.variables import VARIABLES
 from lidr.results import Json, read_results
@@ -98,7 +99,7 @@ def make_record(config: Config, run_dir: RunDir) -> dict[str, Entry]:
 
 def write_record(config: Config, run_dir: RunDir) -> None:
     """Write reproducibility.json and reproducibility.md into the run."""
-    from lidr.report.templates import PAPER, render
+    from lidr.report.templates import render
 
     record = make_record(config, run_dir)
     rows = [

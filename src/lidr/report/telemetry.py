@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from lidr.report.document import Entry, Row, Table
 from lidr.report.formatting import finite, language_name, number, signed
 
 
@@ -28,25 +28,8 @@ def mean_over_pairs(parts: Iterable[dict[str, Any]], name: str) -> float | None:
     return sum(value * count for value, count in known) / pairs if pairs else None
 
 
-@dataclass(frozen=True, slots=True)
-class GroupTable:
-    """Means at the end of one training, as text: a row per language and per kind of pair."""
-
-    iteration: int
-    steps: int
-    header: list[str]
-    rows: list[tuple[str, list[str]]]
-
-    @property
-    def note(self) -> str:
-        span = f"the last {self.steps} steps" if self.steps > 1 else "the last step"
-        return (
-            f"Means over the pairs of {span}. Log-probabilities are sums over an answer's tokens, lengths are tokens."
-        )
-
-
-def group_table(iteration: int, curve: dict[int, dict[str, Any]], languages: Sequence[str]) -> GroupTable | None:
-    """The last tenth of a training; None if it did not log groups."""
+def group_table(iteration: int, curve: dict[int, dict[str, Any]], languages: Sequence[str]) -> Table | None:
+    """Means over the last tenth of a training, by language and by kind of pair; None if it did not log groups."""
     last = [curve[step] for step in sorted(curve)[-max(1, len(curve) // 10) :]]
     codes = group_names(curve, "language", languages)
     named = [(language_name(code), "language", code) for code in codes]
@@ -57,10 +40,19 @@ def group_table(iteration: int, curve: dict[int, dict[str, Any]], languages: Seq
     found = {name for _, steps in parts for step in steps for name in step}
     columns = {name: column for name, column in _COLUMNS.items() if name in found}
     rows = [
-        (title, [_pairs(steps), *(write(mean_over_pairs(steps, name)) for name, (_, write) in columns.items())])
+        Row(
+            Entry(title),
+            [
+                Entry(_pairs(steps)),
+                *(Entry(write(mean_over_pairs(steps, name))) for name, (_, write) in columns.items()),
+            ],
+        )
         for title, steps in parts
     ]
-    return GroupTable(iteration, len(last), ["Pairs", *(title for title, _ in columns.values())], rows)
+    span = f"the last {len(last)} steps" if len(last) > 1 else "the last step"
+    how = f"Means over the pairs of {span}. Log-probabilities are sums over an answer's tokens, lengths are tokens."
+    header = ["", "Pairs", *(title for title, _ in columns.values())]
+    return Table(f"Iteration {iteration}: the end of training", header, rows, how)
 
 
 def _pairs(parts: Iterable[dict[str, Any]]) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lidr.config import Config
 from lidr.errors import DamagedError
-from lidr.report.contents import Text, reservoir
-from lidr.report.formatting import clipped, finite, printable
+from lidr.report.contents import reservoir
+from lidr.report.document import Answer, Bold, Folded, Sample, Section, note
+from lidr.report.formatting import clipped, finite, language_name, printable
 from lidr.report.measures import language_order
 from lidr.report.rows import read_scored, rows_file
 from lidr.results import Results
@@ -20,6 +20,8 @@ from lidr.run_dir import RunDir
 _BENCHMARK = "x_alpacaeval"  # keeps the texts beside the verdicts
 _AT_MOST = 5  # per language
 _SHOWN_CHARACTERS = 3000
+_Tone = Literal["chosen", "rejected", "even"]
+_TONES: dict[str, tuple[_Tone, _Tone]] = {"win": ("chosen", "rejected"), "lose": ("rejected", "chosen")}
 _RULES = {
     "identical": "both answers are the same",
     "empty": "an answer is empty",
@@ -27,36 +29,30 @@ _RULES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictSample:
-    """One comparison. `outcome` is win, tie or lose for the model's answer, and unscored if there was no verdict."""
-
-    question_id: str
-    prompt: Text
-    answer: Text
-    opponent: Text
-    outcome: str
-    explanation: str
-
-
-def read_verdicts(results: Results, config: Config, run_dir: RunDir) -> tuple[str, dict[str, list[VerdictSample]]]:
-    """The last model that was compared with reference answers, and some of its comparisons by language."""
+def verdicts_section(results: Results, config: Config, run_dir: RunDir) -> Section | None:
+    """Some comparisons of the last model that was compared with reference answers, by language."""
     measured = [model for model in results.models if model.benchmarks.get(_BENCHMARK)]
     if not measured:
-        return "", {}
+        return None
     model = measured[-1].name
-    samples = {}
+    folded = []
     for code in language_order(measured[-1].benchmarks[_BENCHMARK], config):
         folder = rows_file(config, run_dir, model, _BENCHMARK, code).parent
         notes = _annotations(folder / "alpaca_eval" / code / "annotations.json")
         verdicts = list(read_scored(config, run_dir, model, _BENCHMARK, code))
         if len(notes) != len(verdicts):  # an older evaluation's texts
             continue
-        joined = ({"verdict": verdict, "note": note} for verdict, note in zip(verdicts, notes, strict=True))
+        joined = ({"verdict": verdict, "text": text} for verdict, text in zip(verdicts, notes, strict=True))
         drawn = reservoir(joined, min(_AT_MOST, config.report.samples), f"{config.seed} verdicts {code}")
         if drawn:
-            samples[code] = [_sample(row["verdict"], row["note"], code) for row in drawn]
-    return model, samples
+            aside = f"{len(drawn)} comparison{'' if len(drawn) == 1 else 's'}"
+            samples = [_sample(row["verdict"], row["text"], code) for row in drawn]
+            folded.append(Folded(language_name(code), aside, samples))
+    said = (
+        f"Comparisons of {model} with the reference answers of {_BENCHMARK}, drawn at random: see for yourself whether "
+        "you agree with the judge."
+    )
+    return Section("verdicts", "Verdicts to read", [note(said), *folded]) if folded else None
 
 
 def _annotations(path: Path) -> Sequence[dict[str, Any]]:
@@ -72,19 +68,22 @@ def _annotations(path: Path) -> Sequence[dict[str, Any]]:
     return notes
 
 
-def _sample(verdict: dict[str, Any], note: dict[str, Any], code: str) -> VerdictSample:
-    return VerdictSample(
-        printable(str(verdict["question_id"])),
-        _clipped(note["instruction"], code),
-        _clipped(note["output_2"], code, note["generator_2"]),
-        _clipped(note["output_1"], code, note["generator_1"]),
-        verdict.get("outcome") or "unscored",
-        _explanation(verdict),
+def _sample(verdict: dict[str, Any], text: dict[str, Any], code: str) -> Sample:
+    outcome = verdict.get("outcome") or "unscored"
+    model, reference = _TONES.get(outcome, ("even", "even"))
+    question = f"Question {printable(str(verdict['question_id']))}: "
+    return Sample(
+        (question, Bold(outcome), f"; {_explanation(verdict)}"),
+        _clipped(text["instruction"], code),
+        [
+            ("Model", model, _clipped(text["output_2"], code, text["generator_2"])),
+            ("Reference", reference, _clipped(text["output_1"], code, text["generator_1"])),
+        ],
     )
 
 
-def _clipped(text: str, code: str, origin: str = "") -> Text:
-    return Text(clipped(printable(text), _SHOWN_CHARACTERS), code, printable(origin))
+def _clipped(text: str, code: str, origin: str = "") -> Answer:
+    return Answer(clipped(printable(text), _SHOWN_CHARACTERS), code, printable(origin))
 
 
 def _explanation(verdict: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Prompt templates as text files beside this module; `{{name}}` marks a value."""
+"""Templates as text files beside this module; `{{name}}` marks a value."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 @cache
 def read_template(name: str) -> str:
-    """The text of `templates/<name>.txt`, without its final newline."""
-    return (files(__name__) / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n")
+    """The text of a file, or of `<name>.txt`, without its final newline."""
+    return (files(__name__) / (name if "." in name else f"{name}.txt")).read_text(encoding="utf-8").removesuffix("\n")
 
 
 def fill_template(template: str, **values: str) -> str:

@@ -213,7 +213,7 @@ def _texts(kind: ExportFormat, export: Export, folder: Path) -> dict[str, str]:
 
 def _readme(kind: ExportFormat, export: Export) -> str:
     from lidr.report.formatting import language_name
-    from lidr.report.markdown import table
+    from lidr.report.markdown import lines_table
 
     rows = [[language_name(code), *map(by_split.get, export.splits)] for code, by_split in export.counts.items()]
     rows.append(["All", *map(export.total, export.splits)])
@@ -234,7 +234,7 @@ model that they are for.{path} A trainer's loss may differ from lidr's in how it
 {kind.usage(export)}
 ## Pairs
 
-{table(["Language", *export.splits], rows)}
+{lines_table(["Language", *export.splits], rows)}
 
 {held_out}Every row has `id`, `prompt_id` (the same in every language), `language`, `kind`, `iteration`, `model` and
 `model_fingerprint` (of the model that wrote both answers), `chosen_from` and `rejected_from` (a language for a direct
