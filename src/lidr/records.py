@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Self
+
+Json = dict[str, object]  # an object of a JSON text
 
 
-def canonical_json(value: Any) -> str:
+def canonical_json(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def content_id(*parts: Any) -> str:
+def content_id(*parts: object) -> str:
     """A row's id: 16 hex digits (64 bits) of the SHA-256 of everything that defines the row."""
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:16]
 
@@ -36,7 +39,7 @@ class Row:
         return json.dumps(asdict(self), ensure_ascii=False)  # type: ignore[call-overload]
 
     @classmethod
-    def from_dict(cls, row: dict[str, Any]) -> Self:
+    def from_dict(cls, row: Mapping[str, object]) -> Self:
         return cls(**{field.name: row[field.name] for field in fields(cls) if field.name in row})  # type: ignore[arg-type]
 
 

@@ -15,12 +15,12 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from lidr.errors import DamagedError
+from lidr.records import Json
 from lidr.run_dir import RunDir
 from lidr.seals import read_document, read_json, read_seal
 
 SCHEMA = 1
 Interval = tuple[float, float]
-Json = dict[str, object]
 _INTERVAL_KEYS = {"accuracy": "ci95", "accuracy_held_out": "ci95_held_out"}
 
 

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from lidr.benchmarks.base import benchmarks_of
 from lidr.config import Config, DecodingConfig, may_be_hub_id
+from lidr.records import Json
 from lidr.report.formatting import PAPER
 from lidr.report.pseudocode import pseudocode
 from lidr.report.variables import VARIABLES
-from lidr.results import Json, read_results
+from lidr.results import read_results
 from lidr.run_dir import RunDir
 from lidr.seals import read_seal
 from lidr.storage import hash_file, write_text

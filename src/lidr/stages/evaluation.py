@@ -18,8 +18,8 @@ from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import ConfigError, DataError
 from lidr.judges import judge_identity, open_judge
 from lidr.plugins import calling
-from lidr.records import Response, canonical_json, content_id
-from lidr.results import Json, read_metrics
+from lidr.records import Json, Response, canonical_json, content_id
+from lidr.results import read_metrics
 from lidr.run_dir import Model, RunDir
 from lidr.seals import (
     Inputs,
