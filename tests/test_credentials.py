@@ -16,8 +16,8 @@ from lidr import cli
 from lidr.config import Config, changes, load_config
 from lidr.credentials import find_credential, holds_credential, mask, remember
 from lidr.errors import ConfigError, EngineError
-from tests.openai_server import Reply, TestServer
-from tests.test_serving import Stub, stub  # noqa: F401
+from tests.engines.test_serving import Stub, stub  # noqa: F401
+from tests.support.openai_server import Reply, TestServer
 
 SECRET = "S3cretValue9"
 

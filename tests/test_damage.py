@@ -26,7 +26,7 @@ from lidr.stages.training import read_training_summary
 from lidr.status import run_status
 from lidr.storage import partial_path, write_text
 from tests.conftest import ToyEngine, ToyRun
-from tests.publishing import finish, results
+from tests.support.publishing import finish, results
 
 ROWS = [json.dumps({"id": f"{number:016x}", "text": f"row {number}"}) for number in range(5)]
 

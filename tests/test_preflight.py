@@ -17,7 +17,7 @@ from lidr.errors import ConfigError, DataError
 from lidr.lab import MODEL_PATH
 from lidr.preflight import check, check_owed
 from lidr.run_dir import RunDir
-from tests.tiny_tokenizers import CHATML, byte_level
+from tests.support.tiny_tokenizers import CHATML, byte_level
 
 JUDGE = "evaluation.judge={model: m, engine: {type: openai, base_url: 'http://127.0.0.1:9/v1'}}"
 

@@ -28,4 +28,4 @@ fi
 export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-1}" VLLM_CPU_OMP_THREADS_BIND=nobind
 # The engine within the tests' process: quicker to start. One test sets it otherwise.
 export VLLM_ENABLE_V1_MULTIPROCESSING=0
-exec "$python" -m pytest --override-ini addopts=-q tests/test_vllm_engine.py tests/test_conformance.py -k vllm
+exec "$python" -m pytest --override-ini addopts=-q tests/engines/test_vllm_engine.py tests/engines/test_conformance.py -k vllm
