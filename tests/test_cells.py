@@ -10,8 +10,9 @@ from typing import Any
 import numpy
 import pytest
 
-from lidr.cells import answer_cell, id_cell, is_blank, parse_json, read_json_rows, text_cell
+from lidr.cells import answer_cell, id_cell, is_blank, text_cell
 from lidr.errors import DataError
+from lidr.tables import parse_json, read_json_rows
 
 NAN = float("nan")
 OTHERS = [True, False, {}, {"a": 1}, ["a"], (1, 2), date(2026, 1, 2), numpy.bool_(True), numpy.array([1, 2]), object()]

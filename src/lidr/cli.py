@@ -147,7 +147,6 @@ def probe(
     from lidr.config import load_config
     from lidr.replacing import open_run
     from lidr.report import terminal as tables
-    from lidr.results import read_imbalance, read_progress
     from lidr.run_dir import LOCK_OWNER, RunDir
 
     is_run = (Path(recipe) / "recipe.yaml").exists()
@@ -167,9 +166,9 @@ def probe(
     if LOCK_OWNER in os.environ:  # a step of `lidr run`, which says itself what was found
         return
     if iteration:
-        tables.print_progress(read_progress(run, iteration))
+        tables.print_progress(run, iteration)
     else:
-        tables.print_probe(config, read_imbalance(run))
+        tables.print_probe(config, run)
 
 
 @app.command()

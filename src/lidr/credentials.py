@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote, unquote
 
 HIDDEN = "***"
@@ -243,7 +243,7 @@ def mask(text: str) -> str:
     return "".join(masked) + text[end:]
 
 
-def mask_setting(name: str, value: Any) -> str:
+def mask_setting(name: str, value: object) -> str:
     """A setting's value as text, *** where it is a credential."""
     text = mask(str(value))
     return HIDDEN if text == str(value) and find_credential({name.rpartition(".")[2]: value}) else text
@@ -273,7 +273,7 @@ def _is_reference(value: str) -> bool:
     return bool(_REFERENCE.fullmatch(value.strip("\"'")))
 
 
-def find_credential(settings: Any, where: str = "", level: Strength = "") -> str | None:
+def find_credential(settings: object, where: str = "", level: Strength = "") -> str | None:
     """The dotted name of the first setting that holds a credential; None if none does."""
     if isinstance(settings, Mapping):
         for name, value in settings.items():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lidr.plugins import Plugin
+from lidr.records import Json
 
 
 class EngineSettings(Plugin):
@@ -14,19 +15,19 @@ class EngineSettings(Plugin):
     kind: ClassVar[str] = "engines"
 
     @property
-    def server(self) -> dict[str, Any] | None:
+    def server(self) -> Json | None:
         """`base_url` and `extra_body` of a server that is told a model's name; None if models are folders here."""
         return None
 
     @abstractmethod
-    def open(self, model: str, trust_remote_code: bool) -> Any:
+    def open(self, model: str, trust_remote_code: bool) -> object:
         """The engine with a model, see `lidr.engines.base.EnginePlugin`."""
 
     def torch_device(self) -> str:
         """Where the model's weights are, and those in training: `auto` or a torch device."""
         return "auto"
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Json:
         """What changes a model's answers beside its weights and the decoding."""
         return {"engine": self.defining()}
 
@@ -43,6 +44,6 @@ class EngineSettings(Plugin):
         """Raise ValueError if a model that answers through it cannot be trained."""
 
 
-def engine_identity(engine: EngineSettings) -> dict[str, Any]:
+def engine_identity(engine: EngineSettings) -> Json:
     """`EngineSettings.identity` without what is empty."""
     return {name: value for name, value in engine.identity().items() if value}

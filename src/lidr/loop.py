@@ -30,7 +30,6 @@ from lidr.preflight import check_owed
 from lidr.replacing import check_stage
 from lidr.report import page
 from lidr.report.terminal import print_evaluation, print_iteration, print_probe, print_progress
-from lidr.results import read_imbalance, read_progress
 from lidr.run_dir import LOCK_OWNER, RunDir
 from lidr.seals import is_sealed, stale_because
 from lidr.stages import STAGES, probe
@@ -57,7 +56,7 @@ def run(config: Config, run_dir: RunDir) -> None:
                 print_evaluation(config, config.name, model)
         if config.probe:
             step("probe", config, run_dir, 0, lock)
-            print_probe(config, read_imbalance(run_dir))
+            print_probe(config, run_dir)
             config = probe.conclude(config, run_dir)
         for iteration in range(1, config.iterations + 1):
             step("prompts", config, run_dir, iteration, lock)
@@ -76,7 +75,7 @@ def run(config: Config, run_dir: RunDir) -> None:
             step("evaluation", config, run_dir, iteration, lock)
             step("probe", config, run_dir, iteration, lock)
             print_iteration(config, write_results(config, run_dir), iteration)
-            if print_progress(read_progress(run_dir, iteration)):
+            if print_progress(run_dir, iteration):
                 break
         if page.is_outdated(run_dir):
             page.run(config, run_dir)

@@ -19,12 +19,14 @@ from importlib import import_module, metadata, util
 from inspect import isabstract
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any, ClassVar
 
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from lidr.errors import ConfigError, LidrError
+from lidr.records import Json
 from lidr.settings import Section, refuse_credentials
 
 
@@ -46,12 +48,12 @@ class Plugin(Section):
         """SHA-256 of its file; None for a built-in one."""
         return self._source
 
-    def as_recipe(self) -> str | dict[str, Any]:
+    def as_recipe(self) -> str | Json:
         """As a recipe has it: the name alone if it has no settings."""
         settings = self.model_dump(mode="json")
         return {"type": self.type, **settings} if settings else self.type
 
-    def defining(self) -> dict[str, Any]:
+    def defining(self) -> Json:
         """All that defines one from outside, however the recipe spells its path."""
         return {"class": type(self).__name__, **self.model_dump(mode="json"), "source": self.source}
 
@@ -99,13 +101,13 @@ def calling(plugin: Plugin, method: str) -> Iterator[None]:
         ) from error
 
 
-def reader(kind: str, default: str | None = None) -> Callable[[Any], Any]:
+def reader(kind: str, default: str | None = None) -> Callable[[object], Any]:
     """What makes a plug-in of a kind, such as `strategies`, out of a recipe's value. Raises ValueError.
 
     `default` is the type of settings that name none.
     """
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Plugin:
         if isinstance(value, Plugin):
             if not value._type and not type(value).__module__.startswith("lidr."):
                 raise ValueError("give its name, `path/file.py:Name`, so that other commands can load it as well")
@@ -131,7 +133,7 @@ def reader(kind: str, default: str | None = None) -> Callable[[Any], Any]:
     return read
 
 
-def _check_names(plugin: type[Plugin], given: dict[str, Any]) -> None:
+def _check_names(plugin: type[Plugin], given: Json) -> None:
     """Raises ValidationError for fields that the plug-in does not have, each with the nearest that it has."""
     known, problems = list(plugin.model_fields), []
     for name in given.keys() - known:
@@ -190,7 +192,7 @@ def built_in(kind: str) -> list[str]:
     return [name for name in modules(kind) if _plugins_of(import_module(f"{_folder(kind)}.{name}"))]
 
 
-def _plugins_of(module: Any) -> list[type[Plugin]]:
+def _plugins_of(module: ModuleType) -> list[type[Plugin]]:
     """The plug-ins that a module defines."""
     return [
         found
@@ -216,7 +218,7 @@ def _from_file(kind: str, name: str) -> tuple[type[Plugin], str]:
 
 
 @cache
-def _run(file: Path, source: str) -> Any:
+def _run(file: Path, source: str) -> ModuleType:
     name = f"lidr_plugin_{source[:16]}"
     spec = util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None  # it is a file
@@ -230,7 +232,7 @@ def _run(file: Path, source: str) -> Any:
     return module
 
 
-def _checked(loaded: Any, kind: str, name: str) -> type[Plugin]:
+def _checked(loaded: object, kind: str, name: str) -> type[Plugin]:
     if not (isinstance(loaded, type) and issubclass(loaded, Plugin) and loaded.kind == kind):
         raise ConfigError(f"{name}: it is not a class made of the one in {_folder(kind).replace('.', '/')}/base.py")
     if missing := sorted(getattr(loaded, "__abstractmethods__", ())):

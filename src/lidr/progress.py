@@ -6,7 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 PLAIN_INTERVAL_S = 15.0
 
@@ -18,8 +22,8 @@ class Progress:
         self.title, self.total, self.rows, self.kept = title, total, kept, kept
         self.tokens = self.dropped = 0
         self.started = self._last_plain = time.monotonic()
-        self._bar: Any = None
-        self._task: Any = None
+        self._bar: Bar | None = None
+        self._task: TaskID
 
     @property
     def seconds(self) -> float:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Self
+from typing import Literal, Self
 
 Json = dict[str, object]  # an object of a JSON text
 
@@ -67,7 +67,7 @@ class Response(Row):
     prompt_id: str
     language: str
     text: str | None
-    finish_reason: str
+    finish_reason: Literal["stop", "length", "error"]
     completion_tokens: int
     error: str | None = None
     sample: int = 0

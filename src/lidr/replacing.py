@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from lidr.benchmarks.base import benchmarks_of
 from lidr.config import Config
@@ -286,7 +285,7 @@ class _Preview(RunDir):
     def title(self, iteration: int) -> str:
         return f"looking ahead at iteration {iteration}"
 
-    def log(self, event: str, **values: Any) -> None:
+    def log(self, event: str, **values: object) -> None:
         """A preview is no work of the run."""
 
 

@@ -18,14 +18,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from lidr.config import Config, changes, dump_config, load_config
+from lidr.config import Config, changes, dump_config, flatten, load_config
 from lidr.engine_settings import engine_identity
 from lidr.errors import ConfigError, DamagedError, RunError
 from lidr.machine.environment import environment
 from lidr.models import check_trained, recorded_answers, resolve_model
 from lidr.models.chat import DATE, template_identity
 from lidr.plugins import looking_in
-from lidr.records import canonical_json, content_id
+from lidr.records import Json, canonical_json, content_id
 from lidr.seals import digest, read_json, read_seal, sealed
 from lidr.storage import hash_file, make_folder, naming, write_text
 from lidr.yaml_input import read_mapping
@@ -147,7 +147,7 @@ class RunDir:
             write_text(self.path / "plugins" / file.name, file.read_text(encoding="utf-8"))
         write_text(self.recipe, dump_config(config))
 
-    def log(self, event: str, **values: Any) -> None:
+    def log(self, event: str, **values: object) -> None:
         """Append one line to metrics.jsonl."""
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"
         with naming(self.metrics), self.metrics.open("ab+") as handle:
@@ -207,7 +207,7 @@ class RunDir:
                 old = load_config(self.recipe).model_dump(mode="json")
         except ConfigError:  # an older version of the package may have had other fields
             old = read_mapping(self.recipe)
-        return _told_changes(old, config.model_dump(mode="json"))
+        return _shown_changes(old, config.model_dump(mode="json"))
 
     @classmethod
     def load(cls, path: Path) -> tuple[Self, Config]:
@@ -361,10 +361,10 @@ def say_once(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _told_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def _shown_changes(old: Json, new: Json) -> list[str]:
     """What differs between two recipes, but for what the probe itself changed in a run that obeys it."""
     found = changes(old, new)
-    if all((recipe.get("probe") or {}).get("obey") for recipe in (old, new)):
+    if all(flatten(recipe).get("probe.obey") for recipe in (old, new)):
         own = ("languages:", "dominant:", "probe.languages:", "probe.dominant:")
         found = [change for change in found if not change.startswith(own)]
     return found

@@ -16,8 +16,9 @@ import re
 import shutil
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,10 @@ from pydantic import TypeAdapter
 
 from lidr.config import Config, changes, flatten, is_default
 from lidr.errors import DamagedError, RunError
-from lidr.records import Row, canonical_json, content_id
+from lidr.records import Json, Row, canonical_json, content_id
 from lidr.storage import hash_file, naming, partial_path, replacing, temporary, write_text
 
-Inputs = dict[str, Any]
-
-
+Inputs = dict[str, Any]  # nested, as JSON is
 Outputs = list[tuple[Path, Inputs]]  # what a stage makes, each with the inputs it has to be made from
 
 
@@ -92,7 +91,7 @@ def read_seal(path: Path) -> Seal | None:
     return seal
 
 
-def _check(note: dict[str, Any]) -> str:
+def _check(note: Mapping[str, object]) -> str:
     return content_id({name: value for name, value in note.items() if name != "check"})
 
 
@@ -226,7 +225,7 @@ def write_sealed(path: Path, inputs: Inputs, lines: Iterable[str]) -> int:
     return rows
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path) -> Iterator[Json]:
     """The rows of a sealed JSONL file, one at a time, once the whole file has been compared with its seal.
 
     Raises RunError if the file is not complete, and DamagedError that names the file, and the line of a row that cannot
@@ -236,7 +235,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     yield from read_unsealed_rows(path)
 
 
-def read_unsealed_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_unsealed_rows(path: Path) -> Iterator[Json]:
     """The rows of any JSONL file of objects, one at a time. Raises DamagedError that names file and line."""
     return (_row(path, number, line) for number, line in enumerate(_lines(path), 1))
 
@@ -246,7 +245,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         yield from handle
 
 
-def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def _row(path: Path, number: int, line: bytes) -> Json:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -326,8 +325,8 @@ class RowFile:
     def __init__(self, path: Path, inputs: Inputs) -> None:
         self.path, self.inputs, self.partial = path, inputs, partial_path(path)
         self.reopened = False  # whether `open` took over a sealed file
-        self._handle: Any = None  # unbuffered, so that a full disk leaves nothing behind that is written later
-        self._reader: Any = None
+        self._handle: FileIO | None = None  # unbuffered: after a full disk nothing is left to be written later
+        self._reader: BufferedReader | None = None
         # Where the rows begin: 16 bytes a row, not the rows. `_ids` is sorted, so a lookup is a bisection.
         self._ids, self._offsets = array("Q"), array("q")  # (owed,) ids; (owed,) offsets, -1 for a row that is missing
         self._kept = 0
@@ -391,7 +390,7 @@ class RowFile:
     def __iter__(self) -> Iterator[str]:
         return (f"{row_id:016x}" for row_id, offset in zip(self._ids, self._offsets, strict=True) if offset >= 0)
 
-    def append(self, row_id: str, fields: dict[str, Any]) -> None:
+    def append(self, row_id: str, fields: Mapping[str, object]) -> None:
         """Keep a finished row; it survives the death of the process from here on. Raises ValueError if it is not owed.
 
         The row of an id that comes twice is the last one.
@@ -399,6 +398,7 @@ class RowFile:
         place = self._place(row_id)
         if place is None:
             raise ValueError(f"{self.path}: row {row_id!r} is not owed")
+        assert self._handle is not None  # `open` sets it together with what is owed
         offset = self._handle.seek(0, os.SEEK_END)
         row = {"id": row_id, **fields}
         rest = memoryview(json.dumps(row | {"check": _check(row)}, ensure_ascii=False).encode() + b"\n")
@@ -416,8 +416,9 @@ class RowFile:
         place = self._place(row_id)
         if place is None or self._offsets[place] < 0:
             raise KeyError(row_id)
+        assert self._reader is not None
         self._reader.seek(self._offsets[place])
-        row: dict[str, Any] = json.loads(self._reader.readline())
+        row = json.loads(self._reader.readline())
         return {name: value for name, value in row.items() if name not in _NO_FIELDS}
 
     def seal(self, rows: Iterable[Row]) -> None:
@@ -438,7 +439,7 @@ class RowFile:
         self.partial.unlink(missing_ok=True)
 
     def _close(self) -> None:
-        if self._handle:
+        if self._handle and self._reader:
             self._handle.close()
             self._reader.close()
 

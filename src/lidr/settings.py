@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +28,7 @@ class HidesValue(ValueError):
         self.field = field
 
 
-def refuse_credentials(data: Any) -> None:
+def refuse_credentials(data: object) -> None:
     """Raise HidesValue if a mapping holds a key or a password."""
     if isinstance(data, dict) and (found := find_credential(data)):
         raise HidesValue(_no_credential(found), found)
@@ -41,20 +41,20 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_credentials(cls, data: Any) -> Any:
+    def _without_credentials(cls, data: object) -> object:
         refuse_credentials(data)
         return data
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _no_truth_value_as_number(cls, value: object, info: ValidationInfo) -> object:
         kinds = set(_kinds(cls.model_fields[info.field_name or ""].annotation))
         if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
             raise ValueError("a number is needed")
         return value
 
 
-def _kinds(annotation: Any) -> Iterator[Any]:
+def _kinds(annotation: object) -> Iterator[object]:
     """The types that a field takes, without what is inside of lists and mappings."""
     if get_origin(annotation) in (Union, UnionType):
         for option in get_args(annotation):
@@ -85,14 +85,12 @@ def _path(text: str) -> str:
     return text
 
 
-def trimmed(text: Any) -> Any:
+def trimmed(text: str) -> str:
     """A text without the blanks and quotes that are copied along with it."""
-    return text.strip(" \t\r\n\"'\u00a0\ufeff\u200b") if isinstance(text, str) else text
+    return text.strip(" \t\r\n\"'\u00a0\ufeff\u200b")
 
 
-Trimmed = Annotated[str, BeforeValidator(trimmed)]
-
-
+Trimmed = Annotated[str, BeforeValidator(lambda value: trimmed(value) if isinstance(value, str) else value)]
 PathText = Annotated[str, AfterValidator(_path)]
 _MOST = 2**31 - 1  # what every library below takes as a whole number
 PositiveInt = Annotated[int, Field(gt=0, le=_MOST)]

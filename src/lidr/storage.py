@@ -13,17 +13,23 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lidr.credentials import holds_credential, mask
 from lidr.errors import ConfigError, RunError
 from lidr.records import content_id
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+# By name: a file's size and what tells that it has changed.
+Stamps = Mapping[str, Sequence[int | str | None]]
 
 
 def file_stamps(path: Path) -> dict[str, list[int]]:
@@ -108,9 +114,9 @@ _MARKS = (
 class _Remote:
     """What is behind a URL. `files` are names below `root` ("" where it is a file) with their stamps."""
 
-    system: Any  # fsspec's file system
+    system: AbstractFileSystem
     root: str
-    files: dict[str, list[Any]]
+    files: Stamps
 
 
 def is_url(path: str) -> bool:
@@ -134,10 +140,10 @@ def local_path(path: str, field: str) -> Path:
     return local_copy(path, field) if is_url(path) else Path(path).expanduser()
 
 
-def stamps(path: str, field: str) -> dict[str, list[Any]]:
+def stamps(path: str, field: str) -> Stamps:
     """Size and marks of change of all files of a path or URL: cheap to tell whether input has changed."""
     if not is_url(path):
-        return dict(file_stamps(Path(path).expanduser()))
+        return file_stamps(Path(path).expanduser())
     with _naming(field):
         return dict(_look(path).files)
 
@@ -188,7 +194,7 @@ def _naming(field: str) -> Iterator[None]:
         raise ConfigError(f"{field} {error}") from error.__cause__
 
 
-def _find(url: str, patterns: Sequence[str]) -> tuple[_Remote, dict[str, list[Any]], Path]:
+def _find(url: str, patterns: Sequence[str]) -> tuple[_Remote, Stamps, Path]:
     """What is behind a URL, the files of it that match, and where their copy is or will be. Raises ConfigError."""
     remote = _look(url)
     wanted = _matching(remote, patterns)
@@ -227,7 +233,7 @@ def _list(url: str) -> _Remote:
 _look = cache(_list)
 
 
-def _stamps(system: Any, root: str) -> dict[str, list[Any]]:
+def _stamps(system: AbstractFileSystem, root: str) -> Stamps:
     """Names below `root`, "" for itself, with their sizes and marks of change."""
     found = system.find(root, detail=True)
     below = {path: info for path, info in sorted(found.items()) if path.startswith(root.rstrip("/") + "/")}
@@ -242,7 +248,7 @@ def _stamps(system: Any, root: str) -> dict[str, list[Any]]:
     return stamps
 
 
-def _matching(remote: _Remote, patterns: Sequence[str]) -> dict[str, list[Any]]:
+def _matching(remote: _Remote, patterns: Sequence[str]) -> Stamps:
     # A single file is one that the recipe names itself; its own name counts.
     own = PurePosixPath(remote.root).name
     return {
@@ -252,10 +258,10 @@ def _matching(remote: _Remote, patterns: Sequence[str]) -> dict[str, list[Any]]:
     }
 
 
-def _copy(url: str, remote: _Remote, wanted: dict[str, list[Any]], aside: Path) -> None:
+def _copy(url: str, remote: _Remote, wanted: Stamps, aside: Path) -> None:
     """Copy the wanted files below `aside`, whose parent is emptied first. Raises ConfigError."""
     shutil.rmtree(aside.parent, ignore_errors=True)
-    size = sum(stamp[0] or 0 for stamp in wanted.values())
+    size = sum(size for size, *_ in wanted.values() if isinstance(size, int))
     count = f"{len(wanted)} file{'s' * (len(wanted) > 1)}"
     print(f"{url}: copying {count}, {size / 1e6:.1f} MB", file=sys.stderr, flush=True)
     targets = {name: aside / name if name else aside for name in wanted}

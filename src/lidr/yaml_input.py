@@ -10,11 +10,11 @@ import math
 import re
 import stat
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from lidr.errors import ConfigError
+from lidr.records import Json
 
 MAX_BYTES = 200_000
 MAX_DEPTH = 40
@@ -37,7 +37,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> Json:
     """The fields of a YAML file. Raises ConfigError that names file, field or line, and what is wrong."""
     try:
         status = path.stat()
@@ -57,7 +57,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_value(text: str, place: str) -> Any:
+def read_value(text: str, place: str) -> object:
     """One YAML value. Raises ConfigError that begins with `place`."""
     try:
         _check_size(text)
@@ -172,7 +172,7 @@ def _short_tag(node: yaml.Node) -> str:
     return str(node.tag).replace(_TAG, "!!")[:60]
 
 
-def _unshared(value: Any) -> Any:
+def _unshared(value: object) -> object:
     """A copy in which nothing is the same object twice, so that a change of one place leaves the others alone."""
     if isinstance(value, dict):
         return {name: _unshared(inner) for name, inner in value.items()}

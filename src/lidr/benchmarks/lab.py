@@ -48,7 +48,7 @@ class Lab(BenchmarkSettings):
 
     def prepare(self, bench: Bench) -> Benchmark:
         rows = read_rows(bench.run.prompts(1)) if bench.config.iterations else ()
-        return LabBenchmark(self.languages, frozenset(row["prompt_id"] for row in rows))
+        return LabBenchmark(self.languages, frozenset(str(row["prompt_id"]) for row in rows))
 
     def data_in_words(self) -> str:
         return "facts of the laboratory, which come with lidr"

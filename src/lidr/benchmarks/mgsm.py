@@ -36,11 +36,13 @@ from lidr.results import Metrics
 from lidr.settings import PathText, PositiveInt
 from lidr.statistics import share
 from lidr.storage import at_hand, local_path
+from lidr.tables import PATTERNS, language_file
 from lidr.thinking import set_aside_thinking
 
 _QUESTION_FIELDS = ("question", "query")
 _GOLD_FIELDS = ("answer_number", "response")
-_FILES = ("{}.jsonl", "{}.tsv", "mgsm_{}.tsv")
+_PATTERNS = (*PATTERNS, "mgsm_{}.tsv")
+_COLUMNS = ("question", "answer_number")  # of a .tsv file
 _WAY_OUT = (
     "set {field}.path to a folder of <language>.jsonl (query, response) or <language>.tsv "
     "(question TAB answer) files, or to a Hugging Face data set with one configuration per language"
@@ -121,7 +123,8 @@ class MgsmBenchmark:
         history = self._worked_examples(language) if self.num_fewshot else ()
         questions = []
         for number, (place, row) in enumerate(
-            read_language(self.path, language, _FILES, self._field, self._way_out), 1
+            read_language(self.path, language, self._field, self._way_out, patterns=_PATTERNS, columns=_COLUMNS),
+            1,
         ):
             question, gold = text_field(row, _QUESTION_FIELDS, place), answer_field(row, _GOLD_FIELDS, place)
             # The released golds are written the English way ("2,125") in every language.
@@ -144,10 +147,10 @@ class MgsmBenchmark:
         """The turns of `num_fewshot` worked examples; see `Question.history`. Raises DataError if they are fewer."""
         folder = local_path(self.path, f"{self._field}.path")
         way_out = _EXAMPLES_WAY_OUT.format(field=self._field)
-        is_local = any((folder / name.format(language)).is_file() for name in _FILES)
+        is_local = language_file(folder, language, _PATTERNS) is not None
         if is_local and not (folder / _EXAMPLES_FILE.format(language)).is_file():
             raise DataError(f"{folder}: no worked examples in {language}; {way_out}")
-        rows = list(read_language(self.path, language, (_EXAMPLES_FILE,), self._field, way_out, split="train"))
+        rows = list(read_language(self.path, language, self._field, way_out, "train", (_EXAMPLES_FILE,)))
         if len(rows) < self.num_fewshot:
             raise DataError(
                 f"{self.path}: {self._field}.num_fewshot asks for {self.num_fewshot} worked examples, {language} has "

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, BenchmarkSettings, LanguageResult, Question
 from lidr.benchmarks.metrics import OFF_TARGET, SCORE, MetricKind
@@ -113,7 +113,7 @@ def read_questions(path: str, language: str, limit: int | None = None, field: st
     """FastChat's question format: `question_id`, `category`, `turns` and, for some, `reference`. Raises DataError."""
     way_out = f"set {field}.path to a folder of <language>.jsonl files in FastChat's question format"
     questions: dict[str, MtQuestion] = {}
-    for place, row in read_language(path, language, ("{}.jsonl", "{}.json"), field, way_out, split="train"):
+    for place, row in read_language(path, language, field, way_out, split="train"):
         question = _read_question(row, place)
         if question.question_id in questions:
             raise DataError(f"{place}: question_id {question.question_id!r} occurs twice; correct the row")
@@ -125,7 +125,7 @@ def read_questions(path: str, language: str, limit: int | None = None, field: st
     return list(questions.values())
 
 
-def _read_question(row: dict[str, Any], place: str) -> MtQuestion:
+def _read_question(row: Mapping[str, object], place: str) -> MtQuestion:
     turns, references = _texts(row.get("turns"), place, "turns"), _texts(row.get("reference"), place, "reference")
     if "question_id" not in row or not 1 <= len(turns) <= 2 or not all(turn.strip() for turn in turns):
         raise DataError(f"{place}: needs 'question_id' and 'turns', a list of one or two texts; correct the row")
@@ -133,7 +133,7 @@ def _read_question(row: dict[str, Any], place: str) -> MtQuestion:
     return MtQuestion(question_id, text_cell(row.get("category"), place, "category"), turns, references)
 
 
-def _texts(value: Any, place: str, name: str) -> tuple[str, ...]:
+def _texts(value: object, place: str, name: str) -> tuple[str, ...]:
     """A list of texts, empty if there is none; "" for an item that is null. Raises DataError."""
     if is_blank(value):
         return ()

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,7 +21,7 @@ from lidr.engines.openai.protocol import LogProbability, Tokens
 from lidr.errors import ConfigError, EngineError, RunError
 from lidr.plugins import Plugin, calling
 from lidr.progress import track
-from lidr.records import Row, content_id
+from lidr.records import Json, Row, content_id
 from lidr.results import JudgeUsage
 from lidr.system_errors import writing
 
@@ -105,9 +105,7 @@ class Judge:
     with what is owed. `max_requests` and `budget_usd` count everything of this judge in it.
     """
 
-    def __init__(
-        self, config: JudgeConfig, identity: dict[str, Any], engine: Callable[[], Engine], store: Path
-    ) -> None:
+    def __init__(self, config: JudgeConfig, identity: Json, engine: Callable[[], Engine], store: Path) -> None:
         self.config, self.identity, self.engine = config, identity, engine
         assert isinstance(config.protocol, JudgeProtocol)  # made by `lidr.plugins`
         self.protocol = config.protocol
@@ -234,7 +232,7 @@ def _replies_of(table: sqlite3.Connection, judge: str) -> Iterator[Reply]:
         yield from (reply for (row,) in rows if (reply := _read(row)))
 
 
-def _read(row: Any) -> Reply | None:
+def _read(row: str | bytes) -> Reply | None:
     """A kept reply; None for a row that is damaged, or of values that no reply can have."""
     try:
         return _REPLY.validate_json(row, strict=True)
@@ -334,9 +332,9 @@ def _reply(completion: Completion) -> Reply:
     )
 
 
-def judge_identity(config: JudgeConfig, cache_file: Path) -> dict[str, Any]:
+def judge_identity(config: JudgeConfig, cache_file: Path) -> Json:
     """What makes two judges the same: model, server or weights, and decoding. `cache_file` as in `resolve_model`."""
-    decoding: dict[str, Any] = {"format": FORMAT, "logprobs": config.logprobs, "max_new_tokens": config.max_new_tokens}
+    decoding: Json = {"format": FORMAT, "logprobs": config.logprobs, "max_new_tokens": config.max_new_tokens}
     if server := config.engine.server:
         return {"model": config.model} | server | decoding
     return {"model": _local_model(config, cache_file)[1]} | engine_identity(config.engine) | decoding

@@ -12,7 +12,8 @@ from lidr.config import Config
 from lidr.report.formatting import VERDICTS
 from lidr.report.measures import cell_of, kinds_of
 from lidr.report.unreliable import cut_off, unscored
-from lidr.results import ImbalanceProbe, Metrics, ModelResults, ProgressProbe, Results
+from lidr.results import Metrics, ModelResults, Results, read_imbalance, read_progress
+from lidr.run_dir import RunDir
 from lidr.stages.pairs import PairSummary
 
 
@@ -95,8 +96,9 @@ def _figure(metrics: Metrics | None, name: str) -> str:
     return f"{cell.value:.3f} ({cell.interval[0]:.2f}-{cell.interval[1]:.2f})" if cell.interval else f"{cell.value:.3f}"
 
 
-def print_probe(config: Config, found: ImbalanceProbe | None) -> None:
+def print_probe(config: Config, run_dir: RunDir) -> None:
     """What the probe of M_0 says, a row per language; nothing if there was none."""
+    found = read_imbalance(run_dir)
     if found is None:
         return
     by = found.by[0]
@@ -121,8 +123,9 @@ def print_probe(config: Config, found: ImbalanceProbe | None) -> None:
         _say(f"the probe finds {found.dominant} dominant; the recipe says {config.dominant}")
 
 
-def print_progress(found: ProgressProbe | None) -> bool:
+def print_progress(run_dir: RunDir, iteration: int) -> bool:
     """What the stop rule says of M_t, if it was asked; whether to stop."""
+    found = read_progress(run_dir, iteration)
     if found is None:
         return False
     counted = {code: entry.better[found.by[0]] for code, entry in found.languages.items()}

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from lidr.config import Config
 from lidr.errors import RunError
-from lidr.records import Response, Score, Translation
+from lidr.records import Json, Response, Score, Translation
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.stages.prompts import read_groups
@@ -26,7 +25,7 @@ class _Cursor:
         self.path, self._rows = path, read_rows(path)
         self._next = next(self._rows, None)
 
-    def take(self, prompt_id: str) -> list[dict[str, Any]]:
+    def take(self, prompt_id: str) -> list[Json]:
         """The rows of this prompt: one per sample, or none."""
         found = []
         while self._next is not None and self._next["prompt_id"] == prompt_id:

@@ -6,17 +6,16 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from lidr.benchmarks.base import Asked, AsksAhead, Bench, Benchmark, Question, benchmarks_of
 from lidr.benchmarks.shared.alpaca_files import read_model_outputs
 from lidr.config import Config, flatten
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import ConfigError, DataError
-from lidr.judges import judge_identity, open_judge
+from lidr.judges import Judge, judge_identity, open_judge
 from lidr.plugins import calling
 from lidr.records import Json, Response, canonical_json, content_id
 from lidr.results import read_metrics
@@ -33,7 +32,7 @@ from lidr.seals import (
 )
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.stages.responses import response_fields
-from lidr.storage import hash_file, is_url, stamps, write_text
+from lidr.storage import Stamps, file_stamps, hash_file, is_url, stamps, write_text
 from lidr.thinking import set_aside_thinking
 
 # Bump where a change to the code changes the scores of the same answers.
@@ -119,7 +118,7 @@ def answers_kept(old: Inputs, new: Inputs, file: Path) -> int:
     return new["benchmark"].get("limit") or sys.maxsize
 
 
-def _answer_format(inputs: Inputs) -> Any:
+def _answer_format(inputs: Inputs) -> object:
     answers, _scoring = inputs["format"]
     return answers
 
@@ -195,21 +194,20 @@ def _initial(config: Config, run_dir: RunDir, benchmark: str, stack: ExitStack) 
     return _ModelUnderTest(config, run_dir, 0, benchmark, model, inputs(config, run_dir, 0, benchmark), engine)
 
 
-def _open_judge(config: Config, run_dir: RunDir) -> Any:
+def _open_judge(config: Config, run_dir: RunDir) -> AbstractContextManager[Judge]:
     if config.evaluation.judge is None:  # a benchmark of the user's own; for the others it is checked at load
         raise ConfigError("a benchmark asks for a judge; set evaluation.judge.model and .engine")
     return open_judge(config.evaluation.judge, run_dir.judge_replies, run_dir.model_cache)
 
 
-def _stamps(path: str, run: RunDir) -> dict[str, list[Any]]:
+def _stamps(path: str, run: RunDir) -> Stamps:
     """Size and hash of a benchmark's files, so that a file that was merely copied again counts as the same.
 
     The run may lie in their folder, and what it writes is no input. Of a URL, what its protocol says.
     """
-    own = run.path.resolve()
-    found = stamps(path, "evaluation.benchmarks")
     if is_url(path):
-        return found
+        return stamps(path, "evaluation.benchmarks")
+    own, found = run.path.resolve(), file_stamps(Path(path).expanduser())
     files = {file: stamp for file, stamp in found.items() if not Path(file).resolve().is_relative_to(own)}
     return {file: [stamp[0], _hash(file, *stamp)] for file, stamp in files.items()}
 
@@ -220,7 +218,7 @@ def _hash(file: str, size: int, time_ns: int) -> str:
     return hash_file(Path(file))
 
 
-def _decoding(config: Config) -> dict[str, Any]:
+def _decoding(config: Config) -> Json:
     return config.evaluation.model_dump(exclude={"benchmarks", "judge"})
 
 
@@ -240,8 +238,8 @@ class _ModelUnderTest:
             return [set_aside_thinking(row) for row in _recorded(self.model.folder, language, questions)]
         self.answer_all([(language, questions, part)])
         answers = [
-            Completion(row["id"], row["text"] or "", row["finish_reason"], 0, row["completion_tokens"], row["error"])
-            for row in read_rows(self._file(language, part).path)
+            Completion(row.id, row.text or "", row.finish_reason, 0, row.completion_tokens, row.error)
+            for row in map(Response.from_dict, read_rows(self._file(language, part).path))
         ]
         return [set_aside_thinking(completion) for completion in answers]
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
 from lidr.config import Config, DecodingConfig
-from lidr.engines.base import Completion, Engine, Sampling, Scored, ScoringEngine
+from lidr.engines.base import Completion, Engine, Request, Sampling, Scored, ScoreRequest, ScoringEngine
 from lidr.errors import RunError
 from lidr.progress import track
-from lidr.records import Row
+from lidr.records import Json, Row
 from lidr.seals import RowFile
 
 # Bump where a change to the code changes the text that comes out of the same inputs.
@@ -46,9 +46,9 @@ class Part:
     """
 
     file: RowFile
-    requests: Callable[[], Iterable[Any]]  # Request or ScoreRequest
-    to_row: Callable[[Any], dict[str, Any]]  # of its Completion, or Scored
-    log: Callable[[dict[str, Any]], None]
+    requests: Callable[[], Iterable[Request | ScoreRequest]]
+    to_row: Callable[[Any], Mapping[str, object]]  # of its Completion, or Scored
+    log: Callable[[Json], None]
     rows: Callable[[], Iterable[Row]] | None = None
     total: int = 0
     added: int = 0
@@ -132,7 +132,9 @@ def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling
         part.end(progress.seconds * _share(part, queued))
 
 
-def _answers(engine: Engine, queue: Iterable[Any], sampling: Sampling | None, kept: Collection[str]) -> Iterator[Any]:
+def _answers(
+    engine: Engine, queue: Iterable[Any], sampling: Sampling | None, kept: Collection[str]
+) -> Iterator[Completion | Scored]:
     if sampling is None:
         return cast(ScoringEngine, engine).score(queue, kept)
     return engine.generate(queue, sampling, kept)

@@ -20,7 +20,7 @@ from lidr.languages.identification import LanguageIdentifier
 from lidr.numbers import extract_answer
 from lidr.plugins import calling
 from lidr.progress import track
-from lidr.records import Dropped, PreferencePair, content_id
+from lidr.records import Dropped, Json, PreferencePair, content_id
 from lidr.run_dir import RunDir
 from lidr.seals import Inputs, Outputs, digest, read_document, read_rows, read_seal, seal, sealed, write_sealed
 from lidr.stages import scores
@@ -299,12 +299,12 @@ def read_pairs(run_dir: RunDir, iteration: int, language: str) -> Iterator[dict[
     yield from _read_counted(run_dir, iteration, language, run_dir.pairs(iteration, language))
 
 
-def read_dropped(run_dir: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
+def read_dropped(run_dir: RunDir, iteration: int) -> Iterator[Json]:
     """The pairs that were not made, one at a time. Raises as `read_pairs` does."""
     yield from _read_counted(run_dir, iteration, "dropped", run_dir.dropped(iteration))
 
 
-def _read_counted(run_dir: RunDir, iteration: int, key: str, path: Path) -> Iterator[dict[str, Any]]:
+def _read_counted(run_dir: RunDir, iteration: int, key: str, path: Path) -> Iterator[Json]:
     """The rows of a file, which must be the one that the summary has counted."""
     counted = read_summary(run_dir, iteration).files.get(key)
     if counted not in (None, digest(path)):

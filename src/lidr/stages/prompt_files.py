@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import sqlite3
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from lidr.cells import answer_cell, dataset_rows, id_cell, is_blank, read_json_rows, read_lines, table_rows, text_cell
+from lidr.cells import answer_cell, id_cell, is_blank, text_cell
 from lidr.config import PromptFields, may_be_hub_id
 from lidr.errors import DataError
 from lidr.languages import LANGUAGES
-from lidr.records import Prompt
+from lidr.records import Json, Prompt
 from lidr.storage import local_path
+from lidr.tables import SUFFIXES, configurations, language_files, read_dataset, read_table
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+LanguageRow = tuple[str | None, str, Json]  # language (None if the source does not say it), place, row
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 # The roles of a conversation: OpenAI's, and those of ShareGPT and Gemma.
 _USERS = ("user", "human")
@@ -46,11 +44,11 @@ def read_prompts(
     split: str = "train",
     configuration: str | None = None,
     language: str = "en",
-) -> Iterator[tuple[Prompt, dict[str, Any]]]:
+) -> Iterator[tuple[Prompt, Json]]:
     """Prompts in one language, each with the row that it comes from, in the order of the source.
 
-    `path` is a file, a folder with `<language>.jsonl` (or .json, .csv, .parquet), or a Hugging Face data set (hub id or
-    folder). Where one table has the column `fields.language`, rows in other languages are left out. Raises DataError
+    `path` is a file, a folder with `<language>.jsonl` (or .json, .csv, .tsv, .parquet), or a Hugging Face data set (hub
+    id or folder). If one table has the column `fields.language`, rows in other languages are left out. Raises DataError
     for bad rows and for an id that comes twice.
     """
     scanned = scan_prompts(path, fields, split=split, configuration=configuration, language=language)
@@ -71,7 +69,7 @@ def scan_prompts(
     configuration: str | None = None,
     language: str = "en",
     needs_answer: bool = True,
-) -> Iterator[tuple[str, Prompt, dict[str, Any]]]:
+) -> Iterator[tuple[str, Prompt, Json]]:
     """(place for messages, prompt, row) as `read_prompts`; blank texts and repeated ids are for the caller to judge.
 
     A column of answers without any is an error unless `needs_answer` is off: translated tables have numbers alone.
@@ -80,7 +78,7 @@ def scan_prompts(
     others: set[str] = set()
     by_column: bool | None = None
     for number, (told, place, row) in enumerate(_rows(path, split, configuration, language), 1):
-        if told is None and isinstance(row, dict):
+        if told is None:
             name = language_cell(row, place, fields)
             by_column = bool(name) if by_column is None else by_column
             if by_column != bool(name):
@@ -106,26 +104,40 @@ def scan_prompts(
         )
 
 
-def _rows(path: str, split: str, configuration: str | None, language: str) -> Iterator[tuple[str | None, str, Any]]:
-    """(language, place, row); the language is None if the source does not tell it."""
+def _rows(path: str, split: str, configuration: str | None, language: str) -> Iterator[LanguageRow]:
     local = local_path(path, "source")
     if local.is_file():
-        return ((None, place, row) for place, row in read_file(local))
-    if local.is_dir() and (codes := languages_in(local)):
-        file = language_file(local, language)
-        if file is None:
+        return ((None, place, row) for place, row in read_table(local))
+    if codes := language_files(local):
+        if language not in codes:
             raise DataError(f"{local}: it has {', '.join(codes)} and no {language}; name another language")
-        return ((language, place, row) for place, row in read_file(file))
-    return read_dataset(str(local) if local.exists() else path, [language], split, configuration)
+        return ((language, place, row) for place, row in read_table(codes[language]))
+    return read_hub_rows(str(local) if local.exists() else path, [language], split, configuration)
 
 
-def make_prompt(row: Any, place: str, number: int, fields: PromptFields, language: str) -> Prompt:
+def read_hub_rows(path: str, languages: list[str], split: str, configuration: str | None) -> Iterator[LanguageRow]:
+    """The rows of a Hugging Face data set, which has a configuration per language, or one table for all of them.
+
+    One table is read if its configuration is named, or if there is not one for every language. Raises DataError.
+    """
+    if not Path(path).exists() and (not may_be_hub_id(path) or Path(path).suffix in SUFFIXES):
+        raise DataError(
+            f"{path}: no such file or folder, and not a hub id such as org/name; correct it (in a recipe prompts.path)"
+        )
+    way_out = "check the path, the split and the configuration (--configuration, prompts.configuration)"
+    names = [] if configuration else configurations(path, way_out)
+    if set(languages) <= set(names):
+        for code in languages:
+            yield from ((code, place, row) for place, row in read_dataset(path, code, split, way_out))
+    else:
+        yield from ((None, place, row) for place, row in read_dataset(path, configuration, split, way_out))
+
+
+def make_prompt(row: Json, place: str, number: int, fields: PromptFields, language: str) -> Prompt:
     """The prompt of one row, `number` being its number from 1; its text may be blank.
 
     Raises DataError that names the place and the remedy.
     """
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: a row must be an object with fields, this is {str(row)[:60]!r}")
     if fields.id is not None and fields.id not in row:
         raise _lacks(place, row, "id", fields.id, "; null numbers the rows")
     prompt_id = str(number) if fields.id is None else id_cell(row[fields.id], place, fields.id)
@@ -134,7 +146,7 @@ def make_prompt(row: Any, place: str, number: int, fields: PromptFields, languag
     return Prompt(prompt_id, language, text, known if known.strip() else None)
 
 
-def _text(row: dict[str, Any], place: str, field: str) -> str:
+def _text(row: Json, place: str, field: str) -> str:
     """The text of a column, or of a pattern of columns; its paragraphs whose columns are all blank are left out."""
     names = _PLACEHOLDER.findall(field)
     for name in names or [field]:
@@ -151,7 +163,7 @@ def _text(row: dict[str, Any], place: str, field: str) -> str:
     return "\n\n".join(kept) if any(text.strip() for text in texts.values()) else ""
 
 
-def _content(value: Any, place: str, name: str) -> str:
+def _content(value: object, place: str, name: str) -> str:
     """A column's text; of a conversation the user's turn that begins it. Blank if there is none. Raises DataError."""
     if not isinstance(value, list) or is_blank(value):
         return text_cell(value, place, name)
@@ -171,7 +183,7 @@ def _content(value: Any, place: str, name: str) -> str:
     return ""
 
 
-def _parts(content: Any, place: str, name: str) -> str:
+def _parts(content: object, place: str, name: str) -> str:
     """The text of a turn; parts of a text are joined by line breaks. Raises DataError for pictures and the like."""
     if not isinstance(content, list):
         return text_cell(content, place, name)
@@ -188,7 +200,7 @@ def _answer(text: str) -> str:
     return found[1] if found else text
 
 
-def _lacks(place: str, row: dict[str, Any], option: str, name: str, more: str = "") -> DataError:
+def _lacks(place: str, row: Json, option: str, name: str, more: str = "") -> DataError:
     have = ", ".join(map(str, row)) or "none"
     return DataError(
         f"{place}: no field {name!r} (it has: {have}); set prompts.fields.{option} (--field {option}=...{more}), or "
@@ -238,7 +250,7 @@ def scratch_table(columns: str) -> Iterator[sqlite3.Connection]:
             raise DataError(f"{folder}: prompts cannot be kept there ({error}); make room, or set TMPDIR") from None
 
 
-def language_cell(row: dict[str, Any], place: str, fields: PromptFields) -> str:
+def language_cell(row: Json, place: str, fields: PromptFields) -> str:
     """What a row says its language is, "" if nothing. Raises DataError."""
     try:
         return text_cell(row.get(fields.language), place, fields.language).strip()
@@ -258,129 +270,3 @@ def _code(text: str) -> str | None:
         if base in (entry.code, entry.iso3) or text in (entry.name.casefold(), entry.own_name.casefold()):
             return entry.code
     return _ALIASES.get(text) or _ALIASES.get(base)
-
-
-def languages_in(folder: Path) -> list[str]:
-    """The languages of a folder of `<language>` tables; none where it is something else."""
-    return [code for code in LANGUAGES if folder.is_dir() and language_file(folder, code)]
-
-
-def language_file(folder: Path, code: str) -> Path | None:
-    """The file of one language in a folder of them."""
-    return next((file for suffix in SUFFIXES if (file := folder / f"{code}{suffix}").is_file()), None)
-
-
-def read_file(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, row) of every row of one table; the place is `file:line` for text formats. Raises DataError."""
-    if path.suffix in (".jsonl", ".json"):
-        yield from read_json_rows(path)
-    elif path.suffix == ".csv":
-        yield from _read_csv(path)
-    elif path.suffix == ".parquet":
-        yield from _read_parquet(path)
-    else:
-        raise DataError(
-            f"{path}: prompts come as {', '.join(SUFFIXES)}, not as {path.suffix or 'a file without suffix'}"
-        )
-
-
-def _read_csv(path: Path) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(2**31 - 1)  # Python's own limit is 131,072 characters in a cell
-    header = next(read_lines(path), "")
-    # Spreadsheets separate with semicolons where the comma is the decimal sign.
-    separator = next((sign for sign in ",;\t" if sign in header), ",")
-    reader = csv.reader(read_lines(path, newline=""), delimiter=separator, strict=True)
-    try:
-        names = next(reader, [])
-        _check_unique(names, f"{path}:1")
-        for cells in reader:
-            if cells and len(cells) != len(names):
-                raise DataError(
-                    f"{path}:{reader.line_num}: {'more' if len(cells) > len(names) else 'fewer'} cells than columns; "
-                    f"put texts with {'tabs' if separator == chr(9) else repr(separator)} in double quotes"
-                )
-            if cells:
-                yield f"{path}:{reader.line_num}", dict(zip(names, cells, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: not readable as CSV: {error}; repair it") from None
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    number = 0
-    try:
-        with ParquetFile(path) as table:
-            _check_unique(table.schema_arrow.names, str(path))
-            for batch in table.iter_batches(batch_size=2048):
-                for row in _batch_rows(batch, path, number):
-                    number += 1
-                    yield f"{path} row {number}", row
-    except (ArrowException, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise DataError(f"{path}: not a readable Parquet file: {said}; write it again") from None
-
-
-# What pyarrow raises for bytes that are no text, for dates beyond the year 9999, and for unknown time zones.
-_BAD_CELL = (ValueError, OverflowError, LookupError)
-
-
-def _batch_rows(batch: Any, path: Path, before: int) -> list[dict[str, Any]]:
-    """The rows of a piece of a table, `before` being the number of rows before it. Raises DataError."""
-    try:
-        return table_rows(batch)
-    except _BAD_CELL:  # which of them?
-        for number in range(batch.num_rows):
-            for name in batch.schema.names:
-                place = f"{path} row {before + number + 1}"
-                try:
-                    batch.slice(number, 1).select([name]).to_pylist()
-                except _BAD_CELL as error:
-                    said = "a text is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:200]
-                    raise DataError(f"{place}: {name!r} cannot be read: {said}; correct it, or drop it") from None
-        raise
-
-
-def _check_unique(names: list[str], place: str) -> None:
-    """Raises DataError for a column that is there twice: only one of the two could be read."""
-    if double := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(f"{place}: several columns are called {double[0]!r}; rename all but one")
-
-
-def read_dataset(
-    path: str, languages: list[str], split: str, configuration: str | None
-) -> Iterator[tuple[str | None, str, Any]]:
-    """(language, place, row) of a Hugging Face data set; the language is None if one table holds all of them.
-
-    That is so if a configuration is named, or if the data set has not one for every language.
-    """
-    if not Path(path).exists() and (not may_be_hub_id(path) or Path(path).suffix in SUFFIXES):
-        raise DataError(
-            f"{path}: no such file or folder, and not a hub id such as org/name; correct it (in a recipe prompts.path)"
-        )
-    import datasets
-
-    try:
-        if (Path(path) / "dataset_info.json").exists() or (Path(path) / "dataset_dict.json").exists():
-            saved = datasets.load_from_disk(path)
-            names: list[str] = []
-            table = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
-            load = lambda name: table  # noqa: E731
-        else:
-            names = [] if configuration else datasets.get_dataset_config_names(path)
-            # datasets keeps what it has read of a folder under the folder's name and card, not under its content: a
-            # changed file, or another folder of that name, would give the old rows. Streaming reads the files.
-            is_folder = Path(path).exists()
-            load = lambda name: datasets.load_dataset(path, name, split=split, streaming=is_folder)  # noqa: E731
-        if set(languages) <= set(names):
-            for code in languages:
-                yield from ((code, f"{path}/{code} row {n}", row) for n, row in enumerate(dataset_rows(load(code)), 1))
-        else:
-            yield from ((None, f"{path} row {n}", row) for n, row in enumerate(dataset_rows(load(configuration)), 1))
-    except Exception as error:  # what its readers of formats, archives and networks raise, has no base in common
-        said = " ".join(str(error).split())[:400]
-        raise DataError(
-            f"{path}: not readable as a data set: {said}; check the path, the split and the configuration "
-            "(--configuration, prompts.configuration)"
-        ) from error

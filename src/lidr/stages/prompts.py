@@ -8,27 +8,25 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
 
 from lidr.config import Config, PromptsConfig
 from lidr.errors import ConfigError, DataError
 from lidr.languages import get_language
-from lidr.records import Prompt, content_id
+from lidr.records import Json, Prompt, content_id
 from lidr.run_dir import RunDir
 from lidr.seals import Inputs, Outputs, is_sealed, read_rows, write_sealed
 from lidr.stages.prompt_files import (
-    SUFFIXES,
+    LanguageRow,
     blank,
     language_cell,
     language_code,
-    language_file,
     make_prompt,
-    read_dataset,
-    read_file,
+    read_hub_rows,
     scratch_table,
     twice,
 )
 from lidr.storage import local_path, stamps
+from lidr.tables import SUFFIXES, language_files, read_table
 
 _LOADER_VERSION = 2
 _FIELD = "prompts.path"
@@ -169,7 +167,7 @@ def _aligned(config: Config) -> Iterator[sqlite3.Connection]:
 
 
 def _insert(
-    table: sqlite3.Connection, prompts: PromptsConfig, language: str, place: str, row: Any, numbers: tuple[int, int]
+    table: sqlite3.Connection, prompts: PromptsConfig, language: str, place: str, row: Json, numbers: tuple[int, int]
 ) -> None:
     """Keep one row; `numbers` are its places among all rows and, from 1, in its language."""
     made = make_prompt(row, place, numbers[1], prompts.fields, language)
@@ -206,33 +204,30 @@ def _rows_in_limit(config: Config) -> int | None:
     return None if config.prompt_source.limit is None else config.prompt_source.limit * len(config.languages)
 
 
-def _read_source(config: Config) -> Iterator[tuple[str, str, Any]]:
+def _read_source(config: Config) -> Iterator[tuple[str, str, Json]]:
     """(language, place for messages, row) of every row of the recipe's languages."""
     source = config.prompt_source
     path = local_path(source.path, _FIELD)
     if path.is_file():
-        yield from _with_language_column(config, ((None, place, row) for place, row in read_file(path)))
-    elif path.is_dir() and any(language_file(path, code) for code in config.languages):
+        yield from _with_language_column(config, ((None, place, row) for place, row in read_table(path)))
+    elif (files := language_files(path)) and any(code in files for code in config.languages):
         for code in config.languages:
-            file = language_file(path, code)
-            if file is None:
+            if code not in files:
                 raise DataError(f"{path}: no file for language {code} (wanted {', '.join(code + s for s in SUFFIXES)})")
-            yield from ((code, place, row) for place, row in read_file(file))
+            yield from ((code, place, row) for place, row in read_table(files[code]))
     else:
         name = str(path) if path.exists() else source.path
         yield from _with_language_column(
-            config, read_dataset(name, config.languages, source.split, source.configuration)
+            config, read_hub_rows(name, config.languages, source.split, source.configuration)
         )
 
 
-def _with_language_column(
-    config: Config, rows: Iterator[tuple[str | None, str, Any]]
-) -> Iterator[tuple[str, str, Any]]:
-    """Rows with their language; where the source does not tell it, their column does."""
+def _with_language_column(config: Config, rows: Iterator[LanguageRow]) -> Iterator[tuple[str, str, Json]]:
+    """Rows with their language; if the source does not say it, their column does."""
     fields = config.prompt_source.fields
     for language, place, row in rows:
         if language is None:
-            name = language_cell(row, place, fields) if isinstance(row, dict) else ""
+            name = language_cell(row, place, fields)
             if not name:
                 raise DataError(
                     f"{place}: no field {fields.language!r}, which one table of all languages needs: set "

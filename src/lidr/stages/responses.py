@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from lidr.config import Config
 from lidr.engines import Completion, Request, open_engine
-from lidr.records import Prompt, Response, content_id
+from lidr.records import Json, Prompt, Response, content_id
 from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
@@ -74,7 +73,7 @@ class _Language:
     def requests(self) -> Iterator[Request]:
         return (request for request, _, _ in self._asked())
 
-    def log(self, done: dict[str, Any]) -> None:
+    def log(self, done: Json) -> None:
         self.run_dir.log("stage", iteration=self.iteration, stage="responses", language=self.code, **done)
 
     def rows(self) -> Iterator[Response]:
@@ -111,7 +110,7 @@ def make_requests(config: Config, model: Model, prompts: Iterable[Prompt]) -> It
             yield Request(row_id, chat(config, prompt.text)), prompt, sample
 
 
-def response_fields(completion: Completion) -> dict[str, Any]:
+def response_fields(completion: Completion) -> Json:
     """What is kept of an answer; an empty one is an error with a reason, not a text."""
     text = completion.text.strip() or None
     error = completion.error or (None if text else "empty")

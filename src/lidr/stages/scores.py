@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from lidr.config import Config
 from lidr.engine_settings import engine_identity
@@ -17,7 +16,7 @@ from lidr.errors import ConfigError
 from lidr.models import resolve_model
 from lidr.models.chat import template_identity
 from lidr.plugins import built_in, calling, load
-from lidr.records import Score, content_id
+from lidr.records import Json, Score, content_id
 from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.answers import read_answers
@@ -128,7 +127,7 @@ class _OneModel:
     def requests(self) -> Iterator[ScoreRequest]:
         return (request for request, _, _ in self._asked())
 
-    def log(self, done: dict[str, Any]) -> None:
+    def log(self, done: Json) -> None:
         self.run_dir.log("stage", iteration=self.iteration, stage="scores", model=self.model.name, **done)
 
     def rows(self) -> Iterator[Score]:
@@ -185,7 +184,7 @@ def _request(config: Config, answers: Answers, key: Likelihood, model: Model) ->
     return ScoreRequest(row_id, chat(config, prompt), text, ended)
 
 
-def _fields(scored: Scored) -> dict[str, Any]:
+def _fields(scored: Scored) -> Json:
     if scored.logp is not None and not math.isfinite(scored.logp):
         return {"logp": None, "tokens": scored.completion_tokens, "error": "the log-probability is not finite"}
     return {"logp": scored.logp, "tokens": scored.completion_tokens, "error": scored.error}

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 from lidr.config import Config
 from lidr.errors import RunError
+from lidr.records import Response, Translation
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.stages.pairs import read_summary
@@ -123,7 +123,8 @@ def _held_out(config: Config, run: RunDir, iteration: int, prompt_ids: Sequence[
     if not config.training.held_out:
         return 0
     if prompt_ids is None:
-        prompt_ids = [row["prompt_id"] for code in config.languages for row in read_rows(run.pairs(iteration, code))]
+        files = [run.pairs(iteration, code) for code in config.languages]
+        prompt_ids = [str(row["prompt_id"]) for file in files for row in read_rows(file)]
     held_out = draw_held_out(prompt_ids, config)
     return sum(prompt_id in held_out for prompt_id in prompt_ids)
 
@@ -146,14 +147,14 @@ def _remedy(config: Config, run: RunDir, iteration: int, counts: Counter[str]) -
     reason = counts.most_common(1)[0][0]
     if reason == "truncated":
         rows = _responses(config, run, iteration)
-        cut_off = [row["text"] is not None and row["finish_reason"] != "stop" for row in rows]
+        cut_off = [row.text is not None and row.finish_reason != "stop" for row in rows]
         return _longer("answers", "responses.max_new_tokens", config.responses.max_new_tokens, cut_off)
     if reason == "translation_cut_off":
-        cut_off = [row["failure"] == reason for row in _translations(config, run, iteration)]
+        cut_off = [row.failure == reason for row in _translations(config, run, iteration)]
         return _longer("translations", "translations.max_new_tokens", config.translations.max_new_tokens, cut_off)
     if reason == "response_error":
-        rows = (row for row in _responses(config, run, iteration) if row["error"] not in (None, "empty"))
-        said = str(next(rows, {"error": "unknown"})["error"])
+        errors = (row.error for row in _responses(config, run, iteration))
+        said = next((error for error in errors if error and error != "empty"), "unknown")
         return f"the engine gave errors, such as {said[:120]!r}; mend it, delete 2_responses and run again"
     if reason in ("loop", "repeated_lines"):
         penalty = config.responses.repetition_penalty
@@ -199,11 +200,11 @@ def enough_tokens(limit: int, cut_off: int, total: int) -> int:
     return max(64, 64 * round(proposed / 64))
 
 
-def _responses(config: Config, run: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
+def _responses(config: Config, run: RunDir, iteration: int) -> Iterator[Response]:
     for code in config.languages:
-        yield from read_rows(run.responses(iteration, code))
+        yield from map(Response.from_dict, read_rows(run.responses(iteration, code)))
 
 
-def _translations(config: Config, run: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
+def _translations(config: Config, run: RunDir, iteration: int) -> Iterator[Translation]:
     for source, target in strategy_of(config).directions(config):
-        yield from read_rows(run.translations(iteration, source, target))
+        yield from map(Translation.from_dict, read_rows(run.translations(iteration, source, target)))

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import StrictInt, TypeAdapter, ValidationError
 
 from lidr.config import Config
 from lidr.errors import DamagedError, RunError
-from lidr.progress import track
+from lidr.progress import Progress, track
 from lidr.records import canonical_json
 from lidr.results import Saved
 from lidr.run_dir import Model, RunDir
@@ -40,6 +40,10 @@ from lidr.stages.pairs import read_pairs, read_summary
 from lidr.stages.shortage import check_pairs
 from lidr.storage import partial_path, write_text
 from lidr.system_errors import writing
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
 # A changed value of these does not change what is trained, up to rounding.
 _NOT_DEFINING = {
@@ -162,7 +166,7 @@ def _forget_damaged_reference(file: Path) -> None:
         path.unlink()
 
 
-def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: Any) -> bool:
+def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: Dataset) -> bool:
     """Whether the reference pass has to run: for log pi_ref, or to try out packing, which a sharded model cannot."""
     from lidr.training.reference import is_complete, reference_name
 
@@ -175,8 +179,8 @@ def _owes_reference(config: Config, run_dir: RunDir, iteration: int, dataset: An
 
 
 def _tokenize(
-    config: Config, run_dir: RunDir, iteration: int, start: Model, progress: Any
-) -> tuple[Any, dict[str, int]]:
+    config: Config, run_dir: RunDir, iteration: int, start: Model, progress: Progress
+) -> tuple[Dataset, dict[str, int]]:
     """The pairs as a memory-mapped data set of token ids, and how many were too long, by language."""
     from datasets import Dataset, Features, Sequence, Value, load_from_disk
 
@@ -188,7 +192,7 @@ def _tokenize(
     ids, text = Sequence(Value("int32")), Value("string")
     features = Features(dict.fromkeys(_LABELS, text) | dict.fromkeys(_TOKENS, ids))
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[dict[str, str | list[int]]]:
         for pair in _read_pairs(config, run_dir, iteration):
             row = _tokenize_pair(config, tokenizer, end_ids, pair)
             progress.advance()
@@ -210,7 +214,9 @@ def _tokenize(
     return load_from_disk(str(folder)), dict(too_long)
 
 
-def _tokenize_pair(config: Config, tokenizer: Any, end_ids: set[int], pair: dict[str, Any]) -> dict[str, Any]:
+def _tokenize_pair(
+    config: Config, tokenizer: PreTrainedTokenizerBase, end_ids: set[int], pair: dict[str, Any]
+) -> dict[str, str | list[int]]:
     from lidr.likelihood.tokens import tokenize_answer, tokenize_prompt
 
     system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from lidr.config import Config
 from lidr.engines import Completion, Request, open_engine
 from lidr.languages import get_language
-from lidr.records import Translation, content_id
+from lidr.records import Json, Translation, content_id
 from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.answers import read_answers
@@ -23,6 +22,8 @@ from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.strategies.base import direct, strategy_of
 from lidr.templates import fill_template, read_template
 from lidr.thinking import split_thinking
+
+Fields = dict[str, str | None]  # what is kept of a translation: its text, failure and recovered
 
 PREFILL = "<translated>\n"
 STOP = "</translated>"
@@ -116,7 +117,7 @@ class _Direction:
         self.source, self.target, self.model, self.guided = source, target, model, config.translations.guided
         self.file, self.paragraphs = file, RowFile(paragraphs_path(file.path), {})
 
-    def log(self, done: dict[str, Any]) -> None:
+    def log(self, done: Json) -> None:
         direction = f"{self.source}->{self.target}"
         self.run_dir.log("stage", iteration=self.iteration, stage="translations", direction=direction, **done)
 
@@ -158,7 +159,7 @@ class _Direction:
                 for number, paragraph in enumerate(split_paragraphs(text)[0::2]):
                     yield self._translate(content_id(request.request_id, number), paragraph)
 
-    def _rescued(self, row: dict[str, Any], text: str) -> bool:
+    def _rescued(self, row: Fields, text: str) -> bool:
         """Whether an answer is translated again by its paragraphs, of which it needs two."""
         if self.guided:
             return False
@@ -175,7 +176,7 @@ class _Direction:
                 row = self._joined(request.request_id, text) or given_up(row, text)
             yield Translation(request.request_id, prompt_id, self.source, self.target, **row)
 
-    def _joined(self, row_id: str, text: str) -> dict[str, Any] | None:
+    def _joined(self, row_id: str, text: str) -> Fields | None:
         """The paragraphs' translations, joined; None if one of them failed or the whole is still too short."""
         parts = split_paragraphs(text)
         for number in range(0, len(parts), 2):
@@ -192,14 +193,14 @@ def shortened(translation: str, text: str) -> bool:
     return len(translation) < _SHORTEST * len(text)
 
 
-def given_up(row: dict[str, Any], text: str) -> dict[str, Any]:
+def given_up(row: Fields, text: str) -> Fields:
     """A row that its paragraphs could not rescue. Unchanged text is kept: translated code often equals its source."""
     if row["text"] is not None and shortened(row["text"], text):
         return {"text": None, "failure": "translation_shortened", "recovered": None}
     return row
 
 
-def parse_translation(completion: Completion, recover: bool = True) -> dict[str, Any]:
+def parse_translation(completion: Completion, recover: bool = True) -> Fields:
     """The translation in a completion of the tag protocol, or the reason why there is none.
 
     The assistant's turn was begun with `<translated>`; generation stopped at the closing tag. A turn that ended
@@ -221,7 +222,7 @@ def parse_translation(completion: Completion, recover: bool = True) -> dict[str,
     return {"text": None if failure else text, "failure": failure, "recovered": recovered}
 
 
-def parse_guided(completion: Completion) -> dict[str, Any]:
+def parse_guided(completion: Completion) -> Fields:
     """The guided answer in a completion, or the reason why there is none."""
     text = completion.text.strip()
     failures = {"error": "translation_error", "length": "translation_cut_off"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lidr.config import Config, DecodingConfig
 from lidr.plugins import Plugin, calling
-from lidr.records import Prompt, Response, Score, Translation
+from lidr.records import Json, Prompt, Response, Score, Translation
 from lidr.thinking import split_thinking
 
 
@@ -166,7 +166,7 @@ class Strategy(Plugin):
         """How P, the set of pairs, is made of the answers, as lines of pseudocode."""
         return [f"P <- pairs of the y[i, ...] by {self.type}: {' '.join((self.__doc__ or '').split())}"]
 
-    def translation_identity(self) -> Any:
+    def translation_identity(self) -> Json | None:
         """What of it `translations` depends on; None if that is nothing but the recipe's other fields."""
         return self.defining()
 

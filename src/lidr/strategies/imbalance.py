@@ -7,9 +7,9 @@ d:       chosen y^d, the direct answer;                     rejected y^{l->d}, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from lidr.config import Config
+from lidr.records import Json
 from lidr.strategies.base import Answers, Candidate, Side, Strategy, direct, is_translation_task, rejected, translated
 
 
@@ -58,7 +58,7 @@ class Imbalance(Strategy):
             if not made.chosen.problem and not made.rejected.problem:
                 yield made.language, made.chosen.origin, made.rejected.origin
 
-    def translation_identity(self) -> Any:
+    def translation_identity(self) -> Json | None:
         return super().translation_identity() if self.source else None
 
     def answers_in_words(self, config: Config) -> list[str]:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from lidr.config import Config, StrategyConfig
-from lidr.records import content_id
+from lidr.records import Json, content_id
 from lidr.strategies.base import Answers, Candidate, Draws, Likelihood, Strategy
 
 
@@ -85,5 +84,5 @@ class RandomSides(Strategy):
             "exchange chosen and rejected in a random half of P   # the control",
         ]
 
-    def translation_identity(self) -> Any:
+    def translation_identity(self) -> Json | None:
         return self.whose.translation_identity()

@@ -8,18 +8,17 @@ reference), `output_2` and `generator_2` (the model under test), `annotator`, an
 # No `from __future__ import annotations` here: it would take the name of the function below.
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lidr.benchmarks.base import Question
-from lidr.benchmarks.shared.reading import read_file
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Comparison
-from lidr.records import Verdict, writable
+from lidr.records import Json, Verdict, writable
 from lidr.storage import local_path, write_text
+from lidr.tables import PlacedRow, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +78,12 @@ def model_outputs(questions: Sequence[Question], answers: Sequence[Completion], 
 
 def annotations(
     comparisons: Sequence[Comparison], verdicts: Sequence[Verdict], model: str, reference: str, annotator: str
-) -> list[dict[str, Any]]:
+) -> list[Json]:
     """The rows of an annotations file: one per comparison, with the names of both models and of the judge.
 
     Raises ValueError for a preference that is impossible, or a verdict on another question.
     """
-    rows = []
+    rows: list[Json] = []
     for comparison, verdict in zip(comparisons, verdicts, strict=True):
         if comparison.question_id != verdict.question_id:
             raise ValueError(f"question {comparison.question_id} is beside a verdict on {verdict.question_id}")
@@ -105,7 +104,7 @@ def annotations(
     return rows
 
 
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write the rows of either kind as alpaca-eval does, a JSON list; the folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(list(rows), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
@@ -139,21 +138,21 @@ def read_annotations(path: str | Path) -> list[Annotation]:
     return found
 
 
-def _read_items(file: Path) -> list[tuple[str, dict[str, Any]]]:
+def _read_items(file: Path) -> list[PlacedRow]:
     """(place for messages, row) of every item of a JSON list of objects; there must be one."""
-    items = list(read_file(file))
+    items = list(read_table(file))
     if not items:
         raise DataError(f"{file}: holds no items; an object per instruction is needed")
     return items
 
 
-def _value(row: dict[str, Any], field: str, place: str) -> Any:
+def _value(row: Json, field: str, place: str) -> object:
     if field not in row:
         raise DataError(f"{place}: no field {field!r} (fields: {', '.join(row) or 'none'}); add it")
     return row[field]
 
 
-def _text(row: dict[str, Any], field: str, place: str, *, may_be_empty: bool = False) -> str:
+def _text(row: Json, field: str, place: str, *, may_be_empty: bool = False) -> str:
     value = _value(row, field, place)
     if not isinstance(value, str):
         raise DataError(f"{place}: {field!r} is not text but {str(value)[:60]!r}; correct it")
@@ -162,7 +161,7 @@ def _text(row: dict[str, Any], field: str, place: str, *, may_be_empty: bool = F
     return writable(value)
 
 
-def _preference(row: dict[str, Any], place: str) -> float | None:
+def _preference(row: Json, place: str) -> float | None:
     """The preference from 0 to 1. null and NaN are unscored; 0 is how older files write a draw."""
     value = _value(row, "preference", place)
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -24,9 +24,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import model_validator
 
@@ -41,6 +43,12 @@ from lidr.records import Row
 from lidr.results import Metric, Metrics
 from lidr.settings import NonNegativeInt, PathText, PositiveInt
 from lidr.statistics import rounded, wilson_interval
+
+if TYPE_CHECKING:
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.result_schema import EvalResults, SampleResult
+    from lm_eval.tasks import TaskManager
+    from lm_eval.tasks.manager import TaskDict
 
 OKAPI = (
     "es", "fr", "de", "ru", "it", "zh", "bn", "te", "ar", "pt", "ca", "ro", "nl", "sv", "da", "sk", "hr", "hu", "id",
@@ -236,7 +244,7 @@ class HarnessBenchmark:
             raise ConfigError(f"{self.field}.task: {task} is the same in every language; put {{language}} into it")
         return {language: task.replace("{language}", language) for language in languages}
 
-    def _load(self, name: str) -> Any:
+    def _load(self, name: str) -> TaskDict:
         """The harness's tasks behind a name, with their data, ready to be asked."""
         import numpy
 
@@ -274,7 +282,7 @@ class HarnessBenchmark:
         there = ", ".join(known) or "no tasks"
         return f"{self.field}.task: {self.folder} has no task {name} (it has {there}); correct the name or the folder"
 
-    def _check(self, name: str, loaded: Any) -> None:
+    def _check(self, name: str, loaded: TaskDict) -> None:
         """Refuse what would not end in one accuracy."""
         for task in loaded["tasks"].values():
             if task.OUTPUT_TYPE != "multiple_choice" or "acc" not in task.aggregation():
@@ -291,7 +299,7 @@ class HarnessBenchmark:
             )
 
     @contextmanager
-    def _model(self) -> Iterator[Any]:
+    def _model(self) -> Iterator[HFLM]:
         """The model as the harness wants it. Its memory is given back at the end."""
         import torch
         from lm_eval.models.huggingface import HFLM
@@ -316,7 +324,7 @@ class HarnessBenchmark:
             if device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _result(self, language: str, name: str, results: Any, lm: Any) -> LanguageResult:
+    def _result(self, language: str, name: str, results: EvalResults, lm: HFLM) -> LanguageResult:
         scores = results["results"][name]
         key = next(key for key in scores if key.startswith("acc,"))  # "acc,none": metric and the harness's filter
         chosen = key.partition(",")[2]
@@ -344,7 +352,7 @@ class HarnessBenchmark:
         notes = {"task": name, "num_fewshot": results["n-shot"][name], "harness_version": version("lm_eval")}
         return LanguageResult(language, rows, Metrics(values, counts, notes=notes))
 
-    def _row(self, task: str, language: str, sample: Any, lm: Any) -> HarnessRow:
+    def _row(self, task: str, language: str, sample: SampleResult, lm: HFLM) -> HarnessRow:
         prompt = sample["arguments"][0][0]
         continuations = [continuation for _, continuation in sample["arguments"]]
         likelihoods = tuple(float(likelihood) for likelihood, _ in sample["filtered_resps"])
@@ -370,7 +378,7 @@ class HarnessBenchmark:
         )
 
 
-def _gold(target: Any, choices: Sequence[str]) -> str | None:
+def _gold(target: object, choices: Sequence[str]) -> str | None:
     """The right choice, of which the harness keeps the index or the text; the first if there are several."""
     first = target[0] if isinstance(target, list) and target else target
     if isinstance(first, int):
@@ -389,21 +397,20 @@ def interval(accuracy: float, stderr: float | None, n: int) -> tuple[float, floa
     return wilson_interval(round(accuracy * n), n)
 
 
-def import_harness() -> Any:
-    """The module `lm_eval`, told to be quiet. Raises ConfigError if it is not installed."""
+def import_harness() -> ModuleType:
+    """The module `lm_eval`, with its logging reduced to errors. Raises ConfigError if it is not installed."""
     try:
-        import lm_eval
-        import lm_eval.tasks  # loads its own dependencies
+        import_module("lm_eval.tasks")  # loads its own dependencies
     except ImportError as error:
         raise ConfigError(
             f'the benchmarks of lm-evaluation-harness need it installed: pip install "lidr[harness]" ({error})'
         ) from error
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    return lm_eval
+    return import_module("lm_eval")
 
 
 @cache
-def _task_manager(folder: Path | None) -> Any:
+def _task_manager(folder: Path | None) -> TaskManager:
     """The index of the harness's 14,000 tasks (6 s), or of a folder's alone."""
     from lm_eval.tasks import TaskManager
 

@@ -16,8 +16,9 @@ from lidr.config import PromptFields
 from lidr.errors import ConfigError, DataError
 from lidr.languages import LANGUAGES
 from lidr.records import Prompt, content_id, writable
-from lidr.stages.prompt_files import language_file, languages_in, note_id, scan_prompts, scratch_table, twice
+from lidr.stages.prompt_files import note_id, scan_prompts, scratch_table, twice
 from lidr.storage import local_path, write_text
+from lidr.tables import language_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def write_sample(
     if language not in LANGUAGES:
         raise ConfigError(f"--language {language}: unknown language; the known ones are {' '.join(LANGUAGES)}")
     folder = local_path(source, "source")
-    codes = languages_in(folder)
+    codes = list(language_files(folder))
     if codes and language not in codes:
         raise ConfigError(f"{source}: it has {', '.join(codes)}, and no {language}; give --language")
     targets = _targets(out, codes, language, folder)
@@ -195,7 +196,7 @@ def _targets(out: Path, codes: list[str], language: str, source: Path) -> dict[s
     if out.is_dir() != bool(codes) and out.exists():
         wanted = "a folder, since the source is one of <language> tables" if codes else "a file"
         raise ConfigError(f"--out {out}: it must be {wanted}; give another --out")
-    stale = [code for code in languages_in(out) if language_file(out, code) not in targets.values()]
+    stale = [code for code, file in language_files(out).items() if file not in targets.values()]
     if stale:
         raise ConfigError(f"{out}: it has tables that are not of this sample ({', '.join(stale)}); give another --out")
     return targets
