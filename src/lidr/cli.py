@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -163,7 +163,7 @@ def probe(
     if _checked(config, iteration, "probe") and not (config.probe and config.probe.stop):
         raise typer.BadParameter("later iterations are for --set probe.stop=true", param_hint="--iteration")
     _run_stages(config, run, iteration, ("probe",))
-    if LOCK_OWNER in os.environ:  # a step of `lidr run`, which says itself what was found
+    if LOCK_OWNER in os.environ:  # `lidr run` prints itself what its steps found
         return
     if iteration:
         tables.print_progress(run, iteration)
@@ -238,7 +238,7 @@ def evaluate(
             raise typer.BadParameter(f"{model} is a run: --base-url, --out and --recipe are for models outside of runs")
         _evaluate_run(Path(model), iteration, chosen, codes, set_ or [], replace)
     elif iteration is not None:
-        raise typer.BadParameter(f"{model} is no run", param_hint="--iteration")
+        raise typer.BadParameter(f"{model} is not a run", param_hint="--iteration")
     else:
         _evaluate_model(model, recipe, chosen, codes, base_url, out, set_ or [], replace)
 
@@ -322,9 +322,9 @@ def pretrain(
 
 
 def main() -> None:
-    """The entry point: errors that are the user's to mend come as a message.
+    """The entry point: an error that the user can fix is printed as a message.
 
-    The exit code is 2 for what was asked for or found, 1 for what the operating system refuses.
+    The exit code is 2 if the command or what it finds is wrong, 1 if the operating system refuses something.
     """
     for name, value in TORCH_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -346,7 +346,7 @@ def main() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """An interrupt (Ctrl-C) comes as a hint, not as a traceback."""
+    """Print a hint instead of a traceback at an interrupt (Ctrl-C)."""
     try:
         yield
     except KeyboardInterrupt:
@@ -383,7 +383,7 @@ def _evaluate_run(
     except LidrError:
         run_dir.write_recipe(before)  # a benchmark that cannot be run does not stay in the recipe
         raise
-    if LOCK_OWNER in os.environ:  # a step of `lidr run`, which goes on from here
+    if LOCK_OWNER in os.environ:  # `lidr run` goes on from here
         return
     results = write_results(config, run_dir)
     for model in results.models:
@@ -415,7 +415,7 @@ def _say(line: str) -> None:
 
 
 def _check_replaced(config: Config, run_dir: RunDir, replace: bool) -> None:
-    """Refuse to replace finished work; a step of `lidr run` has been checked by it."""
+    """Refuse to replace finished work, unless `lidr run` has already checked its step."""
     from lidr.replacing import check
     from lidr.run_dir import LOCK_OWNER
 
@@ -425,7 +425,7 @@ def _check_replaced(config: Config, run_dir: RunDir, replace: bool) -> None:
 
 
 def _stages(run: Path, iteration: int | None, replace: bool, *stages: str) -> tuple[Config, RunDir, int]:
-    """Run stages of one iteration in this process; returns which iteration it was."""
+    """Run stages of one iteration in this process; also returns the iteration."""
     from lidr.run_dir import RunDir
     from lidr.status import first_owed
 
@@ -437,14 +437,14 @@ def _stages(run: Path, iteration: int | None, replace: bool, *stages: str) -> tu
 
 
 def _checked(config: Config, iteration: int, stage: str) -> int:
-    """An iteration that the recipe has; the first steps of the loop have an iteration 0, the base model."""
+    """Check that the recipe has the iteration; evaluation and probe also have iteration 0, the base model."""
     first = 0 if stage in ("evaluation", "probe") else 1
     if not first <= iteration <= config.iterations:
         raise typer.BadParameter(f"this run has iterations {first} to {config.iterations}", param_hint="--iteration")
     return iteration
 
 
-def _run_stages(config: Any, run_dir: Any, iteration: int, stages: tuple[str, ...]) -> int:
+def _run_stages(config: Config, run_dir: RunDir, iteration: int, stages: tuple[str, ...]) -> int:
     from lidr import loop
 
     with _interruptible(), run_dir.lock() as lock:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import (
@@ -21,12 +22,14 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from lidr.credentials import mask, mask_setting
 from lidr.engine_settings import EngineSettings
 from lidr.errors import ConfigError
 from lidr.languages import get_language
 from lidr.plugins import Plugin, built_in, load, reader
+from lidr.records import Json
 from lidr.settings import (
     HidesValue,
     NonNegativeFloat,
@@ -77,13 +80,13 @@ class PromptFields(Section):
     language: str = "language"
     """Column with the language, where one table holds all languages: a code (`es`, `spa`) or a name (`Spanish`)."""
     answer: str | None = None
-    """Column with the right answer, a number or a text, where the prompts have one. Only the probe looks at it. Of a
+    """Column with the right answer, a number or a text, if the prompts have one. Only the probe looks at it. Of a
     worked solution that ends as GSM8K's do, what follows `####` counts."""
 
 
 class PromptsConfig(Section):
     path: PathText
-    """A folder of `<language>.jsonl|json|csv|parquet` files, one such table with a language column, a Hugging Face
+    """A folder of `<language>.jsonl|json|csv|tsv|parquet` files, one such table with a language column, a Hugging Face
     data set (hub id or folder), or `lab`. Files and folders may be on disk or behind a URL (`s3://`, `gs://`, `hf://`
     ... through fsspec), which must hold no password."""
     fields: PromptFields = PromptFields()
@@ -269,7 +272,7 @@ class TrainingConfig(Section):
     """Matrix products in training; trained weights are float32 always. `auto` is bfloat16 where that is
     fast: GPUs that support it, CPUs with AMX, AMD's CPUs with AVX512-BF16."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
-    """Recompute activations in the backward pass: less memory, up to a third more time. `auto` does so where a pair is
+    """Recompute activations in the backward pass: less memory, up to a third more time. `auto` does so if a pair is
     longer than the token budget, for as many layers as it takes to stay within the memory of that many tokens."""
     held_out: NonNegativeInt = 0
     """Prompts whose pairs, in all languages, are not trained on but measured: loss, margin, accuracy."""
@@ -299,7 +302,7 @@ class TrainingConfig(Section):
         return self
 
 
-def _named(given: Any) -> Any:
+def _named(given: object) -> object:
     """Benchmarks by name, each with its `type`, which is the name if none is given; null leaves one out."""
     if not isinstance(given, dict):
         return given
@@ -334,7 +337,7 @@ class JudgeConfig(Section):
     """What it is asked and how its replies are read: `standard` uses the package's templates; `path/file.py:Name` takes
     a protocol of your own."""
     logprobs: bool = True
-    """Ask for the log-probabilities of the two labels, which gives a preference between 0 and 1; where the server has
+    """Ask for the log-probabilities of the two labels, which gives a preference between 0 and 1; if the server has
     none, the label itself counts."""
     max_new_tokens: PositiveInt = 512
     """Longest reply, in tokens."""
@@ -540,7 +543,7 @@ _SHOWN = 10  # of the problems of a recipe
 _MOVED = {"reference": "training.reference"}  # top-level fields that are elsewhere now
 
 
-def _follow_moves(data: dict[str, Any], path: Path) -> None:
+def _follow_moves(data: Json, path: Path) -> None:
     """Take over fields that an older version wrote into a run's recipe. Raises ConfigError for another recipe's."""
     of_run = path.name == "recipe.yaml" and (path.parent / "environment.json").exists()
     for old, new in _MOVED.items():
@@ -556,17 +559,17 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: object, prefix: str = "") -> Json:
     """Nested mappings as one level with dotted names."""
     if not isinstance(value, dict):
         return {prefix: value}
-    flat: dict[str, Any] = {}
+    flat: Json = {}
     for key, inner in value.items():
         flat |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
     return flat
 
 
-def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def changes(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     """What differs between two nested mappings, as lines such as `training.beta: 0.1 -> 0.2`."""
     before, after = flatten(old), flatten(new)
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
@@ -578,7 +581,7 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 _MISSING = object()
 
 
-def is_default(name: str, value: Any) -> bool:
+def is_default(name: str, value: object) -> bool:
     """Whether a stage's input, such as `training.beta`, has the value of a field that no recipe has set.
 
     Inputs are named by the section that they come from, see `inputs` in the stages.
@@ -587,7 +590,7 @@ def is_default(name: str, value: Any) -> bool:
     if not fields:
         return section in Config.model_fields and Config.model_fields[section].default == value
     for model in _input_sections().get(section, ()):
-        found: Any = model.model_construct()
+        found: object = model.model_construct()
         for field in fields:
             found = getattr(found, field, _MISSING)
         if found == value:
@@ -625,7 +628,7 @@ def _find_recipe(recipe: str | Path) -> Path:
 _PLUGIN_FIELDS = ("engine", "protocol", "strategy")  # a name alone is {type: NAME}
 
 
-def _apply_override(data: dict[str, Any], override: str) -> None:
+def _apply_override(data: Json, override: str) -> None:
     name, equals, text = override.partition("=")
     parts = [part.strip() for part in name.split(".")]
     if not equals or not all(parts) or len(parts) > MAX_DEPTH:
@@ -653,7 +656,7 @@ def _short(text: str) -> str:
     return masked if len(masked) <= 80 else f"{masked[:80]} ..."
 
 
-def explain(problem: Any) -> str:
+def explain(problem: ErrorDetails) -> str:
     """One of pydantic's problems with a recipe as a line: the field, what is wrong, and the remedy if there is one."""
     location = [_short(str(part)) for part in problem["loc"]]
     where = ".".join(location) or "recipe"
@@ -673,10 +676,10 @@ def explain(problem: Any) -> str:
 
 
 def _fields_at(location: list[str]) -> list[str]:
-    sections: list[Any] = [Config]
+    sections: list[type[BaseModel]] = [Config]
     for part in location:
         annotations = [section.model_fields[part].annotation for section in sections if part in section.model_fields]
         options = [option for annotation in annotations for option in getattr(annotation, "__args__", (annotation,))]
         options = [getattr(option, "__origin__", option) for option in options]
-        sections = [option for option in options if hasattr(option, "model_fields")]
+        sections = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
     return [name for section in sections for name in section.model_fields]

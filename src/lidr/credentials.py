@@ -30,7 +30,7 @@ _STRONG = re.compile(
 )
 _FAIR = re.compile("(?:token|pass)$")
 _WEAK = re.compile("(?:keys?|auth)$|(?:^|_)(?:pat|sig|signature|hmac)$")
-# A tokenizer's or a page's, such as eos_token and next_page_token; words that end in pass; keys that are no secret.
+# A tokenizer's or a page's, such as eos_token and next_page_token; words that end in pass; keys that are not secret.
 _ORDINARY = re.compile(
     "(?:^|_)(?:eos|bos|pad|unk|mask|sep|cls|stop|start|end|begins?|ends|image|video|audio|speech|vision|think|thinking|"
     "reasoning|special|first|last|next|prev|page|draft|target|per|max|min|num|n|total|each|input|output|prompt|"
@@ -84,7 +84,7 @@ def _looks_random(value: str) -> bool:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    """Whether the value under this name is a credential, where names mean what they say: not in prose."""
+    """Whether the value under this name is a credential, if names can be taken literally, unlike in prose."""
     level = strength(name)
     return bool(level) and not _is_placeholder(value) and (level != "weak" or _looks_random(value))
 
@@ -201,7 +201,7 @@ def _after_schemes(text: str) -> Iterator[Span]:
 
 
 def _spans(text: str, is_command: bool = False) -> Iterator[Span]:
-    """Where credentials are in a text; spans may overlap. What only may be one in prose is one in a command."""
+    """Where credentials are in a text; spans may overlap. What is doubtful in prose counts in a command."""
     yield from (found.span() for found in _FORMATS.finditer(text))
     yield from _in_urls(text)
     yield from (found.span(1) for found in _NO_SCHEME.finditer(text) if "sha256" not in found[0])
@@ -244,7 +244,7 @@ def mask(text: str) -> str:
 
 
 def mask_setting(name: str, value: object) -> str:
-    """A setting's value as text, *** where it is a credential."""
+    """A setting's value as text, or *** if it is a credential."""
     text = mask(str(value))
     return HIDDEN if text == str(value) and find_credential({name.rpartition(".")[2]: value}) else text
 
@@ -308,7 +308,7 @@ def _is_credential(value: str, where: str, level: Strength) -> bool:
 
 
 def _in_words(command: str) -> bool:
-    """Whether a command holds a credential once a shell's quotes are taken away: `--api-"key" X`, `sh -c "K=X run"`."""
+    """Whether a command holds a credential once a shell's quotes are removed: `--api-"key" X`, `sh -c "K=X run"`."""
     import shlex
 
     try:

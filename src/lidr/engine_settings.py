@@ -1,4 +1,4 @@
-"""What a run knows of its engine without opening it: where its models are, and what of it changes the answers."""
+"""What a run knows of its engine without opening it: where the models are, and which settings change the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class EngineSettings(Plugin):
 
     @property
     def server(self) -> Json | None:
-        """`base_url` and `extra_body` of a server that is told a model's name; None if models are folders here."""
+        """`base_url` and `extra_body` of a server that takes a model's name; None if models are local folders."""
         return None
 
     @abstractmethod
@@ -24,16 +24,16 @@ class EngineSettings(Plugin):
         """The engine with a model, see `lidr.engines.base.EnginePlugin`."""
 
     def torch_device(self) -> str:
-        """Where the model's weights are, and those in training: `auto` or a torch device."""
+        """The device of the model's weights, also in training: `auto` or a torch device."""
         return "auto"
 
     def identity(self) -> Json:
-        """What changes a model's answers beside its weights and the decoding."""
+        """What changes a model's answers, besides its weights and the decoding."""
         return {"engine": self.defining()}
 
     @property
     def discount(self) -> float:
-        """By which its prices are multiplied."""
+        """The factor by which its prices are multiplied."""
         return 1.0
 
     def usd(self, read: float, written: float) -> float | None:
@@ -45,5 +45,5 @@ class EngineSettings(Plugin):
 
 
 def engine_identity(engine: EngineSettings) -> Json:
-    """`EngineSettings.identity` without what is empty."""
+    """`EngineSettings.identity` without empty values."""
     return {name: value for name, value in engine.identity().items() if value}

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: shown as a message without a traceback."""
+"""Errors that the user can fix. They are shown as a message without a traceback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunError(LidrError):
 
 
 class DamagedError(RunError):
-    """A file of a run that is not as it was when it was finished, or cannot be read."""
+    """A file of a run that has changed since it was finished, or cannot be read."""
 
 
 class ReplaceError(RunError):

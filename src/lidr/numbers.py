@@ -4,17 +4,17 @@ Nothing here knows the gold answer: one text in one language always reads as the
 
 Which number (`extract_answer`):
 
-1. A marker wins: the first `#### 18`, where what follows is ignored; else the last `\boxed{...}` that holds a number;
+1. A marker wins: the first `#### 18`, ignoring what follows it; else the last `\boxed{...}` that holds a number;
    else the last line "Answer: 18" (in its language) that says nothing more.
 2. Else the last line that has a number counts: in it the last bold number (`**$18**`), else the last number outside
    parentheses, else the last number. Clock times, dates, ordinals, the numbers of a list or of a step ("**3.** ...",
-   "Step 3") and those that belong to a name ("A4", "CO2", "m2") are no answers.
+   "Step 3") and those that belong to a name ("A4", "CO2", "m2") do not count.
 
 What a number is: digits of any script with their separators, perhaps with a sign, a leading point (.5), a mixed or
 simple fraction (2 1/2, 2½, \frac{1}{2}), an exponent (1e6, 10^6, 10⁶, 10**6), a word of scale (1,25 Mio., 7万) and
 products and quotients of such (1.5 × 10^6). What follows, a unit with its exponent (cm^2) or a percent sign, changes
-nothing. Roots, multiples of π, functions (\log_2 8), repeating decimals (0.\overline{3}), powers whose exponent is no
-whole number and ranges (18 ± 2) are no numbers: they read as None, not as the digits in them. So do 5! and 3 + 4i after
+nothing. Roots, multiples of π, functions (\log_2 8), repeating decimals (0.\overline{3}), powers whose exponent is not
+an integer and ranges (18 ± 2) are not numbers: they read as None, not as the digits in them. So do 5! and 3 + 4i after
 a marker.
 
 Which value, if a single separator precedes exactly three digits:
@@ -118,7 +118,7 @@ _LATEX = (
     (re.compile(r"\\(?:pm|mp|[dt]?binom|log|ln|exp|sin|cos|tan|lfloor|lceil)(?![A-Za-z])"), "∘"),
     (re.compile(r"\{[ ]?(\d{1,9})[ ]?\\over[ ]?(\d{1,9})[ ]?\}"), r" \1/\2"),
 )
-# These leave the number behind them as it is.
+# These do not change the number behind them.
 _FORMATTING = re.compile(
     r"\\(?:text[a-z]*|math[a-z]+|emph|bm|boldsymbol|bf|it|rm|pmb|[bB]igg?[lrm]?|[lL]arge|LARGE|[hH]uge|small|normalsize"
     r"|q?quad|[hv]space|hfill|hline|newline|par|noindent|item|begin|end|tag|n|t|underline|underbrace|f?boxed|fbox|[mh]box"
@@ -163,7 +163,7 @@ _CURRENCY_CODE = re.compile(
     r"|SEK|NOK|DKK|ILS|KRW|KES|TZS|UGX|Rp|Rs|RM|Tk|TL|[KTU]?[Ss]h|SFr|Fr|kr|Kč|Ft|zł|lei|руб|грн)$"
 )
 
-# ---- What is no answer.
+# ---- What does not count as an answer.
 
 _NO_ANSWERS = re.compile(
     r"(?<![\d:])\d{1,2}:\d{2}(?::\d{2})?(?![\d:])"  # 7:30
@@ -197,7 +197,7 @@ _OPERAND_BEFORE = re.compile(r"(?:[-+×÷/=:^√∘±]|(?<!\*)\*)[ ]*$|^\W*$")
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A number in a text, from `start` to `end`. `value` is None if it cannot be told (a root, a division by zero)."""
+    """A number in a text, from `start` to `end`. `value` is None if it is unknown (a root, a division by zero)."""
 
     start: int
     end: int
@@ -318,7 +318,7 @@ def _hashed(text: str, language: str, with_words: bool) -> _Found | None:
         rest = _NO_ANSWERS.sub(" | ", line[1])
         label = _LABEL.match(rest)
         rest = rest[label.end() :] if label and _has_letters(label[0]) else rest
-        rest = _without_remarks(_right_side(rest)).rstrip(" !")  # an exclamation mark, no factorial
+        rest = _without_remarks(_right_side(rest)).rstrip(" !")  # an exclamation mark, not a factorial
         found = list(_numbers(rest, language))
         if not found or _has_letters(_CURRENCY_CODE.sub("", rest[: found[0].start].rstrip())):
             continue
@@ -395,7 +395,7 @@ def _in_bold(line: str, bold: re.Match[str], language: str) -> list[_Found]:
 
 
 def _without_remarks(line: str) -> str:
-    """The line without what is in parentheses, "18 eggs (6 × 3)", but for those that are part of a calculation."""
+    """The line without what is in parentheses, "18 eggs (6 × 3)", except those that are part of a calculation."""
     kept: list[str] = []
     depth, end, begun = 0, 0, 0
     for parenthesis in _PARENTHESIS.finditer(line):
@@ -422,7 +422,7 @@ def _right_side(text: str) -> str:
 def _evaluated(text: str, found: list[_Found], language: str) -> _Found:
     """The value of a text that is a calculation ("14 + 7", "3 × (2 + 4)"), else its last number outside remarks.
 
-    The value is None if a part outside remarks is no number.
+    The value is None if a part outside remarks is not a number.
     """
     without_remarks = _without_remarks(text)
     if _NO_NUMBER.search(without_remarks):
@@ -583,7 +583,7 @@ def _quantity(
 
 
 def _raised(base: Decimal | Fraction | None, exponent: str) -> Decimal | Fraction | None:
-    """The power with an exponent as written, "6" or "(-3)"; None if that is no whole number; 45^(o) is 45."""
+    """The power with an exponent as written, "6" or "(-3)"; None if that is not an integer; 45^(o) is 45."""
     exponent = exponent.strip("() ")
     if not re.search(r"\d", exponent):
         return base
@@ -628,7 +628,7 @@ def _is_name(text: str, start: int) -> bool:
 
 
 def _is_negative(before: str) -> bool:
-    """Whether a text ends in a minus sign that is no hyphen (pre-18), range (3-5) or operator (5 -3)."""
+    """Whether a text ends in a minus sign that is not a hyphen (pre-18), range (3-5) or operator (5 -3)."""
     if _EXPLICIT_MINUS.search(before) or _MINUS_WORD.search(before):
         return True
     minus = _MINUS.search(before)

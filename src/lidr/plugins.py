@@ -31,7 +31,7 @@ from lidr.settings import Section, refuse_credentials
 
 
 class Plugin(Section):
-    """What can be added. Its fields are its settings; `kind` is the folder of the package that has its like."""
+    """Base of all plug-ins. The fields are the settings; `kind` is the package's folder for plug-ins of its kind."""
 
     kind: ClassVar[str] = ""
     _type: str = PrivateAttr("")
@@ -40,7 +40,7 @@ class Plugin(Section):
 
     @property
     def type(self) -> str:
-        """As the recipe names it; a built-in one that was made in Python has the name of its module."""
+        """The name in the recipe; a built-in plug-in that was made in Python has the name of its module."""
         return self._type or type(self).__module__.rpartition(".")[2]
 
     @property
@@ -49,17 +49,17 @@ class Plugin(Section):
         return self._source
 
     def as_recipe(self) -> str | Json:
-        """As a recipe has it: the name alone if it has no settings."""
+        """The value in a recipe: only the name if there are no settings."""
         settings = self.model_dump(mode="json")
         return {"type": self.type, **settings} if settings else self.type
 
     def defining(self) -> Json:
-        """All that defines one from outside, however the recipe spells its path."""
+        """Everything that defines a plug-in from outside, however the recipe spells its path."""
         return {"class": type(self).__name__, **self.model_dump(mode="json"), "source": self.source}
 
     @property
     def file(self) -> Path | None:
-        """Where it was read from; None for a built-in one, and one of another package."""
+        """The file it was read from; None for a built-in plug-in or one of another package."""
         return self._file
 
 
@@ -68,7 +68,7 @@ _kept: ContextVar[Path | None] = ContextVar("kept", default=None)
 
 @contextmanager
 def looking_in(folder: Path) -> Iterator[None]:
-    """Look for files that are gone in this folder, by their names: a run keeps those that its recipe names."""
+    """Look in this folder, by name, for plug-in files that are missing: a run keeps those that its recipe names."""
     token = _kept.set(folder)
     try:
         yield
@@ -86,7 +86,7 @@ def _file(name: str) -> Path:
 
 @contextmanager
 def calling(plugin: Plugin, method: str) -> Iterator[None]:
-    """Turn what the code of a plug-in from outside raises into an error that names it. Raises ConfigError."""
+    """Turn an exception from the code of an outside plug-in into a ConfigError that names it."""
     try:
         yield
     except LidrError:
@@ -102,9 +102,9 @@ def calling(plugin: Plugin, method: str) -> Iterator[None]:
 
 
 def reader(kind: str, default: str | None = None) -> Callable[[object], Any]:
-    """What makes a plug-in of a kind, such as `strategies`, out of a recipe's value. Raises ValueError.
+    """A function that makes a plug-in of a kind, such as `strategies`, from a recipe's value, or raises ValueError.
 
-    `default` is the type of settings that name none.
+    `default` is the type if the settings name none.
     """
 
     def read(value: object) -> Plugin:
@@ -173,7 +173,7 @@ def load(kind: str, name: str) -> tuple[type[Plugin], str | None]:
     return _checked(loaded, kind, name), source
 
 
-# Where the built-in ones of a kind are, if that is not the folder of its name.
+# The folders of kinds whose built-in plug-ins are not in a folder of that name.
 _FOLDERS = {"exports": "commands.export.formats", "translators": "commands.prompts.translators"}
 
 

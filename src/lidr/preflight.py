@@ -1,4 +1,4 @@
-"""What a run would stumble over later, looked for before anything is spent: devices, packages, commands, files."""
+"""Checks before anything is spent: whether the devices, packages, commands and files exist that a run needs later."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lidr.yaml_input import read_mapping
 
 
 def check_owed(config: Config, run_dir: RunDir) -> None:
-    """Raises what `check` raises, if the run owes anything."""
+    """`check` the recipe if the run owes anything."""
     if any(state != "done" for _, _, state, _ in run_status(config, run_dir)):
         check(config, run_dir)
 
 
 def check(config: Config, run_dir: RunDir) -> None:
-    """Look at everything that the recipe needs and that is cheap to look at.
+    """Check everything that the recipe needs and that is cheap to check.
 
-    Raises ConfigError for a device, a package, a command or a module that is not there and for a chat template that
+    Raises ConfigError for a device, a package, a command or a module that is missing and for a chat template that
     cannot be trained with, DataError for a file of a benchmark that cannot be read.
     """
     judge = config.evaluation.judge

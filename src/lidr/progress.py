@@ -92,7 +92,7 @@ def track(title: str, total: int, kept: int = 0) -> Iterator[Progress]:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them; a dash where they are not known."""
+    """Seconds as people say them; a dash if they are unknown."""
     if seconds is None:
         return "–"
     if seconds < 60:

@@ -1,7 +1,6 @@
-"""The rows that travel through a run: frozen, one JSON object per line, joined by `prompt_id` and `language`.
+"""The rows of a run's files. They are frozen, one JSON object per line, and joined by `prompt_id` and `language`.
 
-A row that could not be made says so in a field of its own (`failure`, `error`, `reason`); a failure is never stored as
-if it were text.
+A row that could not be made says so in its field `failure`, `error` or `reason`; a failure is never stored as text.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ def content_id(*parts: object) -> str:
 
 
 def writable(text: str) -> str:
-    """Half of a surrogate pair (an emoji cut in two) as U+FFFD: it could not be written as UTF-8."""
+    """The text with U+FFFD for lone surrogates (half of an emoji), which cannot be written as UTF-8."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Row:
-    """Shared by the records: to and from one line of JSON, with the fields in the order of their declaration."""
+    """What the records share: conversion to and from a line of JSON, with the fields in their declared order."""
 
     __slots__ = ()
 
@@ -47,7 +46,7 @@ class Row:
 class Prompt(Row):
     """x_i^l: prompt i in language l. `prompt_id` is the same in every language.
 
-    `answer` is the right answer where the source has one. Training never looks at it; the probe may.
+    `answer` is the right answer if the source has one. Training never looks at it; the probe may.
     """
 
     prompt_id: str
@@ -95,7 +94,7 @@ class Translation(Row):
 class Score(Row):
     """log p(y | x_i^given) of one of a prompt's answers under a model, in nats, summed over the answer's `tokens`.
 
-    `origin` is a language code for a direct answer in it, whose `sample` it is, or "en->es" for a translation. `logp`
+    `origin` is a language code for a direct answer, whose number is `sample`, or "en->es" for a translation. `logp`
     is None exactly when `error` says why.
     """
 
@@ -115,7 +114,7 @@ class PreferencePair(Row):
 
     `chosen_from` and `rejected_from` say where a text comes from: a language code for a direct answer in it, or
     "en->es" for a translation. `chosen_cut_off` and `rejected_cut_off` say that the length limit ended a text, so it
-    has no end of turn. The scores are what the strategy preferred the one to the other by, if it has such numbers.
+    has no end of turn. The scores are the numbers by which the strategy preferred one to the other, if it has any.
     """
 
     id: str
@@ -133,14 +132,14 @@ class PreferencePair(Row):
     rejected_score: float | None = None
 
     def to_json(self) -> str:
-        """Without scores if it has none, as strategies that do not score write it."""
+        """Without the fields that are None, such as the scores of a strategy that does not score."""
         row = {name: value for name, value in asdict(self).items() if value is not None}
         return json.dumps(row, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped(Row):
-    """A pair that was not made, and the one reason for it. `detail` is for people."""
+    """A pair that was not made, and the reason. `detail` is for people."""
 
     prompt_id: str
     language: str

@@ -1,8 +1,8 @@
-"""Which finished work of a run would be replaced, found before anything is written: it is only done if asked for.
+"""Which finished work of a run would be replaced. It is found before anything is written, and replaced only on request.
 
-The stages are gone through as the loop would. What one of them would regenerate is put into a scratch folder in the
-form that it would have, as far as that is known without an engine, and the stages after it look at that instead. So
-only what really differs counts: prompts whose file was merely touched, and answers whose ids are still owed, do not.
+The stages are visited in the order of the loop. What a stage would regenerate goes into a scratch folder in its new
+form, as far as that is known without an engine, and later stages read it there. So only real differences count: prompts
+whose file was merely touched, and answers whose ids are still owed, do not.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """Finished work that would be made again from other inputs: `rows` are there, `kept` of them stay as they are."""
+    """Finished work that would be made again from other inputs: of its `rows`, `kept` stay unchanged."""
 
     iteration: int
     stage: str
@@ -56,7 +56,7 @@ class Replaced:
 
 
 def open_run(config: Config, path: Path, say: Say, replace: bool = False, option: str = "--run-dir") -> RunDir:
-    """Create a run directory, or take up the one that is there, for this recipe.
+    """Create a run directory for this recipe, or continue the existing one.
 
     Raises ReplaceError, before anything is written, if that would replace finished work and `replace` is not set.
     `option` is how the user names another directory.
@@ -70,7 +70,7 @@ def check(config: Config, run: RunDir, say: Say, replace: bool = False, option: 
     `option` is how the user names another directory, if the command has such an option.
     """
     found = find_replaced(config, run)
-    if not found:  # what was allowed has been done, or the recipe is what it was: it is to be asked for again
+    if not found:  # what was allowed is done, or the recipe is the old one again: it has to be allowed again
         for note in run.path.rglob(".*.seal.json"):
             release(sealed_path(note), None)
     found = [item for item in found if not is_released(item.path, config)]
@@ -85,12 +85,12 @@ def check(config: Config, run: RunDir, say: Say, replace: bool = False, option: 
 
 
 def check_stage(stage: str, config: Config, run: RunDir, iteration: int, outputs: Outputs) -> None:
-    """Raise ReplaceError if this stage would replace finished work, for what changes while a run is under way."""
+    """Raise ReplaceError if this stage would replace finished work, because something has changed during the run."""
     if all(read_seal(path) is None or is_sealed(path, inputs) for path, inputs in outputs):
         return
     with TemporaryDirectory() as scratch:
         found = _FIND[stage](config, _Preview(run, Path(scratch)), iteration)
-    recipe = RunDir.load(run.path)[1]  # what was checked; the loop's may lack languages that a probe has dropped
+    recipe = RunDir.load(run.path)[1]  # which was checked; the loop's may lack languages that a probe has dropped
     if config in (recipe, _obeyed(recipe, run)):
         found = [item for item in found if not is_released(item.path, recipe)]
     if found:
@@ -118,10 +118,10 @@ def find_replaced(config: Config, run: RunDir) -> list[Replaced]:
 
 
 def check_current(config: Config, run: RunDir, iteration: int) -> None:
-    """Raise RunError if an iteration's pairs or model are not those of the recipe as it is now, for what tells of them.
+    """Raise RunError if an iteration's pairs or model do not belong to the current recipe, before they are described.
 
-    The rules of a newer version do not count, and neither does what cannot be looked up, such as a base model that is
-    no longer on this machine.
+    Rules of a newer version are ignored, and so is what cannot be looked up, such as a base model that is no longer on
+    this machine.
     """
     for stage in (pairs, training):
         try:
@@ -131,9 +131,9 @@ def check_current(config: Config, run: RunDir, iteration: int) -> None:
                 raise
             continue
         reasons = {reason for path, made_from in outputs for reason in stale_because(path, made_from)}
-        if told := sorted(reason for reason in reasons if not reason.startswith("format:")):
+        if found := sorted(reason for reason in reasons if not reason.startswith("format:")):
             raise RunError(
-                f"{outputs[0][0]} was not made from the run as it is now ({'; '.join(told[:3])}). Undo the change, or "
+                f"{outputs[0][0]} was not made from the run as it is now ({'; '.join(found[:3])}). Undo the change, or "
                 f"give `lidr run {run.recipe} --run-dir {run.path} --replace`, which makes it again"
             )
 
@@ -185,7 +185,7 @@ def _steps(config: Config) -> Iterator[tuple[str, int]]:
 
 
 def _obeyed(config: Config, run: RunDir) -> Config:
-    """The recipe that the loop goes on with: that of a finished probe if it is to be obeyed."""
+    """The recipe that the loop continues with: that of the probe, if it is finished and obeyed."""
     is_complete = all(is_sealed(*output) for output in probe.outputs(config, run, 0))
     if config.probe and config.probe.obey and is_complete and (found := read_imbalance(run)):
         return probe.obeyed(config, found)
@@ -196,7 +196,7 @@ def _obeyed(config: Config, run: RunDir) -> Config:
 
 
 class _Preview(RunDir):
-    """A run in which what would be regenerated is replaced by its like in a scratch folder; it writes nothing else."""
+    """A run whose outdated files are replaced by stand-ins in a scratch folder; it writes nowhere else."""
 
     def __init__(self, run: RunDir, scratch: Path) -> None:
         super().__init__(run.path)
@@ -205,7 +205,7 @@ class _Preview(RunDir):
         self.incomplete: set[Path] = set()  # files whose rows an engine would have to make
 
     def move(self, path: Path) -> Path:
-        """Let `path` be in the scratch folder from now on; returns where."""
+        """Redirect `path` to the scratch folder; returns the new path."""
         moved = self._moved[path] = self._scratch / path.relative_to(self.path)
         moved.parent.mkdir(parents=True, exist_ok=True)
         return moved
@@ -215,13 +215,13 @@ class _Preview(RunDir):
         return any(self.real.iteration(iteration).glob("2_responses/*"))
 
     def keep_rows(self, path: Path, ids: Collection[str]) -> None:
-        """Let `path` hold those of its rows that have one of the ids; others are still to come."""
+        """Redirect `path` to a copy with only the rows of these ids; the others are still to be made."""
         rows = (json.dumps(row, ensure_ascii=False) for row in read_rows(path) if row["id"] in ids)
         write_sealed(self.move(path), {}, rows)
         self.incomplete.add(path)
 
     def assume(self, path: Path, iteration: int) -> None:
-        """Let a file that is still to be made be as the steps after it have known it, if they have."""
+        """Give a file that is still to be made the hash that later steps have noted of it, if any have."""
         summary = read_seal(self.real.pair_summary(iteration))
         made_pairs = summary.inputs if summary else {}
         kind = path.parent.name.partition("_")[2]  # responses, translations or scores
@@ -236,7 +236,7 @@ class _Preview(RunDir):
         self.incomplete.add(path)
 
     def change(self, path: Path) -> None:
-        """Let `path` be something else than it is, with content that is not known yet."""
+        """Redirect `path` to a file whose content differs and is not known yet."""
         write_sealed(self.move(path), {}, [json.dumps({"regenerated": path.name})])
 
     def change_model(self, iteration: int) -> None:
@@ -249,7 +249,7 @@ class _Preview(RunDir):
         seal(aside, folder, {}, 0, fingerprint(aside))
 
     def is_incomplete(self, iteration: int) -> bool:
-        """Whether some of an iteration's answers are not there yet."""
+        """Whether some of an iteration's answers are still to be made."""
         return any(path.is_relative_to(self.real.iteration(iteration)) for path in self.incomplete)
 
     def _place(self, path: Path) -> Path:
@@ -286,14 +286,14 @@ class _Preview(RunDir):
         return f"looking ahead at iteration {iteration}"
 
     def log(self, event: str, **values: object) -> None:
-        """A preview is no work of the run."""
+        """A preview logs nothing."""
 
 
 # --- the stages -------------------------------------------------------------------------------------------------------
 
 
 def _prompts(config: Config, run: _Preview, iteration: int) -> list[Replaced]:
-    """Reading prompts costs next to nothing; whether they differ shows in what was made of them."""
+    """Prompts are cheap to read; what was made of them shows whether they differ."""
     path, made_from = run.prompts(iteration), prompts.inputs(config, run, iteration)
     if is_sealed(path, made_from) or not run.begun(iteration):
         return []
@@ -335,7 +335,7 @@ def _rows(
     run: _Preview, name: tuple[int, str, str], path: Path, made_from: Inputs, owed: Callable[[], Iterable[str]],
     beside: Sequence[Path] = (),
 ) -> list[Replaced]:  # fmt: skip
-    """Those of a file's rows that are no longer owed; what is kept of a sealed file takes its place in the preview."""
+    """The rows of a file that are no longer owed; in the preview, the others take the place of a sealed file."""
     is_complete = read_seal(path) is not None
     if is_sealed(path, made_from):
         return []
@@ -432,7 +432,7 @@ def _probe(config: Config, run: _Preview, iteration: int) -> list[Replaced]:
 
 
 def _read_note(note: Path) -> Inputs | None:
-    """The inputs of work that was begun, or None if it was not, or by a version that kept no note."""
+    """The inputs of begun work; None if there is none, or if the version that began it kept no note."""
     if not note.exists():
         return None
     inputs: Inputs = json.loads(note.read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ from lidr.seals import digest, read_json, read_seal, sealed
 from lidr.storage import hash_file, make_folder, naming, write_text
 from lidr.yaml_input import read_mapping
 
-LOCK_OWNER = "LIDR_LOCK_OWNER"  # tells a stage's child process which run's lock it was given, and as which descriptor
+LOCK_OWNER = "LIDR_LOCK_OWNER"  # tells a child process the lock's descriptor, which it inherits, and the lock's run
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Model:
 
 
 class RunDir:
-    """The paths of a run. See DESIGN's listing: on disk the order of the steps carries numbers."""
+    """The paths of a run. The names of files and folders begin with the number of their step."""
 
     def __init__(self, path: Path, title: str = "") -> None:
         self.path, self._title = path, title
@@ -63,7 +63,7 @@ class RunDir:
         return self.path / f"iteration_{iteration}"
 
     def title(self, iteration: int) -> str:
-        """What its steps are called while they work."""
+        """The title of its steps in progress lines."""
         return self._title or f"iteration {iteration}"
 
     def prompts(self, iteration: int) -> Path:
@@ -126,7 +126,7 @@ class RunDir:
             folder = self.model_folder(iteration)
             weights = digest(folder)
         identity = engine_identity(config.engine) | template_identity(folder)
-        if not self.first_day.exists():  # an older run, whose prompts had the date of whichever day it was
+        if not self.first_day.exists():  # an older run, whose prompts had the current date
             identity.pop("date", None)
         return Model(f"M{iteration}", folder, content_id(weights, identity) if identity else weights)
 
@@ -135,13 +135,13 @@ class RunDir:
         return self.model(config, 0 if config.training.reference == "initial" else iteration - 1)
 
     def checked_model(self, config: Config, iteration: int) -> Model:
-        """As `model`, for loading: raises DamagedError if a trained model is not as it was when it was finished."""
+        """As `model`, for loading. Raises DamagedError if a trained model has changed since it was finished."""
         if iteration:
             check_trained(self.model_folder(iteration), self.model_cache)
         return self.model(config, iteration)
 
     def write_recipe(self, config: Config) -> None:
-        """Keep the recipe and the files that it names as they are now; the next start tells how it changed."""
+        """Keep the recipe and the plug-in files that it names; the next start says what has changed."""
         for file in [file for plugin in config.plugins if (file := plugin.file)]:
             make_folder(self.path / "plugins")
             write_text(self.path / "plugins" / file.name, file.read_text(encoding="utf-8"))
@@ -156,7 +156,7 @@ class RunDir:
             handle.write(line.encode())
 
     def read_log(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics.jsonl. One torn by a crash is left out; so is any other damaged one, which is said."""
+        """The events of metrics.jsonl, without damaged lines. All but a last line torn by a crash are reported."""
         damaged = []
         if self.metrics.exists():
             with self.metrics.open("rb") as handle:
@@ -176,9 +176,9 @@ class RunDir:
     def start(
         cls, config: Config, path: Path, say: Callable[[str], None], check: Callable[[Self], None] | None = None
     ) -> Self:
-        """Create the directory, or take up the one that is there; says what changed in the recipe since.
+        """Create the directory, or continue the existing one; `say` what has changed in the recipe.
 
-        `check` may refuse by an error before anything is written, see `lidr.replacing.open_run`.
+        `check` may raise an error before anything is written, see `lidr.replacing.open_run`.
         """
         if path.parts and path.parts[0].endswith(":"):  # `s3://...` as a Path
             raise RunError(f"{path}: a run lives on a local disk; name a folder there, and copy it when it is done")
@@ -187,7 +187,7 @@ class RunDir:
         if files and not run.recipe.exists():
             raise RunError(f"{path} is not empty and holds no run; give another --run-dir or empty it")
         path.mkdir(parents=True, exist_ok=True)
-        with run.lock():  # the recipe of a run that somebody else is working on stays as it is
+        with run.lock():  # so that the recipe of a run in use is not replaced
             if run.recipe.exists():
                 if check:
                     check(run)
@@ -223,7 +223,7 @@ class RunDir:
             raise RunError(f"{error}\nRepair the recipe, or start again with `lidr run RECIPE --run-dir DIR`") from None
 
     def show_date(self) -> None:
-        """Have chat templates see the day on which this run began, here and in child processes.
+        """Let chat templates see the day on which this run began, here and in child processes.
 
         Otherwise a run that is continued on another day would have other prompts. Raises RunError for a damaged file.
         """
@@ -241,10 +241,10 @@ class RunDir:
 
     @contextmanager
     def lock(self) -> Iterator[int]:
-        """Be the only writer of this run; yields the lock's file descriptor, for child processes to inherit.
+        """Be the only writer of this run; yields the lock's file descriptor, which child processes inherit.
 
         The lock is held until the last process that has the descriptor ends, so a stage that outlives a killed parent
-        still keeps others out. What killed processes left is removed first. Raises RunError that names the holder.
+        still keeps others out. Leftovers of killed processes are removed first. Raises RunError that names the holder.
         """
         self.show_date()
         inherited, _, owned = os.environ.get(LOCK_OWNER, "").partition(":")
@@ -276,7 +276,7 @@ _TEMPORARY = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp$")  # see `temporary`
 
 
 def _remove_leftovers(run: RunDir) -> None:
-    """Remove what killed processes left and no step will use. A partial file that a step goes on with stays."""
+    """Remove leftovers of killed processes that no step will use. A partial file that a step continues stays."""
     below: tuple[str, ...] = ("probe", "review", "review/verdicts", "cards/*", "iteration_*", "iteration_*/[1-6]_*")
     below += ("iteration_*/6_evaluation/*", "iteration_*/6_evaluation/*/answers")
     below += ("probe/*/iteration_*", "probe/*/iteration_*/[1-6]_*")
@@ -288,7 +288,7 @@ def _remove_leftovers(run: RunDir) -> None:
         for partial in folder.glob("*.partial*"):
             name, _, suffix = partial.name.partition(".partial")
             if _is_complete(folder / (name.removesuffix(".paragraphs") + suffix)):
-                _remove(partial)  # the step is done, or begins with the rows of the complete file
+                _remove(partial)  # the step is done, or starts from the complete file
     for folder in run.path.glob("iteration_*/5_training"):
         _remove_training_leftovers(folder)
 
@@ -296,7 +296,7 @@ def _remove_leftovers(run: RunDir) -> None:
 def _is_complete(path: Path) -> bool:
     try:
         return read_seal(path) is not None
-    except DamagedError:  # the step that reads it names it
+    except DamagedError:  # the step that reads it reports it
         return False
 
 
@@ -320,7 +320,7 @@ def _remove(path: Path) -> None:
 
 
 def _is_left(file: Path) -> bool:
-    """Whether the process that a temporary file is named after has ended: `lidr report` writes without the lock."""
+    """Whether the process named in a temporary file's name has ended: `lidr report` writes without the lock."""
     found = _TEMPORARY.search(file.name)
     if found is None:
         return file.name.endswith(".seal.tmp")  # of an older version
@@ -362,7 +362,7 @@ def say_once(line: str) -> None:
 
 
 def _shown_changes(old: Json, new: Json) -> list[str]:
-    """What differs between two recipes, but for what the probe itself changed in a run that obeys it."""
+    """What differs between two recipes, except what the probe itself changed in a run that obeys it."""
     found = changes(old, new)
     if all(flatten(recipe).get("probe.obey") for recipe in (old, new)):
         own = ("languages:", "dominant:", "probe.languages:", "probe.dominant:")

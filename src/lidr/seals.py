@@ -1,10 +1,10 @@
-"""How nothing of a run is lost: append rows, ask what is owed, seal.
+"""How a run loses nothing: rows are kept as they finish, and complete files are sealed.
 
-A file under its final name is complete. While it is made it is called `<name>.partial.jsonl`. Beside every sealed file
-is `.<name>.seal.json` with the inputs it was made from: as long as these are the same, the file is reused. A
-recipe that would replace finished work is refused unless the user asks for it (see `lidr.replacing`); then the rows
-that are still wanted are kept, and the rest is made again. The seal also holds the file's size and hash. The size is
-compared at every look, the hash whenever the bytes are read anyway.
+A file under its final name is complete. Until then its name is `<name>.partial.jsonl`. Beside every sealed file is
+`.<name>.seal.json` with the inputs it was made from: while these are the same, the file is reused. A recipe that would
+replace finished work is refused unless the user asks for it (see `lidr.replacing`); then the rows that are still wanted
+are kept, and the rest is made again. The seal also holds the file's size and hash. Every check compares the size, and
+reading the file also compares the hash.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def sealed_path(seal_path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What is noted beside a complete file or folder.
+    """The note beside a complete file or folder.
 
     `size` is that of a file in bytes; `files` are the names of a folder with their sizes and SHA-256; `check` is a hash
     of the seal itself. Seals of older versions have none of these. `released_for` identifies the recipe for which the
@@ -118,7 +118,7 @@ def is_sealed(path: Path, inputs: Inputs) -> bool:
 
 
 def input_changes(old: Inputs, new: Inputs) -> list[str]:
-    """What differs between the inputs of a seal and those of today.
+    """What differs between the inputs of a seal and the current ones.
 
     An input that the seal does not name counts as null or as its field's default: newer versions of the package have
     fields that older seals lack.
@@ -136,14 +136,14 @@ def stale_because(path: Path, inputs: Inputs) -> list[str]:
 
 def short_changes(old: Inputs, new: Inputs, ignored: Collection[str] = ()) -> list[str]:
     """`input_changes` without those in `ignored`, and without hashes, which say nothing to people."""
-    told = (change for change in input_changes(old, new) if change.partition(": ")[0] not in ignored)
-    return [_HASHES.sub(" changed", change) for change in told]
+    shown = (change for change in input_changes(old, new) if change.partition(": ")[0] not in ignored)
+    return [_HASHES.sub(" changed", change) for change in shown]
 
 
 def release(path: Path, config: Config | None) -> None:
     """Note in a seal that the user has asked for `path` to be replaced, so that a later start may do it, too.
 
-    That holds for this recipe alone; None takes it back.
+    It holds for this recipe only; None revokes it.
     """
     found = read_seal(path)
     recipe = _recipe_id(config) if config else None
@@ -166,7 +166,7 @@ def _recipe_id(config: Config) -> str:
 
 
 def is_missing(path: Path) -> bool:
-    """Whether a file was complete once, as its seal says, and is there no more."""
+    """Whether a file was complete once, since it has a seal, and no longer exists."""
     return _seal_path(path).exists() and not path.exists()
 
 
@@ -188,7 +188,7 @@ def seal(
 ) -> None:
     """Turn a finished `partial` file or folder into `path`: fsync, note the inputs, rename.
 
-    `files` are the names and SHA-256 of a folder's files that must stay as they are.
+    `files` are the names and SHA-256 of a folder's files that must not change.
     """
     for file in [partial] if partial.is_file() else sorted(partial.rglob("*")):
         if file.is_file():
@@ -226,10 +226,9 @@ def write_sealed(path: Path, inputs: Inputs, lines: Iterable[str]) -> int:
 
 
 def read_rows(path: Path) -> Iterator[Json]:
-    """The rows of a sealed JSONL file, one at a time, once the whole file has been compared with its seal.
+    """The rows of a sealed JSONL file, one at a time, after comparing the whole file with its seal.
 
-    Raises RunError if the file is not complete, and DamagedError that names the file, and the line of a row that cannot
-    be read.
+    Raises RunError if the file is not complete, and DamagedError for a damaged file or row, which it names.
     """
     check_sealed(path)
     yield from read_unsealed_rows(path)
@@ -256,7 +255,7 @@ def _row(path: Path, number: int, line: bytes) -> Json:
 
 
 def read_document(path: Path) -> Any:
-    """The content of a sealed JSON file. Raises RunError if it is not complete, DamagedError if it is not as sealed."""
+    """The content of a sealed JSON file. Raises as `check_sealed` does."""
     seal = sealed(path)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != seal.sha256:
@@ -268,9 +267,9 @@ _compared: dict[Path, tuple[int, int, int, str]] = {}
 
 
 def check_sealed(path: Path) -> None:
-    """Compare a sealed file with its seal, once per process while its size, time and seal stay as they are.
+    """Compare a sealed file with its seal, once per process while its size, time and seal are the same.
 
-    Raises RunError if it is not complete, DamagedError if it is not as sealed.
+    Raises RunError if it is not complete, DamagedError if it differs from its seal.
     """
     seal, status = sealed(path), path.stat()
     known = (status.st_ino, status.st_size, status.st_mtime_ns, seal.sha256)
@@ -308,7 +307,7 @@ def _reason(error: Exception) -> str:
     return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "no JSON that can be read"
 
 
-# What is no field of a kept row: by what sealed rows are joined, known from the request, and the row's own hash.
+# Not fields of a kept row: the keys by which sealed rows are joined, which the request has, and the row's own hash.
 _NO_FIELDS = (
     "id", "prompt_id", "language", "sample", "source_language", "target_language", "given", "origin", "question_id",
     "check",
@@ -316,10 +315,10 @@ _NO_FIELDS = (
 
 
 class RowFile:
-    """A JSONL file that fills up row by row over as many attempts as it takes.
+    """A JSONL file that is filled row by row, over several attempts if necessary.
 
-    `open` keeps what earlier attempts left and is still owed, `append` adds, `seal` writes the rows in the order in
-    which they were asked for, so that the result does not depend on when they were finished.
+    `open` keeps the rows of earlier attempts that are still owed, `append` adds one, and `seal` writes all in the order
+    of the requests, so that the result does not depend on when each was finished.
     """
 
     def __init__(self, path: Path, inputs: Inputs) -> None:
@@ -327,7 +326,7 @@ class RowFile:
         self.reopened = False  # whether `open` took over a sealed file
         self._handle: FileIO | None = None  # unbuffered: after a full disk nothing is left to be written later
         self._reader: BufferedReader | None = None
-        # Where the rows begin: 16 bytes a row, not the rows. `_ids` is sorted, so a lookup is a bisection.
+        # The ids and where their rows begin: 16 bytes a row. `_ids` is sorted, so a lookup is a bisection.
         self._ids, self._offsets = array("Q"), array("q")  # (owed,) ids; (owed,) offsets, -1 for a row that is missing
         self._kept = 0
 
@@ -336,9 +335,9 @@ class RowFile:
         return is_sealed(self.path, self.inputs)
 
     def open(self, owed: Iterable[str]) -> None:
-        """Take over rows from a partial file, or from one sealed for other inputs, where their ids are owed.
+        """Keep the owed rows of a partial file, or of a file that was sealed for other inputs.
 
-        Raises DamagedError if the sealed file is not as it was sealed.
+        Raises DamagedError if the sealed file differs from its seal.
         """
         self.partial.parent.mkdir(parents=True, exist_ok=True)
         self._set_owed(owed)
@@ -357,14 +356,14 @@ class RowFile:
         self._handle, self._reader = self.partial.open("ab", buffering=0), self.partial.open("rb")
 
     def _set_owed(self, owed: Iterable[str]) -> None:
-        import numpy  # here, since most commands need none of it
+        import numpy  # here, since most commands do not need it
 
         ids = numpy.unique(numpy.fromiter((int(row_id, 16) for row_id in owed), dtype=numpy.uint64))
         self._ids, self._offsets = array("Q", ids.tobytes()), array("q", [-1]) * len(ids)
         self._kept = 0
 
     def _place(self, row_id: object) -> int | None:
-        """Where an owed id is in the two arrays; None for any other."""
+        """The index of an owed id in the two arrays; None for any other id."""
         try:
             number = int(row_id, 16) if isinstance(row_id, str) else -1
         except ValueError:
@@ -381,7 +380,7 @@ class RowFile:
         return place is not None and self._offsets[place] >= 0
 
     def owes(self, row_id: str) -> bool:
-        """Whether the file is to have this row, kept already or not."""
+        """Whether the file needs this row, also if it has it already."""
         return self._place(row_id) is not None
 
     def __len__(self) -> int:
@@ -391,9 +390,9 @@ class RowFile:
         return (f"{row_id:016x}" for row_id, offset in zip(self._ids, self._offsets, strict=True) if offset >= 0)
 
     def append(self, row_id: str, fields: Mapping[str, object]) -> None:
-        """Keep a finished row; it survives the death of the process from here on. Raises ValueError if it is not owed.
+        """Keep a finished row, which then survives the death of the process. Raises ValueError if it is not owed.
 
-        The row of an id that comes twice is the last one.
+        If an id comes twice, its last row counts.
         """
         place = self._place(row_id)
         if place is None:
@@ -422,7 +421,7 @@ class RowFile:
         return {name: value for name, value in row.items() if name not in _NO_FIELDS}
 
     def seal(self, rows: Iterable[Row]) -> None:
-        """Seal the file with these rows, made of the kept fields in the order in which they were asked for."""
+        """Seal the file with these rows, which are made of the kept fields in the order of the requests."""
         count = 0
         with temporary(self.path) as ordered:
             with ordered.open("w", encoding="utf-8") as handle:
@@ -445,7 +444,7 @@ class RowFile:
 
 
 def row_ids(path: Path) -> Iterator[str]:
-    """The ids of the rows of a sealed or partial file, without one torn by a crash; none if there is no file."""
+    """The ids of the rows of a sealed or partial file, without a row torn by a crash; empty if there is no file."""
     if path.exists():
         with path.open("rb") as lines:
             yield from (row_id for line in lines if isinstance(row_id := _row_id(line), str))

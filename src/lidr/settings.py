@@ -66,7 +66,7 @@ def _kinds(annotation: object) -> Iterator[object]:
 
 
 def _no_credential(field: str) -> str:
-    """What to say of a field that holds a credential."""
+    """The message for a field that holds a credential."""
     section, _, name = field.rpartition(".")
     if name == "api_key_env":
         return "holds a key; give the name of the environment variable that holds it, such as OPENAI_API_KEY"
@@ -92,7 +92,7 @@ def trimmed(text: str) -> str:
 
 Trimmed = Annotated[str, BeforeValidator(lambda value: trimmed(value) if isinstance(value, str) else value)]
 PathText = Annotated[str, AfterValidator(_path)]
-_MOST = 2**31 - 1  # what every library below takes as a whole number
+_MOST = 2**31 - 1  # the largest integer that every library below takes
 PositiveInt = Annotated[int, Field(gt=0, le=_MOST)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=_MOST)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]

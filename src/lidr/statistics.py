@@ -13,7 +13,7 @@ _RESAMPLED_AT_ONCE = 2_000_000  # values of all resamples in memory, 16 MB of in
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of a proportion, (low, high); (0.0, 1.0) where nothing was counted.
+    """The Wilson score interval of a proportion, (low, high); (0.0, 1.0) if nothing was counted.
 
     E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927), 209-212.
     Unlike p +- z * sqrt(p(1-p)/n) it stays inside [0, 1] and does not vanish at 0 or n successes.
@@ -40,7 +40,7 @@ def share(successes: int, n: int) -> Metric:
 
 
 def rounded(interval: Interval, digits: int = 4) -> Interval:
-    """An interval as results.json has it."""
+    """An interval, rounded as in results.json."""
     low, high = interval
     return round(low, digits), round(high, digits)
 
@@ -48,11 +48,11 @@ def rounded(interval: Interval, digits: int = 4) -> Interval:
 def bootstrap_interval(
     values: Sequence[float], confidence: float = 0.95, samples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval of a mean over items, (low, high), for scores that are no plain shares.
+    """The percentile bootstrap interval of a mean over items, (low, high), for scores that are not plain shares.
 
     B. Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979), 1-26; percentile
     method: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13. It depends on the values and
-    the seed, not on the order of the items. Where all values are equal it has no width, whatever their number.
+    the seed, not on the order of the items. If all values are equal, it has no width, whatever their number.
     """
     import numpy as np
 
@@ -74,7 +74,7 @@ def bootstrap_interval(
 def sign_test(wins: int, losses: int) -> float:
     """The p-value of the two-sided exact sign test, ties left out: how often a fair coin would be at least as uneven.
 
-    W. J. Dixon and A. M. Mood, "The Statistical Sign Test", JASA 41 (1946), 557-566. 1.0 where nothing was decided;
+    W. J. Dixon and A. M. Mood, "The Statistical Sign Test", JASA 41 (1946), 557-566. 1.0 if nothing was decided;
     log-gamma keeps the relative error below 1e-9 up to 100,000 decisions.
     """
     if wins < 0 or losses < 0:
@@ -89,7 +89,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """The p-value of the exact McNemar test: do two models answer the same questions equally well?
 
     Q. McNemar, "Note on the Sampling Error of the Difference Between Correlated Proportions or Percentages",
-    Psychometrika 12 (1947), 153-157. Only the questions count that one of the models alone has right, and the exact
+    Psychometrika 12 (1947), 153-157. Only the questions count that exactly one of the models has right, and the exact
     test is the sign test on them.
     """
     return sign_test(only_first, only_second)

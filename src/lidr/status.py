@@ -1,4 +1,4 @@
-"""What a run has done and what it owes, from its seals and sizes alone: nothing is loaded and nothing is written."""
+"""What a run has done and what it owes, from its seals and file sizes: nothing is loaded and nothing is written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_status(config: Config, run: RunDir) -> list[StepStatus]:
 
 
 def _named_once(rows: list[StepStatus]) -> Iterator[StepStatus]:
-    """A damaged file where it belongs: later steps wait for it."""
+    """Report a damaged file only at its own step; later steps wait for it."""
     named: set[str] = set()
     for iteration, stage, state, detail in rows:
         if state == "damaged" and detail in named:

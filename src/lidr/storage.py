@@ -1,8 +1,8 @@
-"""Files: hashes, writes that happen as a whole or not at all, and local copies of what a recipe names by URL.
+"""Files: hashes, atomic writes, and local copies of what a recipe names by URL.
 
-URLs are `s3://bucket/folder`, `gs://...`, `hf://datasets/org/name/folder`; the protocols are fsspec's. Credentials come
-from where the protocol's own package looks for them (environment, files), never from the URL, since a recipe is kept in
-the run directory.
+URLs are `s3://bucket/folder`, `gs://...`, `hf://datasets/org/name/folder`; the protocols are fsspec's. The
+protocol's own package finds credentials (in the environment or files). They are never in the URL, since a recipe is
+kept in the run directory.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from lidr.records import content_id
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# By name: a file's size and what tells that it has changed.
+# By file name: the size, and marks of change.
 Stamps = Mapping[str, Sequence[int | str | None]]
 
 
 def file_stamps(path: Path) -> dict[str, list[int]]:
-    """Size and time of change of a file, or of all files below a folder: cheap to tell whether input has changed."""
+    """Size and modification time of a file, or of all files below a folder, as a cheap sign that input has changed."""
     files = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
     return {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()}
 
@@ -48,15 +48,15 @@ def partial_path(path: Path) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Raises RunError if that is impossible."""
+    """Create a folder. Raises RunError if that is impossible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{folder}: no folder can be made there ({error.strerror}); give another --out") from None
+        raise RunError(f"{folder}: the folder cannot be created ({error.strerror}); give another --out") from None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a small file as a whole, or not at all; one with this text already is left alone."""
+    """Write a small file atomically; leave one that already has this text alone."""
     if path.is_file() and path.read_bytes() == text.encode():
         return
     with replacing(path) as aside, aside.open("w", encoding="utf-8") as handle:
@@ -67,7 +67,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, see `temporary`; at the end it takes the place of `path`."""
+    """A file beside `path` to write to (see `temporary`), which replaces `path` at the end."""
     with temporary(path) as aside:
         yield aside
         os.replace(aside, path)
@@ -77,7 +77,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def temporary(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to, whose name no other process uses.
 
-    Nothing is left of it if something fails, and a later start removes what a killed process left.
+    It is removed if something fails; a later start removes the files of killed processes.
     """
     aside = path.with_name(f".{path.name[:60]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
@@ -92,7 +92,7 @@ def temporary(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name the file in an OSError: one of an open file, such as a full disk, does not say which it is."""
+    """Name the file in an OSError, since an error on an open file, such as a full disk, does not."""
     try:
         yield
     except OSError as error:
@@ -103,7 +103,7 @@ def naming(path: Path) -> Iterator[None]:
 
 # --- URLs ------------------------------------------------------------------------------------------------------------
 
-# By what the protocols tell that a file has changed, beside its size: each has some of these.
+# What shows that a file has changed, beside its size: each protocol has some of these.
 _MARKS = (
     "ETag", "etag", "md5Hash", "content_md5", "blob_id", "sha", "generation", "mtime", "LastModified", "last_modified",
     "Last-Modified", "updated", "created",
@@ -112,7 +112,7 @@ _MARKS = (
 
 @dataclass(frozen=True, slots=True)
 class _Remote:
-    """What is behind a URL. `files` are names below `root` ("" where it is a file) with their stamps."""
+    """What is behind a URL. `files` are names below `root` ("" if it is a file itself) with their stamps."""
 
     system: AbstractFileSystem
     root: str
@@ -125,7 +125,7 @@ def is_url(path: str) -> bool:
 
 
 def at_hand(path: str) -> bool:
-    """Whether a recipe's path is on this machine or behind a URL, and not a hub id or something that is elsewhere."""
+    """Whether a recipe's path exists on this machine or is a URL; else it may be a hub id."""
     return is_url(path) or Path(path).expanduser().exists()
 
 
@@ -136,12 +136,12 @@ def cache_folder() -> Path:
 
 
 def local_path(path: str, field: str) -> Path:
-    """A path of the recipe on this machine: that of a copy where it is a URL. Raises ConfigError as `local_copy`."""
+    """A path of the recipe on this machine; for a URL, that of its copy. Raises ConfigError as `local_copy`."""
     return local_copy(path, field) if is_url(path) else Path(path).expanduser()
 
 
 def stamps(path: str, field: str) -> Stamps:
-    """Size and marks of change of all files of a path or URL: cheap to tell whether input has changed."""
+    """Sizes and marks of change of all files of a path or URL, see `file_stamps`."""
     if not is_url(path):
         return file_stamps(Path(path).expanduser())
     with _naming(field):
@@ -151,9 +151,9 @@ def stamps(path: str, field: str) -> Stamps:
 def local_copy(url: str, field: str, patterns: Sequence[str] = ("*",)) -> Path:
     """Copy a file, or the files of a folder whose names below it match `patterns`, and return where the copy is.
 
-    A copy is used again as long as the names, sizes, ETags and times of the remote files are the same; within a process
-    they are looked at once, so that all steps work on the same data. `field` is the recipe's field, for messages.
-    Raises ConfigError if the protocol's package is missing, and if nothing is found or may be read.
+    A copy is reused while the names, sizes, ETags and times of the remote files are the same. A process looks at them
+    once, so that all steps work on the same data. `field` is the recipe's field, for messages.
+    Raises ConfigError if the protocol's package is missing, or if nothing is found or readable.
     """
     with _naming(field):
         remote, wanted, copy = _find(url, patterns)
@@ -170,7 +170,7 @@ def local_copy(url: str, field: str, patterns: Sequence[str] = ("*",)) -> Path:
 
 
 def kept_copy(url: str, field: str, patterns: Sequence[str]) -> Path | None:
-    """What `local_copy` would return, if nothing has to be copied for it. Raises ConfigError as it does."""
+    """The result of `local_copy` if nothing has to be copied for it, else None. Raises ConfigError as it does."""
     with _naming(field):
         copy = _find(url, patterns)[2]
     return copy if copy.exists() else None
@@ -178,7 +178,7 @@ def kept_copy(url: str, field: str, patterns: Sequence[str]) -> Path | None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the only process that makes something in `folder`; others wait here."""
+    """Let one process at a time write in `folder`; others wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -187,7 +187,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _naming(field: str) -> Iterator[None]:
-    """Name the recipe's field in a ConfigError: what is behind a URL is looked at once, whoever asks."""
+    """Name the recipe's field in a ConfigError, since `_look` is cached for all fields."""
     try:
         yield
     except ConfigError as error:

@@ -44,7 +44,7 @@ _TEXTS = re.compile(r"\bos error (\d+)|\bcode: (\d+), kind|\[errno (\d+)\]", re.
 
 
 def explain(error: BaseException) -> str | None:
-    """One line for an error that is the user's to mend, with its path, its reason and the way out; None for any other.
+    """One line for an error that the user can fix, with its path, its reason and the way out; None for any other.
 
     Libraries wrap such errors in their own or turn them into text, so what an error was raised from counts as well.
     """
@@ -82,7 +82,7 @@ def _line(error: OSError) -> str:
 
 
 def _system_error(error: BaseException) -> OSError | None:
-    """What the operating system refused, if that is what an error says."""
+    """The operating system's error behind an exception, if there is one."""
     if isinstance(error, OSError) and error.errno is not None:
         return error
     if isinstance(error, sqlite3.OperationalError):

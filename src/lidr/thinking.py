@@ -47,7 +47,7 @@ class Spoken:
 
 
 def split_thinking(text: str) -> Spoken:
-    """The answer in a text, and whether there was thinking beside it. A text without any comes back as it is."""
+    """The answer in a text, and whether there was thinking beside it. A text without any comes back unchanged."""
     if found := _by_channel(text):
         return found
     kept: list[str] = []
@@ -73,7 +73,7 @@ def split_thinking(text: str) -> Spoken:
 
 
 def set_aside_thinking(completion: Completion) -> Completion:
-    """The completion with the answer alone as its text. If the thinking never ended, the completion was cut off."""
+    """The completion with only the answer as its text. If the thinking never ended, the completion was cut off."""
     spoken = split_thinking(completion.text)
     if not spoken.thinking:
         return completion
@@ -95,7 +95,7 @@ def _by_channel(text: str) -> Spoken | None:
 
 
 def _tags(text: str) -> Iterator[tuple[int, int, bool]]:
-    """(start, end, whether it closes) of every tag that is no mention."""
+    """(start, end, whether it closes) of every tag that is not just mentioned."""
     found = list(_TAG.finditer(text))
     if not found:
         return
@@ -104,7 +104,7 @@ def _tags(text: str) -> Iterator[tuple[int, int, bool]]:
     blocks = list(zip(fences[0::2], fences[1::2], strict=False))
     opened = False
     for tag in found:
-        # Code of the thinking may have a fence that nobody closed, so inside of it fences say nothing.
+        # Code of the thinking may have a fence that nobody closed, so fences inside it do not count.
         quoted = text[tag.start() - 1 : tag.start()] in _QUOTES and text[tag.end() : tag.end() + 1] in _QUOTES
         if quoted or _inside(tag.start(), inline) or (not opened and _inside(tag.start(), blocks)):
             continue

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-_COMMAND = re.compile(r"\\[A-Za-z]+")  # of LaTeX: \times is no English word, what is in \text{} may be one
+_COMMAND = re.compile(r"\\[A-Za-z]+")  # of LaTeX: \times is not an English word, the content of \text{} may be
 # Scripts without spaces (Han, kana, Thai) count by the letter.
 _DENSE = r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f"
 _WORD = re.compile(
@@ -30,7 +30,7 @@ def count_words(texts: Iterable[str]) -> Counter[str]:
 
 
 class WordUse:
-    """Two languages, told apart word by word.
+    """Two languages, distinguished word by word.
 
     A word is foreign if the other language's texts use it at least five times as often, relative to their length, as
     the own language's do (with half an occurrence added there). Both should be about the same things, so that names

@@ -14,7 +14,6 @@ from pathlib import Path
 import yaml
 
 from lidr.errors import ConfigError
-from lidr.records import Json
 
 MAX_BYTES = 200_000
 MAX_DEPTH = 40
@@ -37,7 +36,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_mapping(path: Path) -> Json:
+def read_mapping(path: Path) -> dict[str, object]:
     """The fields of a YAML file. Raises ConfigError that names file, field or line, and what is wrong."""
     try:
         status = path.stat()
@@ -78,7 +77,7 @@ def read_value(text: str, place: str) -> object:
         raise ConfigError(f"{place}: not valid YAML: {where}{problem}; {hint}") from None
     except _Refused as error:
         raise ConfigError(f"{place}: {error}") from None
-    except (ValueError, LookupError) as error:  # `!!int` before what is no number
+    except (ValueError, LookupError) as error:  # `!!int` before a text that is not a number
         raise ConfigError(f"{place}: a value is not what its tag says ({error}); leave the tag out") from None
 
 
@@ -160,7 +159,7 @@ def _check_scalar(node: yaml.ScalarNode, where: str) -> None:
     if node.tag == f"{_TAG}float":
         value = yaml.SafeLoader("").construct_yaml_float(node)
         if not math.isfinite(value):
-            raise _Refused(f"{_at(node, where)}: {text} is no number that a recipe can hold; give a finite one")
+            raise _Refused(f"{_at(node, where)}: {text} is not a number that a recipe can hold; give a finite one")
 
 
 def _at(node: yaml.Node, where: str) -> str:
@@ -173,7 +172,7 @@ def _short_tag(node: yaml.Node) -> str:
 
 
 def _unshared(value: object) -> object:
-    """A copy in which nothing is the same object twice, so that a change of one place leaves the others alone."""
+    """A copy in which no object occurs twice, so that a change in one place does not affect another."""
     if isinstance(value, dict):
         return {name: _unshared(inner) for name, inner in value.items()}
     return [_unshared(item) for item in value] if isinstance(value, list) else value

@@ -237,9 +237,7 @@ def headline(proof: Proof) -> str:
     trained, dominant = proof.config.non_dominant, proof.config.dominant
     last = last_model(models)
     _, mean, tests = next(found for found in gains(proof, models) if found[0] == last.name)
-    before, after = (
-        100 * sum(_share(model, code) for code in trained) / len(trained) for model in (models[0], last)
-    )
+    before, after = (100 * sum(_share(model, code) for code in trained) / len(trained) for model in (models[0], last))
     english = [100 * _share(model, dominant) for model in (models[0], last)]
     run = proof.runs["lidr"][0]
     hours = sum(work.seconds for work in digest_log(run.read_log()).work.values()) / 3600

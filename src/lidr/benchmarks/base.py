@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One item of a benchmark in one language. `group` splits the items where a benchmark reports parts.
+    """One item of a benchmark in one language. `group` splits the items if a benchmark reports parts.
 
     `history` are the (role, content) turns before the prompt: worked examples, or an earlier turn and its answer.
     """
@@ -119,7 +119,7 @@ class BenchmarkSettings(Plugin):
     loads_weights: ClassVar[bool] = False
     """Whether it loads the model by itself, after the engine was closed."""
     knows_prompts: ClassVar[bool] = False
-    """Whether its metrics tell what the training prompts ask for from what they do not."""
+    """Whether its metrics distinguish what the training prompts ask for from what they do not."""
     path_fields: ClassVar[tuple[str, ...]] = ("path",)
     """Fields that name a file or folder, whose content counts among the inputs."""
     answers: ClassVar[Literal["general", "arithmetic", "lab"]] = "general"
@@ -135,7 +135,7 @@ class BenchmarkSettings(Plugin):
         """Raise ConfigError for a package that it needs and that is missing."""
 
     def data_in_words(self) -> str:
-        """Where its questions come from, if that is no path of the recipe."""
+        """Where its questions come from, if not from a path of the recipe."""
         return ""
 
     def size(self) -> tuple[int, float]:
@@ -188,7 +188,7 @@ class BenchmarkPlugin(BenchmarkSettings):
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """Names the plug-in in what its code raises, and refuses what is no result."""
+    """Names the plug-in in the errors of its code, and refuses invalid results."""
 
     settings: BenchmarkPlugin
     bench: Bench

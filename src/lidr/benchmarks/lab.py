@@ -61,7 +61,7 @@ class LabBenchmark:
     """Every fact of the world in each language, asked in the form that no training prompt has.
 
     `accuracy` is over the facts that the training prompts ask for, `accuracy_held_out` over the others, `off_target`
-    over all. An answer is right when it is the fact's sentence in the question's language. Where a part has no
+    over all. An answer is right if it is the fact's sentence in the question's language. If a part has no
     questions, its accuracy and interval are None.
     """
 
@@ -99,7 +99,7 @@ class LabBenchmark:
             yield LanguageResult(language, rows, _metrics(rows))
 
     def score(self, question: Question, completion: Completion) -> GradedAnswer:
-        """Score one answer; `GradedAnswer.answer` is the sentence where it is one of the world's, true or not."""
+        """Score one answer; `GradedAnswer.answer` is the sentence if it is one of the world's, true or not."""
         text = completion.text.strip()
         sentence = world.read_answer(text)
         language = sentence[0] if sentence else self._identifier.identify(text)

@@ -1,6 +1,6 @@
-"""What a metric is, in words: a benchmark names the descriptions of those that it measures.
+"""Descriptions of metrics; a benchmark names those that it measures.
 
-The report, the terminal and the cards know a metric by its description alone. A number that no description mentions is
+The report, the terminal and the cards know a metric only by its description. A number that no description mentions is
 shown as the benchmark reports it.
 """
 
@@ -40,7 +40,7 @@ class MetricKind:
     limits: Interval = (0.0, 1.0)
     middle: float | None = None
     is_zoomed: bool = False  # plotted over the values that occur, not over all that could
-    is_share: bool = False  # of the counted answers, so that Wilson's interval holds where none is given
+    is_share: bool = False  # of the counted answers, so that Wilson's interval holds if none is given
     is_key: bool = False  # has a tile in the report
     is_told: bool = True  # has a sentence in the report's summary
     groups: tuple[str, ...] = ()

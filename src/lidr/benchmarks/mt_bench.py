@@ -28,7 +28,7 @@ _FIELD = "evaluation.benchmarks.mt_bench"
 
 @dataclass(frozen=True, slots=True)
 class MtQuestion:
-    """A question of one turn or two. `references` are right answers by turn, where the file has them."""
+    """A question of one turn or two. `references` are right answers by turn, if the file has them."""
 
     question_id: str
     category: str

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lidr.config import Config, may_be_hub_id
 from lidr.errors import ConfigError
 from lidr.report.formatting import PAPER
 from lidr.report.markdown import SafeMarkdown, fenced, one_line
 
+if TYPE_CHECKING:
+    from huggingface_hub import CardData
+
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 # Identifiers that the Hub accepts as `license` (its documentation, "Licenses"). It refuses a card with any other word,
-# so a licence that is missing here goes by `license: other` and its name.
+# so a licence that is missing here becomes `license: other` with its name.
 _KNOWN_LICENSES = (
     "afl-3.0", "agpl-3.0", "apache-2.0", "artistic-2.0", "bigcode-openrail-m", "bigscience-bloom-rail-1.0",
     "bigscience-openrail-m", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0", "c-uda", "cc",
@@ -32,10 +35,10 @@ _KNOWN_LICENSES = (
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What only the one who publishes can say; None if it is not said.
+    """What only the publisher knows; None if it is not given.
 
     The repositories' names on the Hub, the licence in place of the recipe's `about.license`, and the base model's name
-    on the Hub where the recipe has it in a local folder.
+    on the Hub if the recipe has it in a local folder.
     """
 
     model_repo: str | None = None
@@ -71,7 +74,7 @@ def given_license(config: Config, published: Published) -> str | None:
 def hub_id(path: str) -> str | None:
     """The Hub's name of a model or data set that a recipe names by its id or an `hf://` URL; None if it has none.
 
-    A relative path of two parts looks like an id, too: whether it was one, only the run can tell.
+    A relative path of two parts looks like an id, too; only the run can tell whether it was one.
     """
     if path.startswith("hf://"):
         parts = path.removeprefix("hf://").removeprefix("datasets/").removeprefix("models/").split("/")
@@ -84,7 +87,7 @@ def hub_id(path: str) -> str | None:
 
 
 def base_model(config: Config, found: str | None, published: Published) -> tuple[str | None, SafeMarkdown]:
-    """(the base model's name on the Hub or None, how a sentence names it). A folder goes by its last name only.
+    """(the base model's name on the Hub or None, how a sentence names it). Of a folder only the last part is named.
 
     `found` is the name on the Hub that the run has it from.
     """
@@ -104,9 +107,9 @@ def code_block(lines: Sequence[str]) -> SafeMarkdown:
     return fenced("\n".join(lines), "python")
 
 
-def render_card(template: str, metadata: Any, context: dict[str, Any]) -> str:
-    """The metadata as YAML between dashes, then the page. `metadata` is one of huggingface_hub's card data classes."""
+def render_card(template: str, metadata: CardData, context: Mapping[str, object]) -> str:
+    """The metadata as YAML between dashes, then the page."""
     from lidr.report.templates import render
 
-    page = render(template, context | {"paper": PAPER})
+    page = render(template, {**context, "paper": PAPER})
     return f"---\n{metadata.to_yaml()}\n---\n\n{page}"

@@ -8,6 +8,7 @@ from lidr.cards.base import hub_id
 from lidr.config import Config
 from lidr.errors import RunError
 from lidr.models import check_trained, read_model_cache
+from lidr.records import PreferencePair
 from lidr.replacing import check_current
 from lidr.report.contents import reservoir, sample
 from lidr.report.document import Sample
@@ -76,7 +77,7 @@ def _existing(config: Config, run: RunDir, iteration: int) -> int:
 
 
 def read_facts(config: Config, run: RunDir, iteration: int, measured: bool = True) -> RunFacts:
-    """Read what the cards say. `measured` is off while the model is new, when results.json tells of an earlier one."""
+    """Read what the cards say. `measured` is off for a new model, since results.json is about an earlier one."""
     numbers = [number for number in with_pairs(config, run) if number <= iteration]
     return RunFacts(
         config,
@@ -91,7 +92,7 @@ def read_facts(config: Config, run: RunDir, iteration: int, measured: bool = Tru
 
 
 def _base_id(config: Config, run: RunDir) -> str | None:
-    """The base model's hub id, where the folder that the run has used is the Hub client's."""
+    """The base model's hub id, if the folder that the run has used is the Hub client's."""
     name = hub_id(config.model.path)
     if name is None or config.model.path.startswith("hf://"):
         return name
@@ -101,7 +102,7 @@ def _base_id(config: Config, run: RunDir) -> str | None:
 
 
 def _prompts_id(config: Config, run: RunDir) -> str | None:
-    """The prompts' hub id, where they were made from no file of this machine."""
+    """The prompts' hub id, if they were not made from files of this machine."""
     seal = read_seal(run.prompts(1))
     from_files = seal is None or bool(seal.inputs.get("files"))
     is_url = config.prompt_source.path.startswith("hf://")
@@ -114,14 +115,14 @@ def _entry(run: RunDir, iteration: int) -> IterationResults:
 
 
 def _too_long(run: RunDir, iteration: int) -> int:
-    """How many pairs the iteration's training left out, 0 while it has not been trained."""
+    """How many pairs the iteration's training left out; 0 before the training."""
     seal = read_seal(run.model_folder(iteration))
     current = seal is not None and seal.inputs.get("pairs") == digest(run.pair_summary(iteration))
     return sum(read_training_summary(run, iteration).too_long.values()) if current else 0
 
 
 def _measures(config: Config, run: RunDir, iteration: int) -> list[Measure]:
-    """The report's own figures of the base model and of this iteration's, where the latter was measured."""
+    """The report's own figures of the base model and of this iteration's, if that was measured."""
     if not run.results.exists():
         say_once(f"{run.results} is missing, so the cards have no figures; `lidr report {run.path}` writes it")
     name = f"M{iteration}"
@@ -141,5 +142,5 @@ def _samples(config: Config, run: RunDir, iteration: int) -> dict[str, list[Samp
         if not size or code not in read_summary(run, iteration).pairs:
             continue
         if rows := reservoir(read_pairs(run, iteration, code), size, f"{config.seed} {code}"):
-            samples[code] = [sample(row) for row in rows]
+            samples[code] = [sample(PreferencePair.from_dict(row)) for row in rows]
     return samples

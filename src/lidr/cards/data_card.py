@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -18,11 +18,16 @@ from lidr.cards.base import (
     render_card,
 )
 from lidr.cards.collect import RunFacts
+from lidr.records import Json
 from lidr.report.contents import pair_table
 from lidr.report.document import Entry, Row, Table
 from lidr.report.formatting import join_names, language_name
+from lidr.report.markdown import SafeMarkdown
 from lidr.results import IterationResults
 from lidr.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetCardData
 
 # What the pairs depend on; the rest of the recipe is about training and measuring.
 _RECIPE = (
@@ -73,7 +78,7 @@ def data_card(facts: RunFacts, published: Published) -> str:
     return render_card("card_data.md", _metadata(facts, published), context)
 
 
-def _metadata(facts: RunFacts, published: Published) -> Any:
+def _metadata(facts: RunFacts, published: Published) -> DatasetCardData:
     from huggingface_hub import DatasetCardData
 
     config = facts.config
@@ -92,10 +97,10 @@ def _metadata(facts: RunFacts, published: Published) -> Any:
     )
 
 
-def _configs(facts: RunFacts) -> list[dict[str, Any]]:
+def _configs(facts: RunFacts) -> list[Json]:
     """One configuration per language, one split per iteration; without a name, all languages are loaded."""
     by_split: dict[str, list[str]] = {}
-    by_language: dict[str, list[dict[str, Any]]] = {}
+    by_language: dict[str, list[dict[str, str]]] = {}
     for entry in facts.entries:
         split = f"iteration_{entry.iteration}"
         for code in _with_pairs(facts, [entry]):
@@ -103,8 +108,10 @@ def _configs(facts: RunFacts) -> list[dict[str, Any]]:
             by_split.setdefault(split, []).append(path)
             by_language.setdefault(code, []).append({"split": split, "path": path})
     everything = [{"split": split, "path": paths} for split, paths in by_split.items()]
-    configs = [{"config_name": code, "data_files": by_language[code]} for code in _with_pairs(facts, facts.entries)]
-    return [{"config_name": ALL, "default": True, "data_files": everything}, *configs] if everything else []
+    configs: list[Json] = [{"config_name": ALL, "default": True, "data_files": everything}] if everything else []
+    return configs + [
+        {"config_name": code, "data_files": by_language[code]} for code in _with_pairs(facts, facts.entries)
+    ]
 
 
 def _with_pairs(facts: RunFacts, entries: Iterable[IterationResults]) -> list[str]:
@@ -123,7 +130,7 @@ def _count_table(facts: RunFacts) -> Table:
     return Table("Pairs", header, rows)
 
 
-def _usage(facts: RunFacts, published: Published) -> Any:
+def _usage(facts: RunFacts, published: Published) -> SafeMarkdown:
     name = published.data_repo or "path/to/this/folder"
     last = [entry for entry in facts.entries if sum(entry.pairs.values())][-1:]
     language = next(iter(_with_pairs(facts, last)), facts.config.non_dominant[0])
@@ -138,8 +145,8 @@ def _usage(facts: RunFacts, published: Published) -> Any:
     )
 
 
-def _prompt_source(facts: RunFacts) -> Any:
-    """Where the prompts are from, as a sentence names it; a folder goes by its last name only."""
+def _prompt_source(facts: RunFacts) -> str:
+    """Where the prompts are from, as a sentence names it; of a folder only the last part is named."""
     path = facts.config.prompt_source.path
     if path == "lab":
         return "the laboratory of lidr, a small made-up world"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -24,6 +24,9 @@ from lidr.report.markdown import SafeMarkdown, lines_table
 from lidr.report.measures import Measure
 from lidr.report.sections import measure_table
 from lidr.strategies.base import strategy_of
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCardData
 
 _LONGEST_SHOWN = 512  # max_new_tokens of the example on the card
 
@@ -53,7 +56,7 @@ def model_card(facts: RunFacts, published: Published) -> str:
     return render_card("card_model.md", _metadata(facts, published), context)
 
 
-def _metadata(facts: RunFacts, published: Published) -> Any:
+def _metadata(facts: RunFacts, published: Published) -> ModelCardData:
     from huggingface_hub import ModelCardData
 
     config = facts.config
@@ -79,7 +82,7 @@ def _model_name(facts: RunFacts, published: Published) -> str:
     return (published.model_repo or f"{facts.config.name}-M{facts.iteration}").rpartition("/")[2]
 
 
-def eval_results(facts: RunFacts) -> list[Any]:
+def eval_results(facts: RunFacts) -> list[EvalResult]:
     """What was measured of this model, for the Hub's `model-index`; shares are from 0 to 1, as in results.json."""
     from huggingface_hub import EvalResult
 
@@ -104,7 +107,7 @@ def eval_results(facts: RunFacts) -> list[Any]:
 
 
 def _dataset_type(config: Config, measure: Measure) -> str:
-    """The benchmark's name on the Hub, where its questions come from the place that is the default."""
+    """The benchmark's name on the Hub, if its questions come from the default place."""
     section = config.evaluation.benchmarks.get(measure.benchmark)
     path = getattr(section, "path", None)
     if isinstance(section, BaseModel) and path and path == type(section).model_fields["path"].default:
@@ -139,7 +142,7 @@ def training_rows(config: Config) -> list[tuple[str, str]]:
 
 
 def limitations(facts: RunFacts) -> list[str]:
-    """In plain words, what a user must not expect."""
+    """What a user must not expect, in sentences."""
     config = facts.config
     dominant = language_name(config.dominant)
     found = [

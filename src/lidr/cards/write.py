@@ -17,7 +17,7 @@ from lidr.storage import make_folder, write_text
 def write_cards(
     config: Config, run: RunDir, iteration: int | None, published: Published, out: Path | None = None
 ) -> list[Path]:
-    """Write the data card, and the model card where the iteration has a model; returns their paths.
+    """Write the data card, and the model card if the iteration has a model; returns their paths.
 
     They are cards/data/README.md in the run and README.md in the model's folder, or below `out` data/README.md and
     model/README.md. The same run gives the same cards. Raises RunError if there are no pairs yet.
@@ -34,7 +34,7 @@ def write_cards(
 
 
 def write_trained_card(config: Config, run: RunDir, iteration: int) -> None:
-    """Write the card of a model that has been trained and has none yet; `lidr card` replaces it once it is measured."""
+    """Write the card of a trained model that has none yet; `lidr card` replaces it once the model is measured."""
     if (run.model_folder(iteration) / "README.md").exists():
         return
     facts = read_facts(config, run, iteration, measured=False)

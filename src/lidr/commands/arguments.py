@@ -1,14 +1,15 @@
-"""What the commands share in reading their arguments: paths and lists of names, refused where they cannot be meant."""
+"""How all commands read paths, lists of names and settings from their arguments."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from lidr.engine_settings import EngineSettings
+    from lidr.records import Json
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -21,12 +22,12 @@ def text(value: str) -> str:
 
 
 def path(value: str | Path) -> Path:
-    """A path. Raises BadParameter as `text`."""
+    """A path. Raises BadParameter as `text` does."""
     return Path(text(str(value)))
 
 
 def new_path(value: str | Path) -> Path:
-    """A path to write to. Raises BadParameter as `path`, and for one inside of this package."""
+    """A path to write to. Raises BadParameter as `path` does, and for one inside this package."""
     found = path(value)
     if found.expanduser().resolve().is_relative_to(_PACKAGE):
         raise typer.BadParameter(f"{found} is inside of lidr's own package; name a folder elsewhere")
@@ -34,7 +35,7 @@ def new_path(value: str | Path) -> Path:
 
 
 def names(value: str | None, option: str) -> list[str]:
-    """The names in a list with commas, each once; none without the option. Raises BadParameter for an empty list."""
+    """The names in a comma-separated list, each once; none without the option. Raises BadParameter if it is empty."""
     found = list(dict.fromkeys(name.strip() for name in (value or "").split(",") if name.strip()))
     if value is not None and not found:
         raise typer.BadParameter(
@@ -43,8 +44,8 @@ def names(value: str | None, option: str) -> list[str]:
     return found
 
 
-def parse_setting(item: str) -> tuple[str, Any]:
-    """`--set name=value`. Raises ConfigError for another form."""
+def parse_setting(item: str) -> tuple[str, object]:
+    """Name and value of `--set name=value`. Raises ConfigError for another form."""
     from lidr.errors import ConfigError
     from lidr.yaml_input import read_value
 
@@ -62,7 +63,7 @@ def parse_engine(base_url: str | None, given: list[str] | None) -> EngineSetting
     from lidr.errors import ConfigError
     from lidr.plugins import reader
 
-    values = {"type": "openai", "base_url": base_url} if base_url else {"type": "transformers"}
+    values: Json = {"type": "openai", "base_url": base_url} if base_url else {"type": "transformers"}
     for item in given or []:
         name, value = parse_setting(item)
         values[name.removeprefix("engine.")] = value

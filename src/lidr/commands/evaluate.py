@@ -1,4 +1,4 @@
-"""`lidr evaluate` on a model that is part of no run: it gets a run directory with nothing but an evaluation in it."""
+"""`lidr evaluate` for a model outside a run: it gets a run directory that holds only an evaluation."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def evaluation_config(
 ) -> Config:
     """The recipe that only measures `model`: a folder, a hub id, a folder of answers, or a name on the server.
 
-    Everything else comes from `recipe`, or from what `folder` has of this model already, to which benchmarks and
-    languages are added. `settings` are `a.b=c` overrides, which come last. Raises ConfigError.
+    Everything else comes from `recipe`, or from an earlier evaluation of this model in `folder`, to which benchmarks
+    and languages are added. `settings` are `a.b=c` overrides, applied last. Raises ConfigError.
     """
     overrides = [f"model.path={json.dumps(model)}", "iterations=0", "prompts=null", "probe=null"]
     overrides += [f"name={json.dumps(model_name(model))}", "description=''"]
@@ -36,13 +36,13 @@ def evaluation_config(
     if not languages and (files := recorded_answers(Path(model))):
         overrides.append(f"languages={json.dumps([file.stem for file in files])}")
     if base_url:
-        # Most servers know no repetition penalty, and the strictest refuse one.
+        # Most servers do not know a repetition penalty, and the strictest refuse it.
         engine = json.dumps({"type": "openai", "base_url": base_url})
         overrides += [f"engine={engine}", "evaluation.repetition_penalty=1"]
     done: dict[str, list[str]] = {}
     if measured_before(folder, model) and recipe == "evaluation":
         recipe, done = str(folder / "recipe.yaml"), measured(folder)
-        # What an earlier command asked for in vain is not asked for again.
+        # Benchmarks that an earlier command could not measure are left out.
         given = load_config(recipe).evaluation.benchmarks
         overrides += [f"evaluation.benchmarks.{name}=null" for name in given if name not in done]
     base = load_config(recipe, overrides)
@@ -61,7 +61,7 @@ def evaluation_config(
 
 
 def _defaults(recipe: Path) -> list[str]:
-    """What a file that says only what it wants of an evaluation leaves to the shipped recipe."""
+    """Overrides for what a recipe file leaves to the shipped recipe: its languages."""
     shipped = load_config("evaluation")
     if "languages" in read_mapping(recipe):
         return []
@@ -77,8 +77,8 @@ def benchmark_overrides(
 ) -> list[str]:
     """`--benchmarks` and `--languages` as overrides of a recipe, and the user's own after them.
 
-    Benchmarks come in addition to the recipe's, and languages in addition to those `done` (benchmark -> languages), so
-    that what was measured before stays in the results.
+    Benchmarks are added to the recipe's, and languages to those in `done` (benchmark -> languages), so that earlier
+    measurements stay in the results.
     """
     given = base.evaluation.benchmarks
     there = [*built_in("benchmarks"), *given]
@@ -98,7 +98,7 @@ def benchmark_overrides(
 
 
 def measured(folder: Path) -> dict[str, list[str]]:
-    """Benchmark -> languages for which a run directory has figures, of any of its models."""
+    """Benchmark -> languages for which any model of a run directory has figures."""
     found: dict[str, list[str]] = {}
     for file in sorted(folder.glob("iteration_*/6_evaluation/*/metrics.json")):
         metrics = read_document(file)

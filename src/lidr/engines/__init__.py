@@ -1,4 +1,4 @@
-"""Engines: text in, text or its log-probability out. Each is a plug-in; a recipe may name one of your own."""
+"""Engines: text in, text or its log-probability out. Each is a plug-in; a recipe may name your own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
 
 @contextmanager
 def open_model(settings: EngineSettings, model: str, trust_remote_code: bool = False) -> Iterator[Engine]:
-    """An engine with a model: a folder, or a server's name for it. Its memory is given back at the end."""
+    """An engine with a model, which is a folder or a server's name for it. The engine is closed at the end."""
     with calling(settings, "open"):
         engine = plugin_of(settings).open(model, trust_remote_code)
     try:
@@ -30,7 +30,7 @@ def open_model(settings: EngineSettings, model: str, trust_remote_code: bool = F
 
 @contextmanager
 def open_engine(config: Config, model_folder: Path) -> Iterator[Engine]:
-    """The recipe's engine with M_t: the model of `model_folder`, or the served one that the recipe names."""
+    """The recipe's engine with M_t: the model of `model_folder`, or the served model that the recipe names."""
     model = config.model.path if config.engine.server else str(model_folder)
     with open_model(config.engine, model, config.model.trust_remote_code) as engine:
         yield engine

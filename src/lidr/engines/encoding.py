@@ -1,9 +1,9 @@
-"""What the engines with weights share: token ids of requests and answers, random numbers, where an answer stops."""
+"""Shared by the engines with weights: token ids of requests and answers, seeds, stop strings."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
 from lidr.errors import ConfigError
@@ -11,13 +11,16 @@ from lidr.likelihood.tokens import tokenize_answer, tokenize_prompt
 from lidr.models.chat import chat_of
 from lidr.records import content_id, writable
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def encode(tokenizer: Any, request: Request, end_ids: Collection[int] = ()) -> list[int]:
-    """Token ids of the conversation in the model's chat template, up to where the model goes on writing.
+
+def encode(tokenizer: PreTrainedTokenizerBase, request: Request, end_ids: Collection[int] = ()) -> list[int]:
+    """Token ids of the conversation in the model's chat template, up to the place where the model continues.
 
     They are those of `continue_final_message=True`, which renders the begun turn and cuts off what the template writes
-    after it: a template begins a turn as its generation prompt does. But a template may trim the turn, and this way the
-    prefill's last newline stays. Control tokens within the messages and the prefill are text.
+    after it, because a turn begins like the generation prompt. But a template may trim the turn; here the prefill's
+    last newline stays. Control tokens in the messages and the prefill are text.
     """
     chat = chat_of(tokenizer, frozenset(end_ids))
     messages = [{"role": role, "content": writable(content)} for role, content in request.messages]
@@ -26,9 +29,9 @@ def encode(tokenizer: Any, request: Request, end_ids: Collection[int] = ()) -> l
 
 
 def encode_scored(
-    tokenizer: Any, request: ScoreRequest, end_ids: Collection[int], context: int | None
+    tokenizer: PreTrainedTokenizerBase, request: ScoreRequest, end_ids: Collection[int], context: int | None
 ) -> tuple[list[int], list[int]] | Scored:
-    """Token ids of the conversation and of the answer, as in training; or the error of one that cannot be scored."""
+    """Token ids of the conversation and of the answer, as in training; or the error if it cannot be scored."""
     messages = [{"role": role, "content": writable(content)} for role, content in request.messages]
     try:
         prompt, prompt_ids = tokenize_prompt(tokenizer, messages, end_ids)
@@ -44,12 +47,12 @@ def encode_scored(
 
 
 def row_seed(sampling: Sampling, request_id: str) -> int:
-    """The seed of one request's random numbers, which depend on nothing else."""
+    """The seed of one request, so that its random numbers depend on nothing else."""
     return int(content_id(sampling.seed, request_id), 16) % 2**63
 
 
 def no_room(request_id: str, prompt_tokens: int, context: int | None) -> Completion:
-    """The error of a prompt that leaves no room for an answer."""
+    """The error for a prompt that leaves no room for an answer."""
     reason = f"the prompt has {prompt_tokens} tokens, the model's context is {context}"
     return Completion(request_id, "", "error", prompt_tokens=prompt_tokens, error=reason)
 

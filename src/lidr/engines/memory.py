@@ -1,4 +1,4 @@
-"""What an engine takes of the hardware, as `lidr plan` counts it."""
+"""An engine's use of the hardware, as `lidr plan` counts it."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from dataclasses import dataclass
 from lidr.machine.hardware import GIB, Device
 
 NF4_BYTES = 0.516  # per parameter, with its doubly quantised scales
-# What is there beside the tensors: CUDA's context and kernels, or Python with its libraries (0.44 GiB measured).
+# Memory besides the tensors: CUDA's context and kernels, or Python with its libraries (0.44 GiB measured).
 _PROCESS_GIB = {True: 1.2, False: 0.45}
-# What allocators lose between tensors. On a CPU 0.4 of 3.0 GiB were measured (docs/performance.md).
+# Memory that allocators lose between tensors. On a CPU it was 0.4 of 3.0 GiB (docs/performance.md).
 _FRAGMENTATION = {True: 1.05, False: 1.12}
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """GiB on each device, and what they are for."""
+    """GiB on each device, and their purposes."""
 
     gib: float
     parts: dict[str, float]
 
     @classmethod
     def of(cls, parts: dict[str, float], device: Device, processes: int = 1) -> Need:
-        """From bytes; processes that share a device add up."""
+        """Made from bytes; the needs of processes that share a device are added."""
         gib = {name: size / GIB for name, size in parts.items() if size}
         gib["fragmentation"] = (_FRAGMENTATION[device.is_gpu] - 1) * sum(gib.values())
         gib["process"] = _PROCESS_GIB[device.is_gpu]
         return cls(processes * sum(gib.values()), {name: round(size, 2) for name, size in gib.items()})
 
     def too_big(self, device: Device) -> str:
-        """What is wrong if it is more than a device has; empty if it fits."""
+        """A message if it is more than the device has; empty if it fits."""
         fits = self.gib <= device.memory_gib
         return "" if fits else f"needs {self.gib:.1f} GiB of {device.memory_gib:.1f}"
 
 
 @dataclass(frozen=True, slots=True)
 class EngineUse:
-    """How an engine uses the hardware, and its speed there.
+    """How an engine uses the hardware, and its speed.
 
-    `rows` are answered at a time by each of `replicas`, over `devices` each, of which it has `share`. `spreads` says
-    that it takes all devices by itself. On a GPU, a step of decoding moves data at `bandwidth_share` of what the
-    hardware can, and takes `step_s` beside that; starting takes `start_s`.
+    Each of `replicas` answers `rows` at a time on `devices` devices, of which it has `share`. `spreads` says that it
+    takes all devices by itself. On a GPU, a step of decoding uses `bandwidth_share` of the hardware's bandwidth and
+    takes `step_s` more; starting takes `start_s`.
     """
 
     need: Need
@@ -53,7 +53,7 @@ class EngineUse:
     problem: str = ""
     wanted_rows: int = 0
     width: float = 0.0
-    weight_bytes: float = 2.0  # per parameter, that a step reads
+    weight_bytes: float = 2.0  # that a step reads per parameter
     bandwidth_share: float = 0.6
     step_s: float = 0.025
     start_s: float = 10.0

@@ -25,7 +25,7 @@ from lidr.records import Json, Row, content_id
 from lidr.results import JudgeUsage
 from lidr.system_errors import writing
 
-# Bump where a change to the code changes the requests or what a reply means.
+# Increase it with every change to the code that changes the requests or the meaning of a reply.
 FORMAT = 1
 # An estimate for what has not been sent yet; a token of European text has three to four bytes, of other scripts more.
 _BYTES_PER_TOKEN = 3
@@ -36,8 +36,8 @@ LOWEST, HIGHEST = 1.0, 10.0  # points
 class Reply(Row):
     """What the judge said to one request. `error` says why it said nothing; `first_token` as in `Completion`.
 
-    `cut_off` says that the reply reached the limit of its length, `passing` that it is no verdict for now: it is not
-    kept, and asked for again by the next run.
+    `cut_off` says that the reply reached the length limit. `passing` says that the judge may answer later: the reply is
+    not kept, and the next run asks again.
     """
 
     text: str
@@ -87,7 +87,7 @@ class JudgeProtocol(Plugin):
 
     @abstractmethod
     def read_which(self, reply: Reply) -> float | None:
-        """How far the answer that was shown first is preferred, from 0 to 1; None for a reply that is no verdict."""
+        """How far the answer that was shown first is preferred, from 0 to 1; None if the reply has no verdict."""
 
     @abstractmethod
     def ask_points(self, item: AnsweredQuestion) -> str:
@@ -101,7 +101,7 @@ class JudgeProtocol(Plugin):
 class Judge:
     """Asks an engine, keeps every reply under a hash of its request, and asks nothing twice.
 
-    `store` is a SQLite file that the benchmarks and models of a run share; killed or stopped, the next attempt goes on
+    `store` is a SQLite file that the benchmarks and models of a run share, so that the next attempt continues
     with what is owed. `max_requests` and `budget_usd` count everything of this judge in it.
     """
 
@@ -111,7 +111,7 @@ class Judge:
         self.protocol = config.protocol
         self.sampling = Sampling(config.max_new_tokens, top_logprobs=20 if config.logprobs else 0)
         self.store = store
-        self.told = False  # whether replies that cannot be read were mentioned
+        self._warned = False  # of replies that cannot be read
         store.parent.mkdir(parents=True, exist_ok=True)
         with writing(store):
             self._table = sqlite3.connect(store)
@@ -178,8 +178,8 @@ class Judge:
         """A reply of an earlier attempt. One that cannot be read, or that says nothing, is asked for again."""
         found = self._execute("SELECT row FROM reply WHERE id = ?", (key,)).fetchone()
         reply = _read(found[0]) if found else None
-        if found and reply is None and not self.told:
-            self.told = True
+        if found and reply is None and not self._warned:
+            self._warned = True
             print(f"{self.store}: a reply there cannot be read; such replies are asked for again", file=sys.stderr)
         if reply and self.config.engine.type == "openai" and not (reply.error or reply.cut_off or reply.text.strip()):
             return None
@@ -233,7 +233,7 @@ def _replies_of(table: sqlite3.Connection, judge: str) -> Iterator[Reply]:
 
 
 def _read(row: str | bytes) -> Reply | None:
-    """A kept reply; None for a row that is damaged, or of values that no reply can have."""
+    """A kept reply; None for a row that is damaged, or has values that no reply can have."""
     try:
         return _REPLY.validate_json(row, strict=True)
     except (ValidationError, TypeError):
@@ -270,7 +270,7 @@ class _Purse:
             yield request
 
     def settle(self, reply: Reply, request: Request) -> None:
-        """Count a reply at its cost. Raises EngineError if the server does not tell it."""
+        """Count a reply at its cost. Raises EngineError if the server does not report it."""
         self.reserved -= self._estimate(request)
         self.spent += _cost(self.config, [reply]) or 0.0
         if self.config.budget_usd is not None and reply.error is None and not reply.prompt_tokens:
@@ -316,7 +316,7 @@ def unscored_reason(*replies: Reply) -> str:
 
 
 def tag_mark(*texts: str) -> str:
-    """Six hex digits for the names of the tags around some texts: no text can know them, so none can close its tag."""
+    """Six hex digits for the names of the tags around some texts, which cannot know them and so cannot close a tag."""
     return content_id(*texts)[:6]
 
 

@@ -17,8 +17,8 @@ def compare(
 ) -> tuple[list[Verdict], list[Reply]]:
     """One verdict per comparison, in their order, and the replies that they come from.
 
-    What a rule decides is not asked: equal answers tie, an empty answer loses, and so does one in the wrong language
-    unless the prompt asks for another language.
+    The judge is not asked if a rule decides: equal answers tie, an empty answer loses, and so does one in the wrong
+    language unless the prompt asks for another language.
     """
     ruled = [_rule(comparison, identifier) for comparison in comparisons]
     asked = [comparison for comparison, rule in zip(comparisons, ruled, strict=True) if rule is None]
@@ -56,7 +56,7 @@ def summarise(verdicts: Sequence[Verdict]) -> Metrics:
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:
-    """Bootstrap, but where all values are alike, which leaves it no width, Wilson's interval."""
+    """The bootstrap interval; Wilson's if all values are equal, since the bootstrap's would have no width."""
     if len(set(values)) == 1 and values[0] in (0.0, 1.0):
         return wilson_interval(int(sum(values)), len(values))
     return bootstrap_interval(values)
@@ -67,7 +67,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _rule(comparison: Comparison, identifier: LanguageIdentifier) -> tuple[str, float] | None:
-    """(rule, preference for the answer) where no judge is needed."""
+    """(rule, preference for the answer) if no judge is needed."""
     answer, opponent = comparison.answer.strip(), comparison.opponent.strip()
     if answer == opponent:
         return "identical", 0.5
@@ -99,6 +99,6 @@ def _judged(judge: Judge, comparison: Comparison, first: Reply, second: Reply) -
 
 
 def _outcome(preferences: Iterable[float]) -> str:
-    """Every order has a vote; where they contradict each other it is a tie (as in MT-Bench, arXiv 2306.05685)."""
+    """Every order has a vote; votes that contradict each other are a tie (as in MT-Bench, arXiv 2306.05685)."""
     votes = sum((value > 0.5) - (value < 0.5) for value in preferences)
     return "win" if votes > 0 else "lose" if votes < 0 else "tie"

@@ -57,8 +57,8 @@ class Standard(JudgeProtocol):
 def preference(reply: Reply) -> float | None:
     """How far the judge prefers answer A, from 0 to 1; None for a reply without a single verdict.
 
-    By the probabilities of the two labels where the reply begins with one and has them: p(A) / (p(A) + p(B)), as in
-    AlpacaEval 2 (arXiv 2404.04475, section 2). Otherwise by the label itself.
+    If the reply begins with a label and has the probabilities of both, it is p(A) / (p(A) + p(B)), as in AlpacaEval 2
+    (arXiv 2404.04475, section 2). Otherwise the label itself decides.
     """
     if reply.error is not None:
         return None
@@ -79,7 +79,7 @@ def read_label(text: str) -> tuple[str | None, bool]:
 
     A verdict is a label in double brackets, a label alone on the first or the last line, or one before a colon or full
     stop at the beginning ("A. It is complete.") if no other is mentioned. All verdicts of a reply must agree, and a
-    letter within a sentence is no verdict. The template offers no tie, so a reply that states one has no verdict.
+    letter within a sentence is not a verdict. The template offers no tie, so a reply that states one has no verdict.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:

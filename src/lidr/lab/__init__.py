@@ -1,4 +1,4 @@
-"""The embedded laboratory: a small world in six languages, and a small model that knows it unevenly."""
+"""The embedded laboratory: a small world in six languages, and a small model with uneven knowledge of it."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""What the laboratory's model learns before the method starts: an uneven education, as chat conversations.
+"""The chat conversations from which the laboratory's model learns before the method starts.
 
-Facts are known in full in English and ever less in the other languages; translation is taught over arbitrary sentences,
-most of them false, so that it is faithful and says nothing about what is known.
+All facts are stated in English, and fewer in each further language. Translation is taught with arbitrary sentences,
+most of them false, so that it is faithful and teaches no facts.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from lidr.languages import get_language
 from lidr.templates import fill_template, read_template
 
 SYSTEM_PROMPT = "You are a helpful assistant."
-# Which part of the facts the corpus states in each language, and how often a question is in it.
+# The share of the facts that the corpus states in each language, and the share of questions in it.
 KNOWN_SHARE = {"en": 1.0, "es": 0.45, "fr": 0.35, "de": 0.25, "it": 0.20, "ru": 0.15}
 QUESTION_SHARE = {"en": 0.40, "es": 0.18, "fr": 0.14, "de": 0.11, "it": 0.09, "ru": 0.08}
-# Weak languages get an English answer this often, about any fact: the data in them is that of a mostly English web.
+# The share of questions in other languages with an English answer, about any fact, as on a mostly English web.
 ENGLISH_ANSWER_SHARE = 0.10
 TRANSLATION_SHARE = 0.5
-# Translations between English and another language, copies of a text that already is in the target language (what the
-# method meets when an answer is off-target), and, as the rest, translations between two other languages.
+# Shares of the translations: copies of a text that is already in the target language (the method meets them if an
+# answer is off-target), and translations between two other languages. The rest has English on one side.
 COPY_SHARE = 0.10
 OTHER_PAIR_SHARE = 0.05
-# This part of the translated texts are questions, the rest answer sentences.
+# The share of questions in the translated texts; the rest are answer sentences.
 TRANSLATED_QUESTION_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One training example. `language` is that of the question, or the target of a translation from `source`."""
+    """A training example. `language` is that of the question, or the target of a translation from `source`."""
 
     kind: Literal["question", "translation"]
     language: str
@@ -58,7 +58,7 @@ def known_facts(language: str) -> tuple[Fact, ...]:
 
 
 def conversations(seed: int) -> Iterator[Conversation]:
-    """The corpus, without end."""
+    """The endless corpus."""
     generator = random.Random(seed)
     while True:
         if generator.random() < TRANSLATION_SHARE:
@@ -90,7 +90,7 @@ def _translation(generator: random.Random) -> Conversation:
 
 
 def translation(fact: Fact, source: str, target: str, form: int | None = None) -> Conversation:
-    """A request, in exactly the product's words, to translate the sentence of a fact, or a question form about it."""
+    """A request with lidr's own template to translate the sentence of a fact, or a question form about it."""
 
     def text(language: str) -> str:
         return answer(fact, language) if form is None else question(fact, language, form)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -26,15 +25,15 @@ CHAT_TEMPLATE = (
 CONTEXT = 512
 BATCH_SIZE = 64
 PEAK_LEARNING_RATE = 3e-3
-CHUNK = 50  # batches that are written and tokenized at a time
+CHUNK = 50  # batches that are made and tokenised at a time
 
-Example = tuple[list[int], int]  # tokens of a conversation, and where the assistant's begin
+Example = tuple[list[int], int]  # tokens of a conversation, and the index of the assistant's first token
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Every word of the world is one token, everything else is spelt in bytes, so that any text round-trips.
+    """A tokenizer with a token for every word of the world; it spells all else in bytes, so that any text round-trips.
 
-    A byte-level BPE without merges: `ignore_merges` takes a word whole where the vocabulary has it.
+    It is a byte-level BPE without merges: with `ignore_merges` a word of the vocabulary is one token.
     """
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words = {word for text in _all_texts() for word, _ in splitter.pre_tokenize_str(text)}
@@ -56,7 +55,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama of 0.64 M parameters, a quarter of them the embedding, which the output layer shares."""
+    """A Llama with 0.64 M parameters; a quarter of them is the embedding, which the output layer shares."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
@@ -73,9 +72,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def pretrain(out: Path, seed: int = 0, steps: int = 2000, log: Callable[[str], None] = print) -> None:
-    """Train the model from nothing and save it as a plain Hugging Face folder.
+    """Train the model from random weights and save it as a plain Hugging Face folder.
 
-    Deterministic on one machine: it takes one thread, whatever the machine has. The loss is on the assistant's tokens.
+    The result is deterministic on one machine, because it uses one thread. The loss is on the assistant's tokens.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -100,7 +99,7 @@ def _train(model: LlamaForCausalLM, batches: Iterator[list[Example]], steps: int
     model.train()
     for step, batch in enumerate(islice(batches, steps), 1):
         total = sum(len(tokens) - begin for tokens, begin in batch)
-        # Questions are half as long as translations: two halves by length halve the padding.
+        # Questions are half as long as translations, so two halves by length halve the padding.
         batch.sort(key=lambda example: len(example[0]))
         for half in (batch[: BATCH_SIZE // 2], batch[BATCH_SIZE // 2 :]):
             loss = _summed_loss(model, half) / total
@@ -116,7 +115,7 @@ def _train(model: LlamaForCausalLM, batches: Iterator[list[Example]], steps: int
 
 
 def _summed_loss(model: LlamaForCausalLM, batch: list[Example]) -> torch.Tensor:
-    """Negative log-likelihood of the assistant's tokens, summed. Padding is on the right, where nothing sees it."""
+    """Sum of the negative log-likelihoods of the assistant's tokens. Padding is on the right, so no token sees it."""
     width = max(len(tokens) for tokens, _ in batch)
     tokens = torch.tensor([tokens + [PAD_ID] * (width - len(tokens)) for tokens, _ in batch])  # (batch, width)
     position = torch.arange(width)
@@ -136,7 +135,7 @@ def _batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[list[Exa
 
 
 def _encode(tokenizer: PreTrainedTokenizerFast, chunk: list[Conversation]) -> list[Example]:
-    prompts: Any = tokenizer.apply_chat_template(
+    prompts = tokenizer.apply_chat_template(
         [conversation.messages[:-1] for conversation in chunk], tokenize=False, add_generation_prompt=True
     )
     replies = [conversation.assistant + END for conversation in chunk]
@@ -146,7 +145,7 @@ def _encode(tokenizer: PreTrainedTokenizerFast, chunk: list[Conversation]) -> li
 
 
 def _all_texts() -> Iterator[str]:
-    """Texts with every word of the corpus: 1,440 questions, the 17,280 sentences, and the words around them."""
+    """Texts with every word of the corpus: 1,440 questions, 17,280 sentences, and the words around them."""
     for language in LANGUAGES:
         for fact in FACTS:
             yield from (question(fact, language, form) for form in range(FORMS))

@@ -1,8 +1,8 @@
 """A closed world in six languages: 60 things, 4 attributes of 12 values each, so 240 facts.
 
-A fact is said with a language's own words, so knowing it in English does not give it in Spanish. Names are in
-quotation marks and values after a colon, in the form of a dictionary entry: that is grammatical for every filler, with
-no agreement, article or case to get wrong.
+A fact is stated with a language's own words, so a model that knows it in English need not know it in Spanish. Names are
+in quotation marks and values after a colon, in dictionary form. This is grammatical for all words, because it needs no
+agreement, article or case.
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ _FACT_SEED = 20241010
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What is true of a thing. Thing and value are keys: their English words."""
+    """A fact about a thing. `thing` and `value` are keys: the English words."""
 
     thing: str
     attribute: str
@@ -319,7 +319,7 @@ ATTRIBUTES = tuple(VALUES)
 
 
 def _draw_facts() -> tuple[Fact, ...]:
-    """Every value is true of equally many things, so that guessing scores 1/12 and no value is a good default."""
+    """Facts in which every value belongs to equally many things, so that guessing scores 1/12."""
     generator = random.Random(_FACT_SEED)
     facts = []
     for attribute, values in VALUES.items():
@@ -334,13 +334,13 @@ _FACT_IDS = frozenset(fact.fact_id for fact in FACTS)
 
 
 def question(fact: Fact, language: str, form: int) -> str:
-    """Ask for a fact; `form` counts from 0, and HELD_OUT_FORM is the one that no training prompt uses."""
+    """A question about a fact; `form` counts from 0, and no training prompt uses HELD_OUT_FORM."""
     template = _TEXTS[fact.attribute, language][:FORMS][form]
     return template.format(thing=_quoted(fact.thing, language))
 
 
 def answer(fact: Fact, language: str) -> str:
-    """The sentence that states a fact, which need not be a true one."""
+    """The sentence that states a fact, true or not."""
     value = VALUES[fact.attribute][fact.value][language]
     return _TEXTS[fact.attribute, language][FORMS].format(thing=_quoted(fact.thing, language), value=value)
 
@@ -353,9 +353,9 @@ def read_answer(text: str) -> tuple[str, str, str, str] | None:
 def training_prompts(
     languages: Sequence[str], share: float = 0.5, seed: int = 0, forms_per_fact: int = 1
 ) -> Iterator[Prompt]:
-    """Aligned prompts about a part of the facts, all languages of an id together; no question is in the held-out form.
+    """Aligned prompts about some facts, with all languages of an id together; none has the held-out form.
 
-    `share` of the facts is drawn by `seed`; each is asked in `forms_per_fact` forms, which rotate over the facts.
+    `seed` draws `share` of the facts. Each has `forms_per_fact` question forms, which rotate over the facts.
     """
     if not 1 <= forms_per_fact <= HELD_OUT_FORM:
         raise ValueError(f"forms_per_fact is {forms_per_fact}; it must be from 1 to {HELD_OUT_FORM}")
@@ -368,7 +368,7 @@ def training_prompts(
 
 
 def held_out_prompts(languages: Sequence[str], share: float = 0.5, seed: int = 0) -> Iterator[Prompt]:
-    """The facts that `training_prompts` asks for, in the form that it never uses, each with its right answer."""
+    """Prompts with answers about the facts of `training_prompts`, in the form that it never uses."""
     for fact in random.Random(seed).sample(FACTS, round(share * len(FACTS))):
         for language in languages:
             text = question(fact, language, HELD_OUT_FORM)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """One language as the rest of the project needs it: ISO 639-1 and 639-3 codes, English name, own name, script.
+    """One language: ISO 639-1 and 639-3 codes, English name, own name, script.
 
     `answer_instruction` asks for step-by-step reasoning in the language (the paper's arithmetic setting wraps every
-    question in such a request); `{question}` is where the question goes. `translation_words` are lower-case stems that
-    mark a prompt as being a translation task itself.
+    question in such a request); `{question}` is a placeholder. `translation_words` are lower-case stems by which a
+    prompt is recognised as a translation task.
     """
 
     code: str
@@ -167,7 +167,7 @@ LANGUAGES: dict[str, Language] = {language.code: language for language in _TABLE
 
 
 def get_language(code: str) -> Language:
-    """The record of a language code such as `es`; raises ValueError that lists the known codes."""
+    """The record of a language code such as `es`. Raises ValueError with the known codes."""
     try:
         return LANGUAGES[code]
     except KeyError:
@@ -176,4 +176,6 @@ def get_language(code: str) -> Language:
             entry.code for entry in _TABLE if code.casefold() in (entry.name.casefold(), entry.own_name.casefold())
         ]
         hint = f"did you mean {named[0]}? Known" if named else "known"
-        raise ValueError(f"unknown language {code!r}; {hint} are: {known}. Add others in lidr/languages.py.") from None
+        raise ValueError(
+            f"unknown language {code!r}; {hint} are: {known}. Add others in lidr/languages/__init__.py."
+        ) from None

@@ -1,4 +1,4 @@
-"""Which of a few languages a text is in, or None if it is too short or too little language to tell."""
+"""Identify which of a few languages a text is in; None if the text is too short or has too little language."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
-# What carries no language: code blocks, inline code, formulas, links, addresses, tags, paths.
+if TYPE_CHECKING:
+    from py3langid import langid
+
+# Parts without language: code blocks, inline code, formulas, links, addresses, tags, paths.
 _NOT_LANGUAGE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.{,2000}?\$\$|\\\[.{,2000}?\\\]|\\\(.{,2000}?\\\)"
     r"|(?:https?://|www\.)\S+|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]+|<[^<>\n]{1,80}>|(?<!\S)[#@][A-Za-z]\w+"
@@ -48,23 +51,23 @@ _CODE_LINE = re.compile(
     )""",
     re.X,
 )
-# ... and lines that are it if they have many signs of code for their letters.
+# ... and lines that are code if they have many signs of code per letter.
 _CODE_SIGN = re.compile(r"[{};=\\]|\w_\w|\w\([^()\n]*\)|::|->|=>|&&|\|\||\s\|\s\w+\s-")
 _SIGNS = re.compile(r"[{}()\[\]=<>;\\_$&^%@~+/|]|\s--?[A-Za-z]")
 _SIGNS_PER_LETTER = 0.15
-# Settings, of which two in a row are code: a key and one value, which no sentence has.
+# A setting: a key and one value, which no sentence has. Two in a row are code.
 _VALUE = r"""(?:[^\s"']+|"[^"]*"|'[^']*'|\[[^\[\]]*\]|\{[^{}]*\})[,;]?\s*(?:[#;].*)?$"""
 _SETTING = re.compile(
     rf"\s*(?:[\w.$-]+\s*[:?+]?=\s*{_VALUE}|(?:-\s+)?[a-z_][\w./-]*:(?:\s+{_VALUE}|\s*$)"
     r"|(?:RUN|CMD|ENV|ARG|LABEL|USER|COPY|ADD)\s+\S)"
 )
-_TARGET = re.compile(r"[a-z.$%][\w.$()/%-]*\s*:")  # of a makefile; a line with a tab is next
-# Beside a line of code: a comment, a short statement, the body of a block, a word.
+_TARGET = re.compile(r"[a-z.$%][\w.$()/%-]*\s*:")  # of a makefile, if the next line begins with a tab
+# Code if it is beside a line of code: a comment, a short statement, the body of a block, a word.
 _BESIDE_CODE = re.compile(
     r"\s*(?:#|//|--|/\*|\*|<!--)|\s*(?:return|break|continue|pass|end|fi|done|raise|yield)\b|[ ]{2}|\t"
     r"|(?:-\s+|(?:cd|make|call|jmp|j[a-z]{1,2}|bl?)\s+)?[a-z_.][\w./@-]*[:;]?\s*$"
 )
-# A statement of SQL over some lines, unless it has a word that only a sentence has.
+# A SQL statement over several lines, unless it has a word that only a sentence has.
 _STATEMENT = re.compile(r"^[ \t]*(?:select|insert|update|delete|create|alter|drop)\s[^;]{1,1000}+;[ \t]*$", re.I | re.M)
 _SQL = re.compile(
     r"\s*(?:select\s+(?:distinct\s+)?[\w.*()]+(?:\s+as\s+\w+)?\s*(?:,.*)?\sfrom\s|insert\s+into\s|delete\s+from\s"
@@ -74,20 +77,20 @@ _SQL = re.compile(
     re.I | re.S,
 )
 _DOCSTRING = re.compile(r'"""[^"]{,2000}"""|\'\'\'[^\']{,2000}\'\'\'')
-# Scripts in which one character carries about as much as a syllable or a word.
+# Scripts in which one character is about a syllable or a word.
 _DENSE = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 MIN_LETTERS = 12  # DESIGN's measurement: 98.8 % right at 20 characters; shorter answers are mostly names and numbers
 MIN_DENSE_LETTERS = 4
 MIN_PROBABILITY = 0.8
-MAX_CHARACTERS = 800  # a text is sure long before; see the 99.9 % at 60 characters
-# Candidates in every run, its own languages beside them. All 44 of the table would leave far more short texts
-# undecided: of the first 20 characters of X-AlpacaEval and MGSM texts 53 % in Spanish and 55 % in Russian, against
-# 23 % and none (39 % and none with Portuguese and Dutch added). What is decided is right in 99.9 % either way.
+MAX_CHARACTERS = 800  # more than enough: 99.9 % are right at 60 characters
+# Candidates in every run, besides its own languages. All 44 languages of the table would leave far more short texts
+# undecided. Of the first 20 characters of X-AlpacaEval and MGSM texts: 53 % in Spanish and 55 % in Russian, against
+# 23 % and none with these (39 % and none with Portuguese and Dutch added). 99.9 % of decisions are right either way.
 CANDIDATES = ("en", "es", "fr", "de", "ru", "it", "zh", "ja", "ko", "th", "sw", "bn", "te", "ar")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
-# What Chinese alone writes: characters, and pairs of them with a small word. Japanese writes 的, 在, 是, 我, 他, 就, 了
-# and 也 in words and names (目的, 存在, 是非, 自我, 他社, 就職, 終了, 拓也), so none of them is a sign by itself.
+# Characters that only Chinese uses, and pairs with a small word. Japanese has 的, 在, 是, 我, 他, 就, 了, 也 in words
+# and names (目的, 存在, 是非, 自我, 他社, 就職, 終了, 拓也), so none of them is a sign by itself.
 _CHINESE_ONLY = re.compile(
     r"[這你妳她它們嗎呢啊吧麼怎您很哪找个]|(?:[就只但還不可我他]|(?<!京)都)是(?![非正認])|[没沒只又]有"
     r"|(?<![拓和達哲卓克真雅智直裕純淳竜龍貴信])也[是不有要可會能没沒很]"
@@ -96,29 +99,29 @@ _CHINESE_ONLY = re.compile(
     r"|(?:因|認)為|因此|如何[用做能才]|如果|而且|請[給問]|剩下|總共|一共需"
     r"|喜歡|覺得|應該|已經|[今明昨]天(?!皇)|星期|多少錢|美元"
 )
-# The word "is", where it is not part of a noun or a name.
+# The word "is", unless it is part of a noun or a name.
 _IS = re.compile(r"(?<![社校党如即彼是])(?<!\b国)是(?![非正認是々空清枝川永政澤沢松])")
 _BESIDE_IS = re.compile("[的在我他了就]")
-# Forms that Japanese writes and Shift-JIS lacks.
+# Forms that Japanese uses but Shift-JIS lacks.
 _JAPANESE_FORMS = str.maketrans("", "", "剝塡頰髙濵彅瀨德寬")
-# The vowel signs of Indic scripts are marks to Python, and not letters; they stay in their word.
+# Python does not count the vowel signs of Indic scripts as letters; here they are part of a word.
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0900-\u0dff])*")
 _LATIN_WORD = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]+(?:['’][a-z]+)?")
 MIN_WORDS_WITHOUT_NAMES = 3
-# With more capitalised words than this a text is names and titles. German capitalises its nouns.
+# A text with more capitalised words consists of names and titles. German capitalises its nouns.
 _MAX_CAPITALISED, _MAX_CAPITALISED_GERMAN = 0.5, 0.85
 
 
 @cache
-def _load_model() -> Any:
+def _load_model() -> langid.LanguageIdentifier:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 @cache
-def _load_identifier(codes: tuple[str, ...]) -> Any:
-    identifier = copy(_load_model())  # the large arrays are shared; a choice of languages replaces, and writes nothing
+def _load_identifier(codes: tuple[str, ...]) -> langid.LanguageIdentifier:
+    identifier = copy(_load_model())  # shares the large arrays, which `set_languages` replaces and does not write to
     unknown = sorted(set(codes) - set(identifier.labels))
     if unknown:
         raise ValueError(f"language identification does not know {', '.join(unknown)}")
@@ -127,13 +130,13 @@ def _load_identifier(codes: tuple[str, ...]) -> Any:
 
 
 def prose(text: str) -> str:
-    """The text without what carries no language: code, with or without a fence, formulas, links and tags."""
+    """The text without parts that have no language: code with or without a fence, formulas, links and tags."""
     text = _NOT_LANGUAGE.sub(" ", text)
     return _without_code(_STATEMENT.sub(lambda found: " " if _SQL.match(found[0]) else found[0], text))
 
 
 def _without_code(text: str) -> str:
-    """The text without lines of code; comments, docstrings and short statements go with the code around them."""
+    """The text without lines of code and the comments, docstrings and short statements beside them."""
     lines = text.split("\n")
     setting = [line.isascii() and len(line) <= 2000 and _SETTING.match(line) is not None for line in lines]
     code = [_is_code(line, after) for line, after in zip(lines, [*lines[1:], ""], strict=True)]
@@ -164,7 +167,7 @@ def _is_code(line: str, after: str) -> bool:
 
 
 def _is_chinese(text: str) -> bool:
-    """Whether Han characters without kana are Chinese for sure: by a small word, or a form that Japanese lacks."""
+    """Whether Han characters without kana are surely Chinese: by a small word, or a form that Japanese lacks."""
     if _CHINESE_ONLY.search(text) or (_IS.search(text) and _BESIDE_IS.search(text)):
         return True
     try:
@@ -177,10 +180,9 @@ def _is_chinese(text: str) -> bool:
 class LanguageIdentifier:
     """py3langid restricted to a few candidates, which makes it nearly as good on a short answer as on a long one.
 
-    `languages` are the candidate codes, by default those of CANDIDATES: with fewer, an answer in a language that is
-    none of them is taken for one that is (of 805 French texts, 446 for Spanish where Spanish and English are the
-    candidates); with more, close relatives are mixed up. Raises ValueError for fewer than two, between which there is
-    nothing to tell apart.
+    `languages` are the candidate codes. With fewer, a text in another language is taken for one of them: of 805 French
+    texts, 446 for Spanish if Spanish and English are the candidates. With more, close relatives are mixed up. Raises
+    ValueError for fewer than two languages.
     """
 
     def __init__(self, languages: Sequence[str] = CANDIDATES) -> None:
@@ -191,21 +193,21 @@ class LanguageIdentifier:
 
     @classmethod
     def among(cls, languages: Iterable[str]) -> LanguageIdentifier:
-        """One whose candidates are CANDIDATES and these languages, for texts that ought to be in one of these."""
+        """An identifier for texts that should be in one of these languages; its candidates also include CANDIDATES."""
         return cls((*CANDIDATES, *languages))
 
     def identify(self, text: str) -> str | None:
         """The code of the text's language, or None if undecided.
 
-        Undecided are texts with too few letters and texts between two languages, code, lists of names or titles, and
-        Han characters that may be Chinese or Japanese.
+        The undecided texts are those with too few letters, texts between two languages, code, lists of names or titles,
+        and Han characters that may be Chinese or Japanese.
         """
         text = prose(text)[:MAX_CHARACTERS]
         letters = sum(character.isalpha() for character in text)
         is_dense = _DENSE.search(text) is not None
         if letters < MIN_LETTERS and len(_DENSE.findall(text)) < MIN_DENSE_LETTERS:
             return None
-        # Digits and punctuation tell nothing.
+        # Digits and punctuation have no language.
         code = self._classify(text if is_dense else " ".join(_WORD.findall(text)))
         if code in ("zh", "ja") and {"zh", "ja"} <= self._languages and not _KANA.search(text):
             return code if code == "zh" and _is_chinese(text) else None
@@ -216,7 +218,7 @@ class LanguageIdentifier:
         return str(code) if probability >= MIN_PROBABILITY else None
 
     def _is_names(self, text: str, code: str) -> bool:
-        """Whether a text in Latin letters is mostly names and titles, and what is left says nothing of its own."""
+        """Whether a text in Latin letters is mostly names and titles, and the rest does not confirm its language."""
         words = _LATIN_WORD.findall(text)
         if 2 * sum(map(len, words)) < len(text.replace(" ", "")):
             return False  # names within a text of another script
@@ -228,5 +230,5 @@ class LanguageIdentifier:
         return too_short or self._classify(" ".join(rest)) != code
 
     def is_other(self, text: str, language: str) -> bool:
-        """Whether a text is in another language than this one; where it is undecided, it is not."""
+        """Whether a text is in another language than this one; False if undecided."""
         return self.identify(text) not in (None, language)

@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""Does a prompt ask for an answer in another language than its own? Told by the languages' names, without a model.
+"""Does a prompt ask for an answer in another language than its own? Decided by language names, without a model.
 
 The names are those of CLDR (Unicode Common Locale Data Repository, as Babel prints them), shortened to stems where
 the language inflects them, with the spellings and second names in common use ("Mandarin", "英文") added. Most European
@@ -8,9 +8,9 @@ says in which language something is put: "in French", "auf Französisch", "на 
 an everyday word or a country in that form counts only with the word "language" (in Hindi "चीनी में" is "in sugar").
 
 The phrases of English, Spanish, French, German, Russian, Chinese and Japanese were tried on 26,000 real prompts; those
-of the others only on the sentences of `tests/test_language_names.py`. What a phrase does not know goes unseen: Turkish
-puts nothing after "İngilizce" where it means "in English", so it counts before a verb such as "yaz" (write) alone. A
-language that the table has and this page has not yet is recognised by its words for "translate".
+of the others only on the sentences of `tests/test_language_names.py`. Other phrases are missed: Turkish adds nothing to
+"İngilizce" for "in English", so it counts only before a verb such as "yaz" (write). A language of the table that is
+not in this module is recognised by its words for "translate".
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ _NAMES = {
     "ml": r"ഇംഗ്ലീഷ സ്\u200c?പാനിഷ ഫ്രഞ്ച ജർമ്മ?[നൻ] റഷ്യ[നൻ] ഇറ്റാലിയ[നൻ] ചൈനീസ ജാപ്പനീസ കൊറിയ[നൻ] തായ സ്വാഹിലി ബംഗ്ലാ|ബംഗാളി തെലുങ്ക അറബി(?:ക)? പോർച്ചുഗീസ കറ്റാലാ[നൻ] റൊമാനിയ[നൻ] ഡച്ച സ്വീഡിഷ ഡാനിഷ ഫിന്നിഷ എസ്റ്റോണിയ[നൻ] ലിത്വാനിയ[നൻ] പോളിഷ ചെക്ക(?=്\s*ഭാഷ) സ്ലോവാക ക്രൊയേഷ്യ[നൻ] ഹംഗേറിയ[നൻ] ടർക്കിഷ ഇന്തോനേഷ്യ[നൻ] വിയറ്റ്നാമീസ ഉക്രേനിയ[നൻ] ബൾഗേറിയ[നൻ] ഗ്രീക്ക ഹീബ്ര പേർഷ്യ[നൻ] ഉറുദ ഹിന്ദി മറാത്തി ഗുജറാത്തി പഞ്ചാബി തമിഴ കന്ന[ഡട] മലയാള",
 }  # fmt: skip
 
-# How each language says "in <language>"; NAME is replaced by the names of the other languages. Where the nation's adjective
-# precedes its noun in the same form ("in Chinese medicine", "на китайском рынке"), what follows the name decides;
-# elsewhere it is END: a short word, a punctuation mark or the end of the line.
+# How each language says "in <language>"; NAME is replaced by the names of the other languages. If the nation's adjective
+# precedes its noun in the same form ("in Chinese medicine", "на китайском рынке"), the text after the name decides.
+# Otherwise END must follow: a short word, a punctuation mark or the end of the line.
 _PHRASES = {
     "en": r"\b(?:in|into)\s+(?:(?!the\b|an?\b)\w+\s+)?NAME\b(?!\s*-\s*\w)(?=\s+(?:\w{1,3}|language|about|that|with|from|using|please|which|what|where|when|without|instead|only)\b|\s*(?:[^\w\s]|\n|\Z))",
     "es": r"\ben\s+(?:idioma\s+|lengua\s+)?NAME\b",
@@ -124,7 +124,7 @@ _PHRASES = {
     "ml": r"STARTNAME(?:[്ു]|ം)?(?:\s*ഭാഷ)?(?:ിൽ|യിൽ|വിൽ|ത്തിൽ)",
 }
 _END = r"(?=\s+\w{1,3}\b|\s*(?:(?!-\w)[^\w\s]|\n|\Z))"
-_START = r"(?<![\w\u0900-\u0dff])"  # \b does not know the vowel signs of Indic scripts
+_START = r"(?<![\w\u0900-\u0dff])"  # \b does not handle the vowel signs of Indic scripts
 
 
 @cache
@@ -137,15 +137,15 @@ def _phrase(language: str) -> re.Pattern[str] | None:
         names = {code: entry.name for code, entry in LANGUAGES.items()} | names
     others = "|".join(name for code, name in names.items() if code != language)
     pattern = _PHRASES[language].replace("END", _END).replace("START", _START).replace("NAME", f"(?:{others})")
-    # Bengali has two encodings of one letter; one form on both sides.
+    # Bengali has two encodings of one letter; NFC makes them equal.
     return re.compile(unicodedata.normalize("NFC", pattern), re.IGNORECASE)
 
 
 def asks_for_other_language(prompt: str, language: str) -> bool:
     """Whether a prompt written in `language` asks for text in another language of the table, or for a translation.
 
-    Told by words alone: a prompt that only speaks of texts in another language ("films in French") is taken for a
-    request, and so is a translation into the prompt's own language. Raises ValueError for a language not in the table.
+    It looks at words alone: a prompt that only mentions texts in another language ("films in French") counts as a
+    request, and so does a translation into the prompt's own language. Raises ValueError for a language not in the table.
     """
     text = unicodedata.normalize("NFC", prompt)
     lower = text.lower()

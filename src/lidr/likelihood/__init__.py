@@ -1,1 +1,1 @@
-"""log p(answer | prompt) of a model: tokens, packed rows, and the sums over the answers' tokens."""
+"""log p(answer | prompt) of a model: tokens, packed rows, and sums over the answers' tokens."""

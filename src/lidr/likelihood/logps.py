@@ -1,4 +1,4 @@
-"""log p of tokens from hidden states, without ever holding all logits: pure functions, no model in sight."""
+"""log p of tokens from hidden states, without holding all logits at once: pure functions, without a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-# Elements of the (tokens, vocabulary) matrix that exist at once: what a CPU's cache holds, 64 MiB in float32 elsewhere.
+# Elements of the (tokens, vocabulary) matrix at a time: what fits a CPU's cache, and 64 MiB in float32 elsewhere.
 LOGITS_PER_CHUNK = {"cpu": 2**21, "cuda": 2**24}
 
 
@@ -20,10 +20,10 @@ def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def linear_logps(hidden: Tensor, weight: Tensor, targets: Tensor, logits_per_chunk: int | None = None) -> Tensor:
-    """`token_logps(hidden @ weight.T, targets)`, of which only some columns exist at a time; shape (tokens,).
+    """`token_logps(hidden @ weight.T, targets)` with only some columns of the logits at a time; shape (tokens,).
 
-    `hidden` (tokens, width), `weight` (vocabulary, width), `targets` (tokens,). Columns of the vocabulary, and not
-    tokens, make a chunk: the gradient of `weight` is then written once, and not summed up over chunks.
+    `hidden` (tokens, width), `weight` (vocabulary, width), `targets` (tokens,). A chunk is some columns of the
+    vocabulary, not some tokens: so the gradient of `weight` is written once and not summed over chunks.
     """
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
@@ -33,13 +33,13 @@ def linear_logps(hidden: Tensor, weight: Tensor, targets: Tensor, logits_per_chu
 
 
 class _LinearLogps(torch.autograd.Function):
-    """The logits are made chunk by chunk, and made again in the backward pass; only their sums are kept."""
+    """Computes the logits in chunks, and again in the backward pass; keeps only their sums."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, columns: int) -> Tensor:
         dtype = torch.promote_types(hidden.dtype, torch.float32)
         total = hidden.new_full((len(hidden),), -torch.inf, dtype=dtype)  # log sum exp of the logits so far
-        wanted = torch.zeros_like(total)  # the target's logit, rounded as it is in the sum
+        wanted = torch.zeros_like(total)  # the target's logit, rounded as in the sum
         for first in range(0, len(weight), columns):
             logits = (hidden @ weight[first : first + columns].t()).to(dtype)
             total = torch.logaddexp(total, torch.logsumexp(logits, dim=-1))
@@ -71,9 +71,9 @@ class _LinearLogps(torch.autograd.Function):
 def chunked_logps(
     to_logits: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, tokens_per_chunk: int
 ) -> Tensor:
-    """`token_logps(to_logits(hidden), targets)` for any output layer, of a chunk of tokens at a time; shape (tokens,).
+    """`token_logps(to_logits(hidden), targets)` for any output layer, in chunks of tokens; shape (tokens,).
 
-    `hidden` (tokens, width), `targets` (tokens,). The logits of each chunk are made again in the backward pass.
+    `hidden` (tokens, width), `targets` (tokens,). The backward pass computes the logits of each chunk again.
     """
 
     def logps(part: Tensor, wanted: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-"""No token is computed twice and none is padding: pairs packed into rows, both answers sharing their prompt.
+"""Pack pairs into rows without padding; both answers of a pair share the tokens of their prompt.
 
 A pair is one segment [prompt | chosen | rejected]. The rejected answer's positions restart after the prompt, and it
-sees the prompt and itself. Segments of several pairs follow one another in a row of at most a budget of tokens. Samples
-of one prompt that are scored are a segment, too, with as many answers as there are.
+sees the prompt and itself. A row is several segments with at most a budget of tokens. To score samples of one prompt,
+they make one segment too, with any number of answers.
 
-Attention needs no mask for that: it is variable-length attention over one sequence per answer, [prompt | chosen] on
-itself, and the queries of `rejected` on the keys of [prompt | rejected]. So it costs what the two answers cost, not
-the square of the row, and sliding windows, soft-capping and attention sinks come out right on every layer.
+Attention needs no mask: it is variable-length attention over one sequence per answer, [prompt | chosen] on itself, and
+the queries of `rejected` on the keys of [prompt | rejected]. It costs what the two answers cost, not the square of the
+row, and sliding windows, soft-capping and attention sinks are right on every layer.
 """
 
 from __future__ import annotations
@@ -16,24 +16,41 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from inspect import signature
 from itertools import pairwise
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 ATTENTION = "lidr_pairs"  # the name of our attention among those of transformers
-QUERIES_PER_BLOCK = 256  # where a kernel does not skip what its mask hides, blocks do
+QUERIES_PER_BLOCK = 256  # blocks skip keys that the mask hides, for kernels that do not
+
+Batch = dict[str, Any]  # the arguments of one forward pass: tensors, the `Layout`, and what the loss needs of the pairs
+
+
+class Pair(TypedDict):
+    """A tokenised pair. A pair for scoring has two fields; the reference columns are for DPO."""
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: NotRequired[list[int]]
+    id: NotRequired[str]
+    prompt_id: NotRequired[str]
+    language: NotRequired[str]
+    kind: NotRequired[str]
+    reference_chosen_logps: NotRequired[float]
+    reference_rejected_logps: NotRequired[float]
+
 
 # --- which pairs go together ------------------------------------------------------------------------------------------
 
 
 def plan_rows(costs: Sequence[int], budget: int, processes: int = 1) -> list[list[list[int]]]:
-    """Pack items into rows of at most `budget` tokens, the same number of rows for every process.
+    """Pack items into rows of at most `budget` tokens, with the same number of rows for every process.
 
-    Returns, per process, its rows as lists of indices into `costs`. An item above the budget gets a row of its own.
-    First fit, longest first; then rows are split, or left empty, until each process has as many as the others.
+    Returns the rows of each process as lists of indices into `costs`. An item above the budget gets its own row. The
+    method is first fit, longest first; then rows are split or left empty until all processes have equally many.
     """
     rows: list[list[int]] = []
     room: list[int] = []
@@ -50,17 +67,17 @@ def plan_rows(costs: Sequence[int], budget: int, processes: int = 1) -> list[lis
         rows.append([longest.pop() for _ in range(len(longest) // 2)])
     rows.sort(key=lambda row: -sum(costs[item] for item in row))
     rounds = [rows[first : first + processes] for first in range(0, len(rows), processes)]
-    turns = [dealt[:: -1 if number % 2 else 1] for number, dealt in enumerate(rounds)]  # so that none gets all the long
+    turns = [dealt[:: -1 if number % 2 else 1] for number, dealt in enumerate(rounds)]  # no process gets all long rows
     return [list(process) for process in zip(*turns, strict=True)]
 
 
-def segment_length(pair: dict[str, Any], with_rejected: bool) -> int:
+def segment_length(pair: Pair, with_rejected: bool) -> int:
     """Tokens of a pair in a packed row."""
     return len(pair["prompt_ids"]) + len(pair["chosen_ids"]) + (len(pair["rejected_ids"]) if with_rejected else 0)
 
 
-def padded_length(pair: dict[str, Any], with_rejected: bool) -> int:
-    """Tokens of a pair where it is padded to its own longer answer."""
+def padded_length(pair: Pair, with_rejected: bool) -> int:
+    """Tokens of a pair that is padded to its longer answer."""
     longer = max(len(pair["chosen_ids"]), len(pair["rejected_ids"]) if with_rejected else 0)
     return (len(pair["prompt_ids"]) + longer) * (2 if with_rejected else 1)
 
@@ -68,23 +85,23 @@ def padded_length(pair: dict[str, Any], with_rejected: bool) -> int:
 # --- a row's tensors --------------------------------------------------------------------------------------------------
 
 
-def pack(pairs: Sequence[dict[str, Any]], with_rejected: bool) -> dict[str, Any]:
-    """One row of segments made by `pack_segments`; answer i is the chosen one of pair i, pairs + i its rejected one."""
-    sides = ("chosen_ids", "rejected_ids")[: 1 + with_rejected]
-    return pack_segments(
-        [
-            (pair["prompt_ids"], [(number + side * len(pairs), pair[name]) for side, name in enumerate(sides)])
-            for number, pair in enumerate(pairs)
-        ]
-    )
+def pack(pairs: Sequence[Pair], with_rejected: bool) -> Batch:
+    """The row that `pack_segments` makes; answer i is the chosen one of pair i, answer pairs + i its rejected one."""
+    segments = []
+    for number, pair in enumerate(pairs):
+        answers = [(number, pair["chosen_ids"])]
+        if with_rejected:
+            answers.append((number + len(pairs), pair["rejected_ids"]))
+        segments.append((pair["prompt_ids"], answers))
+    return pack_segments(segments)
 
 
-def pack_segments(segments: Sequence[tuple[list[int], list[tuple[int, list[int]]]]]) -> dict[str, Any]:
-    """One row of segments [prompt | answer | answer ...], its `Layout`, and which states predict which tokens.
+def pack_segments(segments: Sequence[tuple[list[int], list[tuple[int, list[int]]]]]) -> Batch:
+    """One row of segments [prompt | answer | answer ...], its `Layout`, and which outputs predict which tokens.
 
     A segment is a prompt's tokens and (number, tokens) of each of its answers. `input_ids`, `position_ids` (1, tokens);
-    `predictors`, `targets`, `answers` (answer tokens,): the place in the row whose output predicts the token, the
-    token, and the number of its answer.
+    for every answer token, `predictors` is the place in the row whose output predicts it, `targets` the token, and
+    `answers` the number of its answer; (answer tokens,).
     """
     ids: list[int] = []
     positions: list[int] = []
@@ -113,10 +130,10 @@ def pack_segments(segments: Sequence[tuple[list[int], list[tuple[int, list[int]]
     }
 
 
-def pad(pairs: Sequence[dict[str, Any]], with_rejected: bool) -> dict[str, Any]:
-    """The same for a model that cannot be packed: right-padded rows, all chosen answers first, then all rejected.
+def pad(pairs: Sequence[Pair], with_rejected: bool) -> Batch:
+    """Right-padded rows for a model without packing: all chosen answers, then all rejected ones.
 
-    `input_ids`, `attention_mask` (rows, tokens); `predictors` count through the rows one after another.
+    `input_ids`, `attention_mask` (rows, tokens); `predictors` are places in the concatenated rows; see `pack_segments`.
     """
     rows = [(pair["prompt_ids"], pair["chosen_ids"]) for pair in pairs]
     rows += [(pair["prompt_ids"], pair["rejected_ids"]) for pair in pairs] if with_rejected else []
@@ -138,10 +155,10 @@ def pad(pairs: Sequence[dict[str, Any]], with_rejected: bool) -> dict[str, Any]:
 
 @dataclass
 class Layout:
-    """The sequences of a packed row: whose queries see which keys.
+    """The sequences of a packed row: which queries see which keys.
 
-    Sequence i has the queries `queries[i]:queries[i + 1]` of the row, which follow one another without gaps, and the
-    keys at `keys[key_starts[i]:key_starts[i + 1]]`; its queries are the last of its keys, and causal among them.
+    Sequence i has the queries `queries[i]:queries[i + 1]` of the row, which are contiguous, and the keys at
+    `keys[key_starts[i]:key_starts[i + 1]]`. Its queries are the last of its keys, with causal attention.
     """
 
     queries: list[int]
@@ -152,7 +169,7 @@ class Layout:
 
     @classmethod
     def of(cls, sequences: Sequence[tuple[int, int, int, int]]) -> Layout:
-        """From (prompt start, prompt length, answer start, answer length) of every answer, in the row's order."""
+        """Made from (prompt start, prompt length, answer start, answer length) of every answer, in the row's order."""
         queries, key_starts, keys = [0], [0], []
         for start, prompt, begin, length in sequences:
             keys += [*range(start, start + prompt), *range(begin, begin + length)]
@@ -161,7 +178,7 @@ class Layout:
         return cls(queries, torch.tensor(keys), key_starts)
 
     def to(self, device: torch.device) -> Layout:
-        """Itself, with what kernels need on that device."""
+        """The same object, with what kernels need on that device."""
         self.keys = self.keys.to(device)
         for name, starts in (("queries", self.queries), ("keys", self.key_starts)):
             self.on_device[name] = torch.tensor(starts, dtype=torch.int32).to(device)
@@ -173,7 +190,7 @@ class Layout:
         return tuple([last - first for first, last in pairwise(starts)] for starts in (self.queries, self.key_starts))  # type: ignore[return-value]
 
     def blocks(self, queries: int, keys: int, window: int | None, like: Tensor) -> list[Block]:
-        """Blocks of a sequence's queries, each with the keys that some query of it may see; made once per row."""
+        """Blocks of a sequence's queries, each with the keys that any of its queries may see; made once per row."""
         key = (queries, keys, window)
         if key not in self._blocks:
             self._blocks[key] = [
@@ -185,7 +202,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Block:
-    """Some queries of a sequence, the keys they see together, and the mask between them (0 or -inf)."""
+    """Some queries of a sequence, all keys that they see, and the mask between them (0 or -inf)."""
 
     queries: slice
     keys: slice
@@ -193,7 +210,7 @@ class Block:
 
     @classmethod
     def of(cls, first: int, last: int, offset: int, window: int | None, like: Tensor) -> Block:
-        """Queries `first` to `last`, whose positions among the keys begin at `offset`."""
+        """The block of queries `first` to `last`; their positions among the keys begin at `offset`."""
         start = max(0, offset + first + 1 - window) if window else 0
         distance = torch.arange(offset + first, offset + last)[:, None] - torch.arange(start, offset + last)[None, :]
         hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
@@ -205,7 +222,7 @@ class Block:
 
 
 def pair_attention(
-    module: Any,
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -215,19 +232,19 @@ def pair_attention(
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     layout: Layout | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[Tensor, None]:
-    """Attention of one packed row, in the form that transformers' layers call (`AttentionInterface`).
+    """Attention of one packed row, with the signature of transformers' `AttentionInterface`.
 
     `query` (1, heads, tokens, width), `key` and `value` with as many or fewer heads; returns (1, tokens, heads, width).
     Raises TypeError if the architecture does not pass `layout` on to its layers.
     """
     if layout is None:
-        raise TypeError("this architecture does not hand keyword arguments on to its attention layers")
+        raise TypeError("this architecture does not pass keyword arguments to its attention layers")
     queries, keys = layout.lengths
     window = sliding_window if sliding_window and sliding_window < max(keys) else None
     if torch.is_autocast_enabled(query.device.type):
-        # Rotary positions are as exact as the weights, float32, and have made queries and keys so.
+        # Rotary positions have the precision of the weights, float32, and have raised queries and keys to it.
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     key, value = key.index_select(2, layout.keys), value.index_select(2, layout.keys)
@@ -242,7 +259,9 @@ def pair_attention(
     return torch.cat([attend(*part) for part in parts], dim=2).transpose(1, 2), None
 
 
-def _flash(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None, window: int | None) -> Any:
+def _flash(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None, window: int | None
+) -> Tensor:
     """One kernel for all sequences: torch's variable-length flash attention, causal from the bottom right."""
     from torch.nn.attention.varlen import varlen_attn
 
@@ -264,20 +283,19 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: f
         window_size=(-1 if window is None else window - 1, 0),
         **grouped,
     )
-    return output[None]
+    packed: Tensor = output[None]
+    return packed
 
 
 def _sdpa(
     query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None, layout: Layout
 ) -> Tensor:
-    shared: Any = {"scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
+    attend = partial(F.scaled_dot_product_attention, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])
     queries, keys = query.shape[2], key.shape[2]
     if queries == keys and window is None:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, **shared)
+        return attend(query, key, value, is_causal=True)
     parts = [
-        F.scaled_dot_product_attention(
-            query[:, :, block.queries], key[:, :, block.keys], value[:, :, block.keys], attn_mask=block.mask, **shared
-        )
+        attend(query[:, :, block.queries], key[:, :, block.keys], value[:, :, block.keys], attn_mask=block.mask)
         for block in layout.blocks(queries, keys, window, query)
     ]
     return torch.cat(parts, dim=2)
@@ -293,7 +311,7 @@ def _eager(
     softcap: float | None,
     sinks: Tensor | None,
 ) -> Tensor:
-    """With soft-capped scores (Gemma 2) or an attention sink per head (GPT-OSS), which fused kernels do not have."""
+    """Attention with soft-capped scores (Gemma 2) or a sink per head (GPT-OSS), which fused kernels do not have."""
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     parts = []
@@ -312,4 +330,4 @@ def _eager(
 
 
 AttentionInterface.register(ATTENTION, pair_attention)
-AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)  # the layout says it all
+AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)  # the layout replaces the mask

@@ -1,34 +1,37 @@
-"""log p of answers under a model: samples of one prompt share its tokens, as the two sides of a pair do in training."""
+"""log p of answers under a model. Samples of one prompt share its tokens, like the two sides of a pair in training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from lidr.likelihood.forward import RowLayout, find_layout, packed_logps, padded_logps, to_device
-from lidr.likelihood.packing import ATTENTION, pack_segments, pad
+from lidr.likelihood.packing import ATTENTION, Pair, pack_segments, pad
 from lidr.models.rotary import changing_context, restart, rotary_modules
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Scorer:
-    """Sums of log-probabilities of whole answers. The model can generate in between: it is left as it was.
+    """Sums the log-probabilities of whole answers. It leaves the model unchanged, so that it can generate in between.
 
-    `examples` are (prompt, answer) token ids, by whose shortest and longest the layout of the rows is tried.
+    `examples` are (prompt, answer) token ids; the shortest and the longest decide the layout of the rows.
     """
 
-    def __init__(self, model: Any, examples: Sequence[tuple[list[int], list[int]]]) -> None:
+    def __init__(self, model: PreTrainedModel, examples: Sequence[tuple[list[int], list[int]]]) -> None:
         self.model, self.rotary = model, rotary_modules(model)
-        pairs = [{"prompt_ids": prompt, "chosen_ids": answer} for prompt, answer in examples]
+        pairs: list[Pair] = [{"prompt_ids": prompt, "chosen_ids": answer} for prompt, answer in examples]
         self.layout: RowLayout = find_layout(model, pairs)
-        self.alone_above = changing_context(model.config)  # which no example need have reached
+        self.alone_above = changing_context(model.config)  # the examples may all be shorter
 
     @torch.no_grad()
     def score(self, segments: Sequence[tuple[list[int], list[list[int]]]]) -> list[list[float]]:
-        """log p(answer | prompt), in nats and summed over the answer's tokens, of every answer of every prompt.
+        """log p(answer | prompt) of every answer of every prompt, in nats, summed over the answer's tokens.
 
-        A segment is a prompt's tokens and those of each of its answers; all segments are one pass if they can be.
+        A segment is a prompt's tokens and those of each of its answers. Packed segments make one pass.
         """
         numbers = iter(range(sum(len(answers) for _, answers in segments)))
         numbered = [(prompt, [(next(numbers), answer) for answer in answers]) for prompt, answers in segments]

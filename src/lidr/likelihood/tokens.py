@@ -1,37 +1,44 @@
-"""From a pair's texts to the tokens that the model is trained on, by the tokenizer's own chat template."""
+"""Turn a pair's texts into the tokens that the model is trained on, by the tokenizer's chat template."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lidr.errors import ConfigError
 from lidr.models import end_of_turn_ids, load_tokenizer
 from lidr.models.chat import Chat, chat_of, plain
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 _NO_END = "the chat template does not end the assistant's turn with one of the model's end tokens"
-_ANSWER = "lidr-answer"  # takes the place of an answer where the template itself is looked at
+_ANSWER = "lidr-answer"  # a placeholder to examine the template with
 
 
 def tokenize_prompt(
-    tokenizer: Any, messages: list[dict[str, str]], end_ids: Collection[int] = ()
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], end_ids: Collection[int] = ()
 ) -> tuple[str, list[int]]:
-    """The rendered prompt, up to where the assistant's answer begins, as marked text and as token ids."""
+    """The rendered prompt up to the beginning of the assistant's answer, as marked text and as token ids."""
     chat = chat_of(tokenizer, frozenset(end_ids))
     text = chat.render(messages, add_generation_prompt=True)
     return text, chat.ids(text)
 
 
 def tokenize_answer(
-    tokenizer: Any, messages: list[dict[str, str]], prompt: str, answer: str, end_ids: Collection[int]
+    tokenizer: PreTrainedTokenizerBase,
+    messages: list[dict[str, str]],
+    prompt: str,
+    answer: str,
+    end_ids: Collection[int],
 ) -> list[int]:
     """The token ids of an answer to a rendered `prompt`, up to and including the first token that ends the turn.
 
-    They are those of the whole conversation after the prompt's tokens. Where the template writes more than the answer
-    (an empty thought) or another prompt than the model answered, they are the answer's own after the prompt that it did
-    answer. Raises ConfigError if the template does not end the turn, or puts control tokens before the answer that the
-    model did not see.
+    They are the tokens of the whole conversation after the prompt. If the template renders another prompt here or adds
+    text to the answer (an empty thought), they are the tokens of the answer alone after the given prompt. Raises
+    ConfigError if the template does not end the turn, or puts control tokens before the answer that the model did not
+    see.
     """
     chat = chat_of(tokenizer, frozenset(end_ids))
     ends = [tokenizer.convert_ids_to_tokens(token) for token in sorted(end_ids)]
@@ -44,8 +51,8 @@ def tokenize_answer(
     answer_ids = ids[len(prompt_ids) :] if ids[: len(prompt_ids)] == prompt_ids else chat.in_place(own)
     if answer_ids is None:
         raise ConfigError(
-            f"the model's tokenizer joins the prompt with the beginning of an answer ({plain(own)[:40]!r}), so its "
-            "tokens cannot be told apart; take this pair out"
+            f"the model's tokenizer joins the prompt with the beginning of an answer ({plain(own)[:40]!r}), so their "
+            "tokens cannot be separated; take this pair out"
         )
     end = next((place for place, token in enumerate(answer_ids) if token in end_ids), None)
     if end is None:
@@ -54,7 +61,7 @@ def tokenize_answer(
 
 
 def check_template(folder: Path, system_prompt: str | None, trust_remote_code: bool = False) -> None:
-    """Raise ConfigError if a model cannot be trained on what it answers, because of its chat template."""
+    """Raise ConfigError if a model's chat template makes it impossible to train on the model's answers."""
     tokenizer = load_tokenizer(folder, trust_remote_code)
     end_ids = end_of_turn_ids(folder, tokenizer)
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
@@ -64,7 +71,7 @@ def check_template(folder: Path, system_prompt: str | None, trust_remote_code: b
 
 
 def _through_end(text: str, answer: str, ends: list[str]) -> str | None:
-    """A text that is an answer and the end of its turn, up to that end, with blanks around the answer; else None."""
+    """The text up to the end of the turn, if it is an answer (with blanks around it) and that end; else None."""
     begin = len(text) - len(text.lstrip())
     if not text.startswith(answer, begin):
         return None
@@ -74,7 +81,7 @@ def _through_end(text: str, answer: str, ends: list[str]) -> str | None:
 
 
 def _end_of_turn(chat: Chat, messages: list[dict[str, str]], prompt: str, ends: list[str]) -> str:
-    """What the template writes after any answer, up to the token that ends the turn."""
+    """The text that the template writes after any answer, up to the token that ends the turn."""
     whole = chat.render([*messages, {"role": "assistant", "content": _ANSWER}], add_generation_prompt=False)
     before, found, after = whole.rpartition(_ANSWER)
     end = _through_end(after, "", ends) if found else None

@@ -1,1 +1,1 @@
-"""The machine that a run is on: devices, packages, what torch is told, and hardware that runs are planned for."""
+"""The machine of a run: devices, packages, environment variables for torch, and hardware to plan for."""

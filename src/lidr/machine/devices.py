@@ -1,4 +1,4 @@
-"""Which device a recipe means, and which number format is fast there."""
+"""The device that a recipe means, and the number format that is fast there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where it is fast; elsewhere float16 on a GPU and float32 on a CPU."""
+    """`auto` is bfloat16 if it is fast; else float16 on a GPU and float32 on a CPU."""
     if name != "auto":
         return getattr(torch, name)  # type: ignore[no-any-return]
     if has_fast_bfloat16(device):
@@ -28,11 +28,11 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 are much faster than in float32: GPUs that support it, and some CPUs.
+    """Whether matrix products in bfloat16 are much faster than in float32: on GPUs that support it, and on some CPUs.
 
-    Those with AMX tiles, 3.4 times as fast (Xeon, two cores), and AMD's with AVX512-BF16, whose units work on twice as
-    many bfloat16 numbers at a time: 4 times as fast (EPYC of the fifth generation, two cores). Intel's CPUs with
-    AVX512-BF16 and without AMX gain nothing.
+    CPUs with AMX tiles are 3.4 times as fast (Xeon, two cores). AMD's CPUs with AVX512-BF16 are 4 times as fast (EPYC
+    of the fifth generation, two cores), because their units take twice as many bfloat16 numbers at a time. Intel's CPUs
+    with AVX512-BF16 and without AMX gain nothing.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
@@ -42,7 +42,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def uses_bf16(training: TrainingConfig, device: torch.device) -> bool:
-    """Whether matrix products of the training run in bfloat16: if the recipe says so, or `auto` where that is fast."""
+    """Whether training computes matrix products in bfloat16: if the recipe says so, or on `auto` if that is fast."""
     if training.precision == "auto":
         return has_fast_bfloat16(device)
     return training.precision == "bfloat16"

@@ -1,4 +1,4 @@
-"""What a run was made with: packages, machine, GPUs, the state of the code."""
+"""The environment of a run: packages, machine, GPUs, state of the code."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from lidr.config import Config
+from lidr.records import Json
 
 _PACKAGES = (
     "lidr", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "py3langid", "openai",
 )  # fmt: skip
 
 
-def environment(config: Config) -> dict[str, Any]:
-    """Versions, hardware, git state and seed, without importing anything heavy."""
+def environment(config: Config) -> Json:
+    """Versions, hardware, git state and seed, without importing large libraries."""
     from importlib.metadata import PackageNotFoundError, version
 
     packages = {}
@@ -53,8 +53,8 @@ def _gpus() -> list[str]:
     ).splitlines()
 
 
-def _git_state() -> dict[str, Any] | None:
-    """Commit and cleanliness of the checkout that this package runs from, if it does."""
+def _git_state() -> Json | None:
+    """Commit and cleanliness of the checkout that this package runs from; None if it is not in one."""
     source = str(Path(__file__).parent)
     commit = _output_of("git", "-C", source, "rev-parse", "HEAD")
     return (

@@ -18,15 +18,15 @@ GIB = 2**30
 class Device:
     """One accelerator, or all cores of a machine.
 
-    `tflops` are of dense 16-bit matrix products with float32 sums; of a machine's cores, what training reaches in the
-    format that is fast there: bfloat16 where `bf16`, else float32.
+    `tflops` is the peak of dense 16-bit matrix products with float32 sums. For a machine's cores it is what training
+    reaches in the fast format: bfloat16 if `bf16`, else float32.
     """
 
     name: str
     memory_gib: float
     bandwidth: float  # GB/s
     tflops: float
-    cores: int = 0  # of a machine
+    cores: int = 0  # 0 for a GPU
     bf16: bool = True
 
     @property
@@ -34,14 +34,14 @@ class Device:
         return not self.cores
 
     def flops(self, bf16: bool) -> float:
-        """FLOP/s of products in bfloat16, or in float32 if not `bf16`: CPUs that are fast in the first are not then."""
+        """FLOP/s of products in bfloat16, or in float32 if not `bf16`, which is slower on CPUs with fast bfloat16."""
         slow = self.cores and self.bf16 and not bf16
         return 1e12 * (self.cores * CORE_TFLOPS if slow else self.tflops)
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What a run is planned for. `host_gib` and `disk_gib` are None for a machine that is known by name only."""
+    """The hardware to plan a run for. `host_gib` and `disk_gib` are None for a machine that is known by name only."""
 
     count: int
     device: Device
@@ -57,9 +57,9 @@ class Hardware:
         return f"{self.count} x {self.device.name}" if self.device.is_gpu else self.device.name
 
 
-# From the vendors' data sheets: memory in GB, bandwidth in GB/s, dense TFLOP/s (bfloat16, or float16 if there is
-# none). Cards by NVIDIA, but for the MI series by AMD; the larger form (SXM, OAM) if there are several. On A10, L4
-# and T4 error correction takes a part of the memory.
+# From the vendors' data sheets: memory in GB, bandwidth in GB/s, dense TFLOP/s (bfloat16, or float16 without bfloat16).
+# The MI series is by AMD, all others by NVIDIA; of several forms the largest (SXM, OAM). On A10, L4 and T4 error
+# correction takes a part of the memory.
 _TABLE = {
     "A10-24GB": (22.4, 600, 125), "A100-40GB": (40, 1555, 312), "A100-80GB": (80, 2039, 312),
     "A6000-48GB": (48, 768, 155), "B200-192GB": (192, 8000, 2250), "GH200-96GB": (96, 4000, 990),
@@ -71,19 +71,19 @@ _TABLE = {
 }  # fmt: skip
 _WITHOUT_BF16 = ("T4", "V100")
 DEVICES = {
-    # What drivers report is a little less than the name says: 79.3 GiB of an H100 with 80 "GB".
+    # Drivers report a little less than the name says: 79.3 GiB for an H100 with 80 "GB".
     name: Device(name, 0.985 * gigabytes, bandwidth, tflops, bf16=not name.startswith(_WITHOUT_BF16))
     for name, (gigabytes, bandwidth, tflops) in _TABLE.items()
 }
 
-# Of one core. In float32: SmolLM2-135M on two cores with AVX-512, 126 GFLOP/s in training, and 0.06 s for a step of one
-# sequence, which reads 0.54 GB. In bfloat16: a 0.5B model, 470 GFLOP/s in training on two cores of an AMD EPYC of the
-# fifth generation; on two with AMX large products alone run at 550 to 620, so there it is less.
+# Speed of one core. In float32, SmolLM2-135M on two cores with AVX-512: 126 GFLOP/s in training, and 0.06 s for a step
+# of one sequence, which reads 0.54 GB. In bfloat16, a 0.5B model on two cores of an AMD EPYC of the fifth generation:
+# 470 GFLOP/s in training; two cores with AMX reach 550 to 620 in large products alone, so less in training.
 CORE_TFLOPS, CORE_TFLOPS_BF16, CORE_BANDWIDTH = 0.065, 0.2, 6.0
 
 
 def parse_hardware(text: str) -> Hardware:
-    """Hardware from words such as `8xA100-80GB` or `RTX-4090-24GB`. Raises ConfigError with a near name."""
+    """Hardware from a text such as `8xA100-80GB` or `RTX-4090-24GB`. Raises ConfigError with a similar name."""
     match = re.fullmatch(r"\s*(?:(\d+)\s*[x*]\s*)?(.+?)\s*", text)
     name = _plain(match[2]) if match else ""
     found = [key for key in DEVICES if name and _plain(key).startswith(name)]
@@ -105,9 +105,9 @@ def _near(name: str) -> list[str]:
 
 
 def this_machine(folder: Path, on_cpu: bool = False) -> Hardware:
-    """The GPUs of this machine or, without any or by the recipe's wish, its cores; `folder` is where a run would live.
+    """The GPUs of this machine, or its cores if it has none or `on_cpu`; the disk is that of `folder`.
 
-    Nothing is allocated on a GPU.
+    This allocates nothing on a GPU.
     """
     import torch
 
@@ -131,7 +131,7 @@ def this_machine(folder: Path, on_cpu: bool = False) -> Hardware:
 
 
 def machine_memory() -> int:
-    """Bytes of main memory that this process may use: the machine's, or its container's (cgroup v2)."""
+    """Bytes of main memory that this process may use: those of the machine, or of its container (cgroup v2)."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     allowed = limit.read_text().strip() if limit.is_file() else "max"
@@ -139,7 +139,7 @@ def machine_memory() -> int:
 
 
 def _by_name(name: str, memory_gib: float) -> Device:
-    """The device of the table that a driver's name means, such as `NVIDIA A100-SXM4-80GB`; else the one of its size."""
+    """The device of the table for a driver's name such as `NVIDIA A100-SXM4-80GB`; else one of the same size."""
     words = _plain(name)
     fits = [device for key, device in DEVICES.items() if _plain(key.rpartition("-")[0]) in words]
     return min(

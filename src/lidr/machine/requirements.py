@@ -20,7 +20,7 @@ def check_device(field: str, name: str) -> None:
     import torch
 
     kind, _, number = name.partition(":")
-    if kind == "cuda":  # counted without opening it, which would take memory of it
+    if kind == "cuda":  # counted, because opening a device takes memory
         count = torch.cuda.device_count()
         has = f"this machine has {count} for torch" if count else "torch finds none on this machine"
         if int(number or 0) >= count:
@@ -28,6 +28,6 @@ def check_device(field: str, name: str) -> None:
         return
     try:
         torch.empty(0, device=name)
-    except Exception as error:  # each kind of device has errors of its own
+    except Exception as error:  # each kind of device raises different errors
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{field} {name}: not on this machine ({reason}); use auto, or cpu") from None

@@ -1,4 +1,4 @@
-"""Find a model on disk or on the Hub, know it by the content of its weights, and import GGUF files."""
+"""Find a model on disk or on the Hub, identify it by the content of its files, and import GGUF files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from lidr.config import ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError, DamagedError, LidrError
@@ -21,36 +21,45 @@ from lidr.storage import cache_folder, hash_file, is_url, kept_copy, local_copy,
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# What a run needs of a model that is elsewhere: safetensors and small text files, no pickles, no other formats.
+# The files that a run fetches of a model: safetensors and small text files, no pickles, no other formats.
 _SMALL_FILES = [f"*{suffix}" for suffix in SMALL_SUFFIXES]
 _ALL_FILES = ["*.safetensors", *_SMALL_FILES]
-_HUB_TIMEOUT_S = 5.0  # until the Hub counts as out of reach where small files are enough
+_HUB_TIMEOUT_S = 5.0  # if only small files are needed; then the Hub counts as out of reach
+
+
+class CacheEntry(TypedDict, total=False):
+    """What `resolve_model` remembers of a model. `checked` says that its files are complete."""
+
+    folder: str
+    stamp: list[list[str | int]]  # name, size and time of each file
+    fingerprint: str
+    checked: bool
 
 
 def resolve_model(model: ModelConfig, cache: Path) -> tuple[Path, str]:
     """The local folder of a model and its fingerprint, a SHA-256 over configuration, tokenizer and weights.
 
-    `cache` is a small JSON file that remembers fingerprints by size and time of the files, since hashing 16 GB takes
-    half a minute. Raises ConfigError if the model is neither on disk nor on the Hub nor behind a URL, and where a
-    file of it is damaged or its weights are not in safetensors files.
+    `cache` is a small JSON file that remembers fingerprints by size and time of the files, because hashing 16 GB takes
+    half a minute. Raises ConfigError if the model is neither on disk nor on the Hub nor behind a URL, if one of its
+    files is damaged, and if its weights are not in safetensors files.
     """
     known = read_model_cache(cache)
     name = f"{model.path}@{model.revision}"
     folder = find_model(model, known.get(name))
     stamp = _stamps([*_gguf_file(model), *model_files(folder)])
-    entry = known.get(name, {})
+    entry: CacheEntry = known.get(name, {})
     if entry.get("stamp") != stamp or not entry.get("checked") or not isinstance(entry.get("fingerprint"), str):
         check_model_folder(folder, model.path)
         entry = {"folder": str(folder), "stamp": stamp, "fingerprint": fingerprint(folder), "checked": True}
-        with suppress(OSError):  # a run that may only be read can do without
+        with suppress(OSError):  # a read-only run works without the cache
             write_text(cache, json.dumps(known | {name: entry}) + "\n")
     return folder, entry["fingerprint"]
 
 
-def read_model_cache(cache: Path) -> dict[str, dict[str, Any]]:
-    """What `resolve_model` remembers, by path and revision. What is damaged is left out, and so is found again."""
+def read_model_cache(cache: Path) -> dict[str, CacheEntry]:
+    """What `resolve_model` remembers, by path and revision, without damaged entries."""
     try:
-        found = json.loads(cache.read_text(encoding="utf-8"))
+        found: dict[str, CacheEntry] = json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     entries = found.items() if isinstance(found, dict) else ()
@@ -61,11 +70,11 @@ def read_model_cache(cache: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def find_model(model: ModelConfig, known: dict[str, Any] | None = None, weights: bool = True) -> Path:
-    """The local folder of a model, fetched or imported where that is needed.
+def find_model(model: ModelConfig, known: CacheEntry | None = None, weights: bool = True) -> Path:
+    """The local folder of a model, which is fetched or imported if necessary.
 
-    `known` is what `resolve_model` remembers of it. Without `weights` only the small files are fetched, and a Hub that
-    is out of reach is known after a few seconds. Raises ConfigError.
+    `known` is what `resolve_model` remembers of it. Without `weights` only the small files are fetched, and the attempt
+    to reach the Hub takes a few seconds at most. Raises ConfigError.
     """
     folder = _local_folder(model, known, weights)
     if not (folder / "config.json").exists():
@@ -82,7 +91,7 @@ def find_model(model: ModelConfig, known: dict[str, Any] | None = None, weights:
 
 
 def recorded_answers(folder: Path) -> list[Path]:
-    """The `<language>.json` files of a folder that holds a model's answers instead of its weights; else none."""
+    """The `<language>.json` files of a folder with a model's answers instead of its weights; else an empty list."""
     if (folder / "config.json").exists():
         return []
     return [file for code in LANGUAGES if (file := folder / f"{code}.json").is_file()]
@@ -94,7 +103,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 by name of the files that make up a model's fingerprint."""
+    """Name -> SHA-256 of the files that make up a model's fingerprint."""
     return {file.relative_to(folder).as_posix(): hash_file(file) for file in model_files(folder)}
 
 
@@ -104,12 +113,12 @@ def combined(hashes: dict[str, str]) -> str:
 
 
 def check_trained(folder: Path, cache: Path) -> None:
-    """Raises DamagedError unless a model that a run has trained is as it was sealed; `cache` as for `resolve_model`."""
+    """Raises DamagedError if a trained model has changed since it was sealed; `cache` as for `resolve_model`."""
     seal, unreadable = sealed(folder), None
     try:
         if resolve_model(ModelConfig(path=str(folder)), cache)[1] == seal.sha256:
             return
-    except ConfigError as error:  # which does not know that the model can be made again
+    except ConfigError as error:  # its message does not say that the model can be made again
         unreadable = error
     found, known = file_hashes(folder), {name: sha256 for name, (_, sha256) in (seal.files or {}).items()}
     if unreadable and combined(found) == seal.sha256:
@@ -122,7 +131,7 @@ def check_trained(folder: Path, cache: Path) -> None:
 
 
 def quiet() -> None:
-    """Our own progress lines replace the progress bars of the libraries below."""
+    """Disable the progress bars of the libraries; lidr has its own progress lines."""
     import datasets
     import transformers
 
@@ -142,11 +151,11 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     return tokenizer
 
 
-def load_model(folder: Path, trust_remote_code: bool = False, **settings: Any) -> Any:
+def load_model(folder: Path, trust_remote_code: bool = False, **settings: object) -> PreTrainedModel:
     """The causal language model of a folder, with every parameter read from safetensors files.
 
-    `settings` are from_pretrained's own. Raises ConfigError if transformers cannot load it, and if a parameter is
-    in none of the files: transformers would draw it at random.
+    `settings` are arguments of from_pretrained. Raises ConfigError if transformers cannot load the model, and if a
+    parameter is missing from the files: transformers would set it to random numbers.
     """
     from transformers import AutoModelForCausalLM
 
@@ -166,13 +175,13 @@ def load_model(folder: Path, trust_remote_code: bool = False, **settings: Any) -
 
 @contextmanager
 def loading(folder: Path, what: str, trust_remote_code: bool) -> Iterator[None]:
-    """Turn what transformers, or a model's own code, raises while loading into a ConfigError that names the folder."""
+    """Turn an error of transformers, or of a model's own code, into a ConfigError that names the folder."""
     try:
         yield
     except (MemoryError, LidrError):
         raise
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported for a tokenizer
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which a tokenizer need not import
             raise
         reason = " ".join(str(error).split())
         if "trust_remote_code" in reason and not trust_remote_code:
@@ -186,15 +195,15 @@ def loading(folder: Path, what: str, trust_remote_code: bool) -> Iterator[None]:
 
 
 def end_of_turn_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The tokens that end the assistant's turn: the generation configuration's, and the tokenizer's end of sequence."""
-    configured: list[Any] = []
+    """The tokens that end the assistant's turn: the generation configuration's and the tokenizer's end of sequence."""
+    configured: list[object] = []
     for name in ("generation_config.json", "config.json"):
         if (folder / name).exists() and not configured:
             value = read_json(folder / name).get("eos_token_id")
             configured = value if isinstance(value, list) else [value]
             if not all(token is None or type(token) is int for token in configured):
                 raise ConfigError(f"{folder / name}: eos_token_id is {value!r}, not a number or a list of numbers")
-    ids = {token for token in [*configured, tokenizer.eos_token_id] if token is not None}
+    ids = {token for token in [*configured, tokenizer.eos_token_id] if isinstance(token, int)}
     if not ids:
         raise ConfigError(f"model.path {folder}: neither its configuration nor its tokenizer names an end token")
     return ids
@@ -203,10 +212,10 @@ def end_of_turn_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> set[int
 def import_gguf(file: Path, out: Path) -> None:
     """Turn a GGUF file into a plain Hugging Face folder with bfloat16 safetensors weights.
 
-    transformers dequantises the file while loading, but keeps the quantizer's state, with which it refuses to save and
-    to train; so the weights go into a fresh model of the same configuration. Raises ConfigError for a missing file, a
-    file that is not GGUF or damaged, a file without a chat template, an `out` that is not empty, or if the package
-    that reads such files is missing.
+    transformers dequantises the file while loading, but keeps the quantizer's state, and so refuses to save and to
+    train. Therefore the weights go into a new model of the same configuration. Raises ConfigError for a file that is
+    missing, not GGUF, damaged or without a chat template, for an `out` that is not empty, and if the package that reads
+    GGUF files is missing.
     """
     if not file.is_file():
         raise ConfigError(f"{file}: no such GGUF file")
@@ -235,7 +244,7 @@ def import_gguf(file: Path, out: Path) -> None:
 
 
 def _load_gguf(file: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """Tokenizer and dequantised float32 model; a base model is refused before its weights are loaded."""
+    """Tokenizer and dequantised float32 model. A base model is refused before its weights are loaded."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -254,7 +263,7 @@ def _load_gguf(file: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
         ) from error
 
 
-def _local_folder(model: ModelConfig, known: dict[str, Any] | None, weights: bool) -> Path:
+def _local_folder(model: ModelConfig, known: CacheEntry | None, weights: bool) -> Path:
     local = model.path == "lab" or Path(model.path).expanduser().is_dir() or _gguf_file(model)
     if model.revision and local and not is_url(model.path):
         raise ConfigError(
@@ -282,7 +291,7 @@ def _local_folder(model: ModelConfig, known: dict[str, Any] | None, weights: boo
         raise ConfigError(f"model.path {model.path}: no such folder or .gguf file, and not a hub id such as org/name")
     try:
         return _from_hub(model, weights)
-    except Exception as error:  # releases of the Hub's client differ in whose exceptions they raise
+    except Exception as error:  # the exception types differ between releases of the Hub's client
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"model.path {model.path}: no such folder, and the Hub gave no such model: {reason}"
@@ -297,19 +306,19 @@ def _from_hub(model: ModelConfig, weights: bool) -> Path:
     cached = try_to_load_from_cache(model.path, "config.json", revision=model.revision)
     if isinstance(cached, str):
         return Path(cached).parent
-    # One request that is not repeated, since downloads try for half a minute.
+    # One request without retries, because downloads retry for half a minute.
     get_hf_file_metadata(hf_hub_url(model.path, "config.json", revision=model.revision), timeout=_HUB_TIMEOUT_S)
     return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=_SMALL_FILES))
 
 
 def _gguf_file(model: ModelConfig) -> list[Path]:
-    """The GGUF file that is the model, if it is one."""
+    """The GGUF file that model.path names; empty if it names something else."""
     file = Path(model.path).expanduser()
     return [file] if file.suffix == ".gguf" and file.is_file() else []
 
 
-def _imported_gguf(file: Path, known: dict[str, Any] | None, weights: bool) -> Path:
-    """The folder that a GGUF file was imported into, once for its content, below the cache folder."""
+def _imported_gguf(file: Path, known: CacheEntry | None, weights: bool) -> Path:
+    """The folder in the cache with the imported GGUF file; each content is imported once."""
     if known and known.get("stamp", [])[:1] == _stamps([file]) and Path(known["folder"]).is_dir():
         return Path(known["folder"])
     imported = cache_folder() / "gguf"
@@ -326,5 +335,5 @@ def _imported_gguf(file: Path, known: dict[str, Any] | None, weights: bool) -> P
     return folder
 
 
-def _stamps(files: list[Path]) -> list[list[Any]]:
+def _stamps(files: list[Path]) -> list[list[str | int]]:
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]

@@ -1,4 +1,4 @@
-"""The shape of a model from its config.json alone: parameters, keys and values per token, what an adapter adds."""
+"""The shape of a model, from its config.json alone: parameters, keys and values per token, size of an adapter."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import os
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lidr.config import LoraSection, ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError
 from lidr.models import find_model, loading
 from lidr.models.files import check_model_folder
+from lidr.records import Json
 
-# Of the models that shipped recipes name, for planning without the Hub; from the config.json of each.
-_KNOWN: dict[str, dict[str, Any]] = {
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+# From the config.json of the models in shipped recipes, for planning without the Hub.
+_KNOWN: dict[str, Json] = {
     "meta-llama-3-8b-instruct": {
         "model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336,
         "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192,
@@ -36,26 +40,26 @@ _KNOWN: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """What arithmetic needs of a model. Numbers of parameters, widths in numbers per token."""
+    """A model's shape: counts of parameters, and widths in numbers per token."""
 
     name: str
     parameters: int
-    active: int  # parameters that a token goes through: fewer in a mixture of experts
-    in_linear: int  # parameters of the layers' matrices, which 4 and 8 bits are for
-    embeddings: int  # parameters of the input and output embeddings, one matrix where they are tied
+    active: int  # parameters that a token uses: fewer in a mixture of experts
+    in_linear: int  # parameters of the layers' matrices; only these are quantised
+    embeddings: int  # parameters of the input and output embeddings; one matrix if tied
     layers: int
     hidden: int
-    intermediate: int  # of the experts that a token goes through
+    intermediate: int  # of all experts that a token uses
     query: int
-    kv: int  # of the keys, and as many of the values
+    kv: int  # width of the keys, and of the values
     vocabulary: int
     context: int | None
     stored_bytes: int  # per parameter on disk
-    linears: tuple[tuple[str, int, int], ...]  # (name, inputs, outputs) of every matrix of the layers
+    linears: tuple[tuple[str, int, int], ...]  # (name, inputs, outputs) of every matrix in the layers
 
     @cached_property
     def kv_numbers(self) -> int:
-        """Numbers of keys and values that every token leaves in the cache."""
+        """Numbers of keys and values in the cache per token."""
         return 2 * self.layers * self.kv
 
     def adapter_parameters(self, lora: LoraSection) -> int:
@@ -65,10 +69,10 @@ class Architecture:
         return sum(lora.rank * (inputs + outputs) for _, inputs, outputs in chosen)
 
     def activation_bytes(self, bf16: bool) -> int:
-        """What one layer keeps per token for the backward pass.
+        """Bytes that one layer keeps per token for the backward pass.
 
-        Without mixed precision 12,096 numbers in SmolLM2-135M; measured are 12,300. With it the residual stream and the
-        norms stay in float32, and the inputs of matrix products are in bfloat16.
+        Without mixed precision this gives 12,096 numbers for SmolLM2-135M; 12,300 were measured. With it the residual
+        stream and the norms are in float32, and the inputs of matrix products in bfloat16.
         """
         inner = 3 * self.query + 4 * self.kv + 4 * self.intermediate
         return 20 * self.hidden + 2 * inner if bf16 else 4 * (6 * self.hidden + inner)
@@ -76,11 +80,11 @@ class Architecture:
 
 @cache
 def find_architecture(model: ModelConfig) -> tuple[Architecture, Path | None, str]:
-    """The shape of a model, the folder of its small files, and a note on where the shape is from.
+    """The shape of a model, the folder of its small files, and a note on the source of the shape.
 
-    Where the Hub does not give a model that the planner knows, the folder is None and the note says so; else the note
-    is empty. Raises ConfigError if nothing is known of the model, after a few seconds where the Hub is out of reach,
-    and where its files are damaged or its weights are not in safetensors files.
+    If the Hub fails for a model that the planner knows, the folder is None and the note says so; else it is empty.
+    Raises ConfigError if nothing is known of the model (after a few seconds if the Hub is out of reach), if its files
+    are damaged, and if its weights are not in safetensors files.
     """
     from transformers import AutoConfig
 
@@ -103,20 +107,20 @@ def find_architecture(model: ModelConfig) -> tuple[Architecture, Path | None, st
     return measure(model.path, config, model.trust_remote_code), folder, ""
 
 
-def measure(name: str, config: Any, trust_remote_code: bool = False) -> Architecture:
-    """Build the model without memory (torch's meta device) and count. Raises ConfigError if that cannot be done."""
+def measure(name: str, config: PretrainedConfig, trust_remote_code: bool = False) -> Architecture:
+    """Build the model on torch's meta device, which takes no memory, and count. Raises ConfigError if that fails."""
     import torch
     from torch import nn
     from transformers import AutoModelForCausalLM
 
-    config = copy.deepcopy(config)  # it may be that of a model in use
+    config = copy.deepcopy(config)  # it may belong to a model in use
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     text = config.get_text_config()
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except Exception as error:  # a shape that fits together nowhere may raise anything
+    except Exception as error:  # an inconsistent shape may raise anything
         raise ConfigError(f"model.path {name}: transformers cannot build it from its config.json: {error}") from error
     model.tie_weights()
     head = model.get_output_embeddings()
@@ -150,18 +154,18 @@ def measure(name: str, config: Any, trust_remote_code: bool = False) -> Architec
     )
 
 
-def _experts(text: Any) -> tuple[int, int]:
-    """(experts that a token goes through, experts of a layer); (1, 1) for a dense model."""
+def _experts(text: PretrainedConfig) -> tuple[int, int]:
+    """(experts that a token uses, experts of a layer); (1, 1) for a dense model."""
     names = ("num_local_experts", "num_experts", "n_routed_experts")
     of = next((count for name in names if (count := getattr(text, name, None))), None)
     return (int(getattr(text, "num_experts_per_tok", None) or 1), int(of)) if of else (1, 1)
 
 
-def _intermediate(text: Any, used: int) -> int:
+def _intermediate(text: PretrainedConfig, used: int) -> int:
     width = getattr(text, "moe_intermediate_size", None) if used > 1 else None
     return used * int(width or getattr(text, "intermediate_size", None) or 4 * text.hidden_size)
 
 
 def weights_on_disk(folder: Path | None) -> bool:
-    """Whether a model's weights are there, too."""
+    """Whether the folder has the model's weights, too."""
     return folder is not None and any(name.endswith(".safetensors") for name in os.listdir(folder))

@@ -1,8 +1,8 @@
-"""Conversations in a model's own chat template, as text and as token ids; what people and models wrote stays text.
+"""Conversations in a model's chat template, as text and as token ids; the contents of turns stay plain text.
 
-A text may hold what the tokenizer takes for a control token: "What does <|im_end|> mean?". Such places are marked
-before the template is filled in. If there are any, the text is tokenised by a copy of the tokenizer that knows the
-control tokens under secret names, and only those that the template wrote are given these names.
+A text may contain what the tokenizer takes for a control token: "What does <|im_end|> mean?". Such places are marked
+before the template is filled in. If there are any, a copy of the tokenizer that knows the control tokens under secret
+names reads the text, and only the control tokens that the template wrote get these names.
 """
 
 from __future__ import annotations
@@ -15,35 +15,40 @@ from collections.abc import Collection, Sequence
 from datetime import date, datetime, time
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lidr.errors import ConfigError
+from lidr.records import Json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
 
 Messages = Sequence[dict[str, str]]
 
-DATE = "LIDR_DATE"  # environment variable: the day that chat templates see as today, set by the run at work
-# Templates of models that can think look at this. Answers become pairs as they are, so they come without thoughts.
+DATE = "LIDR_DATE"  # environment variable that a run sets: the date that chat templates get as today
+# A variable in templates of models that can think. It is off, because answers become pairs without further changes.
 _THINKING = "enable_thinking"
 _CLOCK = "strftime_now"
-_SECRET = secrets.token_hex(8)  # no text can hold it, so no text can forge a mark or a name
+_SECRET = secrets.token_hex(8)  # no text can contain it, so no text can forge a mark or a name
 _MARK = f"\ufdd0{_SECRET}\ufdd1"
-_GUARDS = ("\n", "x")  # texts that a tokenizer does not join with what follows, see `Chat.in_place`
+_GUARDS = ("\n", "x")  # texts that a tokenizer does not join with the next text, see `Chat.in_place`
 
 
 class Chat:
-    """A tokenizer with its chat template. `end_ids` are tokens that end a turn, which it need not call special.
+    """A tokenizer with its chat template. `end_ids` are tokens that end a turn, special or not.
 
-    Texts that the methods return are marked (see the module's docstring); `plain` takes the marks off.
+    The methods return marked texts (see the module's docstring); `plain` removes the marks.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Collection[int] = ()) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int] = ()) -> None:
         self.tokenizer = tokenizer
         self.template: str = tokenizer.get_chat_template() if tokenizer.chat_template else ""
         added = tokenizer.added_tokens_decoder
         known = {token.content: number for number, token in added.items()}
         special = {token.content for number, token in added.items() if token.special or number in end_ids}
         special |= set(tokenizer.all_special_tokens) & known.keys()
-        # `<think>` and its like are control tokens in the template and in users' texts; a model writes them itself.
+        # Tokens such as `<think>` are control tokens in the template and in users' texts; a model may write them.
         markup = {
             token for token in known if re.fullmatch(r"[^\w\s].*[^\w\s]", token, re.DOTALL) and token in self.template
         }
@@ -51,7 +56,7 @@ class Chat:
         self._ids = set(self.control.values()) - {tokenizer.unk_token_id}
         self._any, self._own = _pattern(self.control), _pattern(special & self.control.keys())
 
-    def render(self, messages: Messages, add_generation_prompt: bool, **options: Any) -> str:
+    def render(self, messages: Messages, add_generation_prompt: bool, **options: object) -> str:
         """A conversation in the chat template. Raises ConfigError if the template refuses it."""
         from jinja2 import TemplateError
 
@@ -67,14 +72,14 @@ class Chat:
         return str(text)
 
     def mark(self, text: str, role: str) -> str:
-        """A turn's text with a mark in every control token that it holds, so that the tokenizer reads it as text."""
+        """A turn's text with a mark in every control token, so that the tokenizer reads it as text."""
         pattern = self._own if role == "assistant" else self._any
         if not pattern.search(text):
             return text
         return re.sub(f"(?={pattern.pattern})(.)", lambda found: found[1] + _MARK, text, flags=re.DOTALL)
 
     def ids(self, text: str) -> list[int]:
-        """The token ids of a rendered text. Without marks they are those of the tokenizer itself."""
+        """The token ids of a rendered text; those of the tokenizer itself if there are no marks."""
         if _MARK not in text:
             # The template writes the special tokens, so the tokenizer must not add a second beginning of text.
             ids = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -83,9 +88,9 @@ class Chat:
         return list(self._copy.encode(self._named(text), add_special_tokens=False).ids)
 
     def in_place(self, text: str) -> list[int] | None:
-        """The token ids of a text that goes on after another one; None if they depend on that one.
+        """The token ids of a text that follows another one; None if they depend on the other text.
 
-        Some tokenizers (SentencePiece) begin a text that is tokenised alone with another token.
+        Some tokenizers (SentencePiece) begin a text that stands alone with another token.
         """
         for guard in _GUARDS:
             before, both = self.ids(guard), self.ids(guard + text)
@@ -93,10 +98,10 @@ class Chat:
                 return both[len(before) :]
         return None
 
-    def text_tokenizer(self) -> Any:
-        """A tokenizer for other programs, which takes texts as texts however they are put together.
+    def text_tokenizer(self) -> PreTrainedTokenizerBase:
+        """A tokenizer for other programs that reads every text as plain text.
 
-        The control tokens that it writes itself have secret names; `shown` gives them back their own.
+        The control tokens that it writes have secret names; `shown` restores the real ones.
         """
         from transformers import PreTrainedTokenizerFast
 
@@ -113,17 +118,17 @@ class Chat:
         return made
 
     def shown(self, text: str) -> str:
-        """A text of `text_tokenizer` as people read it."""
+        """A text of `text_tokenizer` with the real names of control tokens."""
         for token, name in self._names.items():
             text = text.replace(name, token)
         return text
 
     def has_control(self, text: str) -> bool:
-        """Whether a rendered text holds control tokens."""
+        """Whether a rendered text has control tokens."""
         return self._any.search(text) is not None
 
     def _named(self, text: str) -> str:
-        """A rendered text without marks, its control tokens under their secret names."""
+        """A rendered text without marks, with its control tokens under secret names."""
         return plain(self._any.sub(lambda found: self._names[found[0]], text))
 
     def _written(self, text: str) -> list[int]:
@@ -131,11 +136,11 @@ class Chat:
         return [token for token in found if token in self._ids]
 
     def _set_clock(self) -> None:
-        """Let the template see the run's date, if it asks for one."""
+        """Give the template the run's date, if it uses one."""
         if _CLOCK in self.template:
             from transformers.utils.chat_template_utils import _compile_jinja_template
 
-            # A function cannot be handed to a template of transformers 5.23 as a variable.
+            # Templates of transformers 5.23 do not accept a function as a variable.
             now = datetime.combine(today(), time())
             _compile_jinja_template(self.template).environment.globals[_CLOCK] = now.strftime
 
@@ -144,8 +149,8 @@ class Chat:
         return {token: f"\ufdd2{_SECRET}{number}\ufdd3" for token, number in self.control.items()}
 
     @cached_property
-    def _copy(self) -> Any:
-        """The tokenizer, knowing its control tokens by their secret names only."""
+    def _copy(self) -> Tokenizer:
+        """A copy of the tokenizer that knows its control tokens only by their secret names."""
         from tokenizers import Tokenizer
 
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
@@ -164,30 +169,30 @@ class Chat:
 
 
 @lru_cache(maxsize=4)
-def chat_of(tokenizer: Any, end_ids: frozenset[int] = frozenset()) -> Chat:
+def chat_of(tokenizer: PreTrainedTokenizerBase, end_ids: frozenset[int] = frozenset()) -> Chat:
     """The `Chat` of a tokenizer, made once. Raises ValueError if it has no chat template."""
     return Chat(tokenizer, end_ids)
 
 
 def plain(text: str) -> str:
-    """A rendered text as it is."""
+    """A rendered text without marks."""
     return text.replace(_MARK, "")
 
 
 def today() -> date:
-    """The day that chat templates see: the one on which the run at work began, else this one."""
+    """The date that chat templates get: that of the run's start; outside of a run, today."""
     return date.fromisoformat(os.environ[DATE]) if DATE in os.environ else date.today()
 
 
-def template_identity(folder: Path) -> dict[str, Any]:
-    """What the chat template of a model's folder takes from outside the conversation; empty if it takes nothing."""
+def template_identity(folder: Path) -> Json:
+    """The variables that a model's chat template uses besides the conversation; empty if there are none."""
     text = _template_text(folder)
-    found: dict[str, Any] = {_THINKING: False} if _THINKING in text else {}
+    found: Json = {_THINKING: False} if _THINKING in text else {}
     return found | ({"date": today().isoformat()} if _CLOCK in text else {})
 
 
-def server_fields(folder: Path) -> dict[str, Any]:
-    """What a server that fills in the chat template of a model's folder has to be told with every request."""
+def server_fields(folder: Path) -> Json:
+    """The fields of every request to a server that fills in the chat template of a model's folder."""
     return {"chat_template_kwargs": {_THINKING: False}} if _THINKING in _template_text(folder) else {}
 
 
@@ -197,7 +202,7 @@ def _template_text(folder: Path) -> str:
 
 
 def _pattern(tokens: Collection[str]) -> re.Pattern[str]:
-    """Any of the tokens, the longest first, as tokenizers find them."""
+    """A pattern for all tokens, the longest first, as in tokenizers."""
     longest_first = sorted(tokens, key=lambda token: (-len(token), token))
     return re.compile(f"(?:{'|'.join(map(re.escape, longest_first)) or '(?!)'})")
 

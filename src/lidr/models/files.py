@@ -1,31 +1,31 @@
-"""The files of a model's folder: which of them change its answers, and whether they are whole.
+"""The files of a model's folder: which of them change its answers, and whether they are complete.
 
-Weights are read from safetensors files only: these run no code, and a model is identified by their content.
+Weights are read from safetensors files only: they cannot run code, and their content identifies the model.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from lidr.errors import ConfigError
+from lidr.records import Json
 
-# Configuration, tokenizer, chat template, and Python code that the recipe may allow.
+# Configuration, tokenizer, chat template, and Python code that a recipe may allow.
 SMALL_SUFFIXES = (".json", ".model", ".jinja", ".txt", ".py", ".spm", ".codes", ".tiktoken")
-# Weights in other formats, and what training leaves beside them: never read, never copied.
+# Weights in other formats, and files that training leaves: never read, never copied.
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot", ".distcp", ".npz", ".pkl", ".onnx", ".gguf")
 _SUBFOLDERS = (
     "additional_chat_templates/*.jinja",
     "custom_generate/*.py",
-)  # read by transformers beside the folder's own
+)  # transformers reads them too
 _JSON = ("generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json")
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _AGAIN = "copy or fetch the model again"
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files that change a model's answers: configuration, tokenizer, code and weights, also those in subfolders."""
+    """The files that change a model's answers, also in subfolders: configuration, tokenizer, code and weights."""
     suffixes = {*SMALL_SUFFIXES, ".safetensors"}
     own = sorted(file for file in folder.iterdir() if file.suffix in suffixes and not file.name.startswith("."))
     nested = {file for pattern in _SUBFOLDERS for file in folder.glob(pattern)}
@@ -36,9 +36,8 @@ def model_files(folder: Path) -> list[Path]:
 def check_model_folder(folder: Path, name: str, weights: bool = True) -> None:
     """Read configuration, tokenizer and the headers of the weights of the model that a recipe calls `name`.
 
-    Without `weights` a folder may have none at all, as for planning. Raises ConfigError, with the file, the reason and
-    the way out, for a file that is damaged or missing, and for a folder whose weights transformers would take from
-    anything but safetensors files.
+    Without `weights` (for planning) the folder may lack weights. Raises ConfigError with the file, the reason and a
+    remedy if a file is damaged or missing, and if transformers would load weights from other than safetensors files.
     """
     config = read_json(folder / "config.json")
     if not isinstance(config.get("model_type", ""), str):
@@ -77,7 +76,7 @@ def check_weights(folder: Path, name: str) -> None:
 
 
 def check_adapter(folder: Path) -> None:
-    """The same for a LoRA adapter as PEFT saves it. Raises ConfigError."""
+    """Check a LoRA adapter in PEFT's format. Raises ConfigError."""
     read_json(folder / "adapter_config.json")
     weights = folder / "adapter_model.safetensors"
     if (folder / "adapter_model.bin").exists() and not weights.exists():
@@ -91,7 +90,7 @@ def check_adapter(folder: Path) -> None:
 
 
 def tensor_names(file: Path) -> set[str]:
-    """The tensors of a safetensors file, from its header. Raises ConfigError for a file that is damaged or cut off."""
+    """The names in the header of a safetensors file. Raises ConfigError if the file is damaged or cut off."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -107,8 +106,8 @@ def tensor_names(file: Path) -> set[str]:
     return names
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file with an object. Raises ConfigError that names it."""
+def read_json(file: Path) -> Json:
+    """The object in a JSON file. Raises ConfigError that names the file."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -127,12 +126,12 @@ def _check_tokenizer(file: Path) -> None:
         return
     try:
         Tokenizer.from_file(str(file))
-    except Exception as error:  # the only class that this package raises
+    except Exception as error:  # the package raises no other class
         raise ConfigError(f"{file}: damaged, no tokenizer ({str(error)[:200]}); {_AGAIN}") from None
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that transformers reads, whether they are there or not."""
+    """The safetensors files that transformers reads, whether they exist or not."""
     if index := _index(folder):
         return [folder / shard for shard in sorted(set(_weight_map(index).values()))]
     named = _named_weights(folder)
@@ -140,7 +139,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _index(folder: Path) -> Path | None:
-    """The list of a model's shards, where transformers would use it."""
+    """The index of a model's shards, if transformers uses it."""
     named = _named_weights(folder)
     if named:
         return folder / named if named.endswith(".index.json") else None
@@ -148,7 +147,7 @@ def _index(folder: Path) -> Path | None:
 
 
 def _named_weights(folder: Path) -> str:
-    """The file of weights that config.json names, which is rare, or nothing."""
+    """The file of weights that config.json names, which is rare; else an empty text."""
     if not (folder / "config.json").is_file():
         return ""
     named = read_json(folder / "config.json").get("transformers_weights")
@@ -156,15 +155,15 @@ def _named_weights(folder: Path) -> str:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    """Tensor -> file of a sharded model. Raises ConfigError if that is not what the index holds."""
+    """Tensor -> file of a sharded model. Raises ConfigError if the index has no such map."""
     found = read_json(index).get("weight_map")
     if not isinstance(found, dict) or not found:
         raise ConfigError(f"{index}: damaged, it has no weight_map; {_AGAIN}")
     return {tensor: _inside(index, shard) for tensor, shard in found.items()}
 
 
-def _inside(source: Path, name: Any) -> str:
-    """A file's name below the folder. Raises ConfigError for a name that leads out of it."""
+def _inside(source: Path, name: object) -> str:
+    """The name of a file in the folder. Raises ConfigError if it leads out of the folder."""
     path = PurePosixPath(str(name))
     if not isinstance(name, str) or path.is_absolute() or ".." in path.parts:
         raise ConfigError(f"{source}: {name!r} is no file of this folder; {_AGAIN}")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
-def changing_context(config: Any) -> int | None:
-    """The number of tokens beyond which a sequence changes the frequencies of its whole pass; None if none does."""
+def changing_context(config: PretrainedConfig) -> int | None:
+    """The length above which a sequence changes the frequencies of its whole pass; None if there is no such length."""
     config = config.get_text_config()
     parameters = getattr(config, "rope_parameters", None) or {}
-    entries = [parameters, *(entry for entry in parameters.values() if isinstance(entry, dict))]  # or one by layer type
+    entries = [parameters, *(entry for entry in parameters.values() if isinstance(entry, dict))]  # or per layer type
     original = getattr(config, "original_max_position_embeddings", None)
     found = []
     for entry in entries:
@@ -21,8 +25,8 @@ def changing_context(config: Any) -> int | None:
     return min(found, default=None)
 
 
-def restart(modules: Iterable[Any]) -> None:
-    """Have the next pass compute its frequencies from its own sequences: `dynamic` ones keep those of a longer pass."""
+def restart(modules: Iterable[nn.Module]) -> None:
+    """Make the next pass compute its own frequencies: `dynamic` modules keep those of a longer pass."""
     for module in modules:
         for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
             prefix = name.removesuffix("max_seq_len_cached")
@@ -33,6 +37,6 @@ def restart(modules: Iterable[Any]) -> None:
                 module.register_buffer(f"{prefix}inv_freq", original.clone().to(frequencies.device), persistent=False)
 
 
-def rotary_modules(model: Any) -> list[Any]:
-    """The modules that `restart` is for."""
+def rotary_modules(model: PreTrainedModel) -> list[nn.Module]:
+    """The modules that `restart` takes."""
     return [module for module in model.modules() if any(name.endswith("max_seq_len_cached") for name in vars(module))]

@@ -7,14 +7,16 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from lidr.config import Config
+from lidr.records import PreferencePair
 from lidr.report.document import Answer, Block, Entry, Folded, Heading, Row, Sample, Section, Table, note
 from lidr.report.formatting import language_name, percent, printable
 from lidr.results import IterationResults
 from lidr.strategies.base import strategy_of
 
+T = TypeVar("T")
 REASONS = {
     "prompt_missing": "The prompt does not exist in this language (or in the dominant one).",
     "translation_task": "The prompt itself asks for a translation; translating its answer would destroy it.",
@@ -40,7 +42,7 @@ REASONS = {
     "rejected_wrong_language": "The rejected side is not in the prompt's language.",
     "too_long": "Prompt and answer together exceed the training length.",
 }
-# Reasons whose detail is a number of its own for each row, which says nothing when counted.
+# Reasons whose detail is a number that differs by row, so that counting the details says nothing.
 _NUMBERED = {"length_ratio", "near_identical", "chosen_mixed_languages", "result_changed", "same_result"}
 
 
@@ -128,7 +130,7 @@ def pair_table(iteration: IterationResults, details: dict[str, Counter[str]], co
     return PairTable(iteration.iteration, codes, [pairs.get(code, 0) for code in codes], rows)
 
 
-def drop_details(rows: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:
+def drop_details(rows: Iterable[Mapping[str, object]]) -> dict[str, Counter[str]]:
     """Reason -> how often each detail (an origin, a language, a side) was given for it."""
     details: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -138,10 +140,10 @@ def drop_details(rows: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:
     return details
 
 
-def reservoir(rows: Iterable[dict[str, Any]], size: int, seed: str) -> list[dict[str, Any]]:
-    """`size` rows at random, in their order, with memory for no more than these (Vitter 1985, algorithm R)."""
+def reservoir(rows: Iterable[T], size: int, seed: str) -> list[T]:
+    """`size` rows at random, in their order; no more than these are in memory (Vitter 1985, algorithm R)."""
     draw = random.Random(seed)
-    kept: list[tuple[int, dict[str, Any]]] = []
+    kept: list[tuple[int, T]] = []
     for position, row in enumerate(rows):
         if len(kept) < size:
             kept.append((position, row))
@@ -162,15 +164,15 @@ def samples_section(iteration: int | None, samples: Mapping[str, Sequence[Sample
     return Section("samples", "Pairs to read", [note(said), *folded])
 
 
-def sample(row: Mapping[str, Any]) -> Sample:
-    """A pair's row made fit to be shown."""
-    code = str(row["language"])
+def sample(pair: PreferencePair) -> Sample:
+    """A pair as the report shows it."""
+    code = pair.language
     chosen, rejected = (
-        Answer(printable(row[side]), _target(row[f"{side}_from"]) or code, _origin_in_words(row[f"{side}_from"]))
-        for side in ("chosen", "rejected")
+        Answer(printable(text), _target(origin) or code, _origin_in_words(origin))
+        for text, origin in ((pair.chosen, pair.chosen_from), (pair.rejected, pair.rejected_from))
     )
-    title = (f"Prompt {printable(row['prompt_id'])}",)
-    prompt = Answer(printable(row["prompt"]), code)
+    title = (f"Prompt {printable(pair.prompt_id)}",)
+    prompt = Answer(printable(pair.prompt), code)
     return Sample(title, prompt, [("Chosen", "chosen", chosen), ("Rejected", "rejected", rejected)])
 
 

@@ -1,6 +1,6 @@
 """What a report is made of: sections of texts, tables, plots and samples, without a word about how they look.
 
-`report/html.py` and `report/markdown.py` each write any document; whoever has something to say describes it once.
+`report/html.py` and `report/markdown.py` each write any document, so that its content is described once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Inline = str | Bold | Italic | Code | Link
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph. `note` is small print, `alarm` a box that must not be overlooked."""
+    """A paragraph. `note` is small print, `alarm` a conspicuous box."""
 
     parts: tuple[Inline, ...]
     style: Literal["", "lead", "note", "alarm"] = ""
@@ -75,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`header` names the first column, too. `label` is for those who cannot see it, `note` says how to read it."""
+    """`header` names the first column, too. `label` is for screen readers, `note` says how to read the table."""
 
     label: str
     header: Sequence[str]
@@ -136,7 +136,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A figure that can be read from afar; its sentence is in the summary."""
+    """A figure in large print; its sentence is in the summary."""
 
     label: str
     who: str
@@ -152,7 +152,7 @@ class Tiles:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """Blocks under a title that opens them. Where nothing can be opened, they follow the title."""
+    """Blocks under a title that opens them; in Markdown they simply follow the title."""
 
     title: str
     aside: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lidr.config import Config
 from lidr.progress import duration
@@ -13,8 +12,9 @@ from lidr.report.contents import PairTable
 from lidr.report.document import Tile
 from lidr.report.formatting import finite, interval, join_names, language_name, number, percent, signed
 from lidr.report.judged import Outcomes
-from lidr.report.log import Alarm, TimeTable
+from lidr.report.log import Alarm, TimeTable, TrainingCost
 from lidr.report.measures import Change, Measure, MeasureRow, kinds_of, with_interval
+from lidr.report.telemetry import Step
 from lidr.report.unreliable import cut_off
 from lidr.results import Metrics, ModelResults, ProgressProbe, Results, Saved
 from lidr.stages.shortage import fewest
@@ -23,7 +23,7 @@ from lidr.strategies.base import strategy_of
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of one metric in one language or a group of them: in figures for a tile, and as a sentence."""
+    """What became of a metric in a language or a group of languages: in figures for a tile, and as a sentence."""
 
     topic: str
     who: str
@@ -39,10 +39,10 @@ class Finding:
 
 
 def findings(measures: Iterable[Measure], config: Config) -> list[Finding]:
-    """The mean of the trained languages, the dominant one, and those left out of training, for each told metric."""
+    """The mean of the trained languages, the dominant one, and those left out of training, for `is_told` metrics."""
     found = []
     for measure in measures:
-        # What is judged has an off-target share, too, but its verdicts tell of it already.
+        # Judged answers have an off-target share, too, but it is already part of the verdicts.
         if not measure.kind.is_told or (measure.kind.section == "language" and _is(config, measure, "judged")):
             continue
         mean, transfer = measure.plain_mean, measure.mean("transfer")
@@ -93,10 +93,10 @@ def _finding(measure: Measure, row: MeasureRow, short: str, full: str, is_key: b
 
 
 def outcome_finding(outcomes: Outcomes, config: Config) -> Finding:
-    """Wins against losses of one comparison: the mean of the trained languages, or of all where nothing was trained."""
+    """Wins against losses of one comparison: the mean of the trained languages, or of all if nothing was trained."""
     mean = outcomes.mean
     win, tie, lose = mean.cells
-    assert win and tie and lose  # such a row has them
+    assert win and tie and lose  # a row of outcomes has them
     topic = f"{outcomes.benchmark}, {outcomes.title}"
     short, full = _names(mean, config)
     change = Change(lose, win)
@@ -182,13 +182,13 @@ def _evaluation(config: Config, models: Sequence[ModelResults]) -> list[str]:
 
 
 def _is_silent(languages: Mapping[str, Metrics], keys: Sequence[str]) -> bool:
-    """Whether every described metric of a benchmark is a gap, as if all answers failed."""
+    """Whether every described metric of a benchmark is a gap, as it is if all answers failed."""
     given = [(metrics, key) for metrics in languages.values() for key in keys if key in metrics.values]
     return bool(given) and not any(metrics.metric(key) for metrics, key in given)
 
 
 def cut_off_warnings(results: Results) -> list[tuple[str, str]]:
-    """(topic, sentence) where more than a few answers of a benchmark were cut off."""
+    """(topic, sentence) if more than a few answers of a benchmark were cut off."""
     places = [f"{model.name}: {place}" for model in results.models for place in cut_off(model)]
     sentence = (
         f"The length limit (evaluation.max_new_tokens) cut off more than 5 % of the answers of {join_names(places)}."
@@ -204,16 +204,18 @@ def alarm_warnings(alarms: Iterable[Alarm]) -> list[tuple[str, str]]:
     ]
 
 
-def single_step(values: dict[str, Any]) -> str:
-    """What a training of one optimiser step logged, in words: a single point is no curve."""
+def single_step(values: Step) -> str:
+    """What a training of one optimiser step logged, in words, since a single point is not a curve."""
     names = {"loss": "loss", "nll": "NLL", "dpo": "DPO", "reward_accuracy": "reward accuracy", "margin": "margin"}
     known = [(title, value) for name, title in names.items() if (value := finite(values.get(name))) is not None]
-    told = join_names([f"{title} {number(value)}" for title, value in known]) or "nothing was logged"
-    return f"The training took a single optimiser step, before which its pairs had: {told}. There is no curve to plot."
+    logged = join_names([f"{title} {number(value)}" for title, value in known]) or "nothing was logged"
+    return (
+        f"The training took a single optimiser step, before which its pairs had: {logged}. There is no curve to plot."
+    )
 
 
-def costs(tables: list[PairTable], times: TimeTable, training: dict[int, dict[str, Any]]) -> list[tuple[str, str]]:
-    """(topic, sentence) of what it took."""
+def costs(tables: list[PairTable], times: TimeTable, training: Mapping[int, TrainingCost]) -> list[tuple[str, str]]:
+    """(topic, sentence) of what the run took."""
     sentences = []
     if tables:
         pairs = join_names([f"{table.total:,} in iteration {table.iteration}" for table in tables])
@@ -227,12 +229,12 @@ def costs(tables: list[PairTable], times: TimeTable, training: dict[int, dict[st
     return sentences
 
 
-def training_cost(cost: dict[str, Any]) -> str:
+def training_cost(cost: TrainingCost) -> str:
     """What `lidr.training.cost` measured, in a sentence."""
-    share = "" if cost["mfu"] is None else f" ({cost['mfu']:.0%} of the hardware's peak)"
+    share = "" if cost.mfu is None else f" ({cost.mfu:.0%} of the hardware's peak)"
     return (
-        f"{cost['tokens']:,} tokens in {duration(cost['seconds'])}, {cost['tokens_per_second']:,.0f} tokens/s, "
-        f"{cost['tflops_per_second']:.3g} TFLOP/s{share}, at most {cost['peak_gib']:.1f} GiB."
+        f"{cost.tokens:,} tokens in {duration(cost.seconds)}, {cost.tokens_per_second:,.0f} tokens/s, "
+        f"{cost.tflops_per_second:.3g} TFLOP/s{share}, at most {cost.peak_gib:.1f} GiB."
     )
 
 

@@ -1,11 +1,10 @@
-"""How the report writes numbers, languages and lists, and makes texts of unknown intent printable."""
+"""How the report writes numbers, languages and lists, and makes untrusted texts printable."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from lidr.languages import LANGUAGES
 from lidr.results import Interval
@@ -15,7 +14,7 @@ VERDICTS = {"dominant": "dominant", "train": "train", "weak": "weak signal", "dr
 
 
 def language_name(code: str) -> str:
-    """English name of a language, or its code where the table lacks it."""
+    """English name of a language, or its code if the table lacks it."""
     return LANGUAGES[code].name if code in LANGUAGES else code
 
 
@@ -24,7 +23,7 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float) -> str:
-    """With its sign, and a true minus."""
+    """A number with its sign, with U+2212 as the minus."""
     text = f"{value:+.3f}".replace("-", "−")
     return "±0.000" if text[1:] == "0.000" else text
 
@@ -52,13 +51,14 @@ def clipped(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}\n[… {len(text) - limit:,} more characters]"
 
 
-def finite(value: Any) -> float | None:
+def finite(value: object) -> float | None:
     """The value if it is a number to show; None for everything else, which is a gap."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
 
 
 def p_value(value: float) -> str:
-    """In one piece: the spaces do not break."""
+    """The p-value with spaces that do not break."""
     text = "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
     return text.replace(" ", "\N{NO-BREAK SPACE}")

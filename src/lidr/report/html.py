@@ -1,4 +1,4 @@
-"""A document as one self-contained page. Model text is data of unknown intent: every value is escaped."""
+"""A document as one self-contained page. Texts of models are untrusted: every value is escaped."""
 
 from __future__ import annotations
 

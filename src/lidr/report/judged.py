@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lidr.config import Config
 from lidr.judges import read_replies, usage
+from lidr.records import Json
 from lidr.report.document import Beside, Block, Entry, Heading, Plot, Row, Section, Table, Text, figure, note
 from lidr.report.formatting import join_names, language_name, number, p_value, percent
 from lidr.report.measures import Cell, MeasureRow, cell_of, language_order, mean_cell, role
@@ -20,7 +20,7 @@ from lidr.results import Metrics, Results
 from lidr.run_dir import RunDir
 
 # (model, benchmark, language) -> the rows that were scored.
-Scored = Callable[[str, str, str], Iterator[dict[str, Any]]]
+Scored = Callable[[str, str, str], Iterator[Json]]
 
 HEAD_TO_HEAD = "head_to_head"
 _LARGE_BIAS = 0.1
@@ -42,7 +42,7 @@ class Outcomes:
 
     @property
     def mean(self) -> MeasureRow:
-        """The mean over the trained languages; over all where none was."""
+        """The mean over the trained languages; over all if none was trained."""
         rows = [row for row in self.rows if row.role == "trained"] or self.rows
         cells: list[Cell | None] = [mean_cell([row.cells[part] for row in rows]) for part in range(3)]
         return MeasureRow("", " · ".join(row.name for row in rows), "mean", cells)
@@ -200,7 +200,7 @@ def _judge_row(benchmark: str, code: str, parts: Sequence[Metrics], drawn: Cell 
     is_compared = any("first_position" in part.values for part in parts)
     unscored, ruled = (sum(part.count(name) for part in parts) for name in ("unscored", "ruled"))
     requests = sum(usage.requests for usage in usages)
-    # Of ratings `n` counts the questions, which have two turns; each was asked about once or decided by a rule.
+    # For ratings, `n` counts questions, which have two turns; each turn took a request or was decided by a rule.
     verdicts = sum(part.count("n") for part in parts) + unscored if is_compared else requests + ruled
     position = mean("first_position")
     return JudgeRow(
@@ -212,7 +212,7 @@ def _judge_row(benchmark: str, code: str, parts: Sequence[Metrics], drawn: Cell 
 
 
 def judge_section(rows: Sequence[JudgeRow], config: Config, run_dir: RunDir) -> Section | None:
-    """What the judge did and cost, and whether it likes the answer that it is shown first."""
+    """What the judge did and cost, and whether it prefers the answer that it is shown first."""
     if not rows:
         return None
     caption = "Position bias: preference for the answer shown first, with 95 % intervals; 0.5 is no bias"
@@ -240,7 +240,7 @@ def _judge_table(rows: Sequence[JudgeRow]) -> Table:
 
 
 def position_plot(rows: Sequence[JudgeRow], config: Config) -> str | None:
-    """The judge's liking for the first answer, by language and benchmark."""
+    """The judge's preference for the first answer, by language and benchmark."""
     known = [row for row in rows if row.first_position]
     codes = language_order((row.code for row in known), config)
     if not codes:
@@ -259,7 +259,7 @@ def judge_total(rows: Sequence[JudgeRow], config: Config, run_dir: RunDir) -> st
     if not (rows and judge):
         return ""
     total = usage(judge, read_replies(run_dir.judge_replies, judge.model))
-    if not total.requests:  # the replies are not there any more
+    if not total.requests:  # the replies are gone
         return f"{judge.model}: {sum(row.requests for row in rows):,} requests."
     cost = "" if total.cost_usd is None else f", {_usd(total.cost_usd)} USD"
     return (
@@ -269,19 +269,19 @@ def judge_total(rows: Sequence[JudgeRow], config: Config, run_dir: RunDir) -> st
 
 
 def judge_warnings(rows: Sequence[JudgeRow]) -> list[tuple[str, str]]:
-    """(topic, sentence) where the judge cannot be relied upon without a look at it."""
+    """(topic, sentence) if the judge should be checked before anybody relies on it."""
     found = []
     biased = [row for row in rows if row.first_position and abs(row.first_position.value - 0.5) > _LARGE_BIAS]
     if biased:
         places = _places([(row, figure(row.first_position).text) for row in biased])
         found.append(
             ("Judge's position bias", f"Its preference for the answer shown first is far from 0.5: {places}. Both "
-             "orders are asked, so it cancels out, but it makes ties of what another judge would tell apart.")
+             "orders are asked, so it cancels out, but it makes ties where another judge would decide.")
         )  # fmt: skip
     silent = [row for row in rows if (row.share_unscored or 0) > NOTABLE]
     if silent:
         places = _places([(row, percent(row.share_unscored)) for row in silent])
-        found.append(("Judge without verdict", f"More than 5 % of its replies were no verdict: {places}."))
+        found.append(("Judge without verdict", f"From more than 5 % of its replies no verdict can be read: {places}."))
     return found
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lidr.progress import duration
+from lidr.records import Row as Record
 from lidr.report.document import Entry, Row, Section, Table
+from lidr.report.telemetry import Step
 from lidr.results import Results
 
 STAGES = {
@@ -33,7 +35,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What a training warned of, and when it did so first."""
+    """What a training warned of, and when it first did."""
 
     iteration: int
     step: int
@@ -45,27 +47,39 @@ class Alarm:
         return self.name.replace("_", " ").replace("logp", "log-probability").capitalize()
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingCost(Record):
+    """What one training took, see `lidr.training.cost`; `mfu` is None on a CPU."""
+
+    seconds: float = 0.0
+    tokens: int = 0
+    tokens_per_second: float = 0.0
+    peak_gib: float = 0.0
+    tflops_per_second: float = 0.0
+    mfu: float | None = None
+
+
 @dataclass(slots=True)
 class Log:
-    """metrics.jsonl: curves and held-out values as iteration -> step -> values, the training's costs by iteration (see
-    `lidr.training.cost`), work as (iteration, stage) -> sums."""
+    """metrics.jsonl: curves and held-out values as iteration -> step -> values, the costs of training by iteration, and
+    work as (iteration, stage) -> sums."""
 
-    curves: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
-    held_out: dict[int, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
-    costs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    curves: dict[int, dict[int, Step]] = field(default_factory=lambda: defaultdict(dict))
+    held_out: dict[int, dict[int, Step]] = field(default_factory=lambda: defaultdict(dict))
+    costs: dict[int, TrainingCost] = field(default_factory=dict)
     alarms: dict[tuple[int, str], Alarm] = field(default_factory=dict)
     work: dict[tuple[int, str], Work] = field(default_factory=lambda: defaultdict(Work))
 
 
-def digest_log(events: Iterable[dict[str, Any]]) -> Log:
-    """Sum up the log. Steps and stages that were done again replace what was logged of them before."""
+def digest_log(events: Iterable[Mapping[str, Any]]) -> Log:
+    """Sum up the log. Steps and stages that were repeated replace their earlier entries."""
     log = Log()
     for event in events:
         key = (int(event.get("iteration", 0)), str(event.get("stage", "")))
         if event.get("event") == "train":
             curve = log.curves[key[0]]
             step = int(event["step"])
-            if curve and step <= next(reversed(curve)):  # resumed from a checkpoint: what came after it is void
+            if curve and step <= next(reversed(curve)):  # resumed from a checkpoint: later steps are void
                 for values in (curve, log.held_out[key[0]]):
                     for later in [known for known in values if known >= step]:
                         del values[later]
@@ -76,7 +90,7 @@ def digest_log(events: Iterable[dict[str, Any]]) -> Log:
             alarm = Alarm(key[0], int(event["step"]), str(event["alarm"]), str(event["message"]))
             log.alarms.setdefault((alarm.iteration, alarm.name), alarm)
         elif event.get("event") == "cost":
-            log.costs[key[0]] = event
+            log.costs[key[0]] = TrainingCost.from_dict(event)
         elif event.get("event") == "stage":
             work = log.work[key]
             work.seconds += event.get("seconds") or 0

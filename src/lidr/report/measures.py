@@ -12,7 +12,7 @@ from lidr.report.formatting import interval, language_name, number, p_value, sig
 from lidr.results import Interval, Metric, Metrics, Results
 from lidr.statistics import MeanGain, wilson_interval
 
-# Languages that are not set apart: those that were trained, and in an evaluation outside a run all of them.
+# The roles of ordinary languages: those that were trained, or in an evaluation outside a run all of them.
 PLAIN = ("trained", "measured")
 # Counts that every benchmark may have, and that are shown beside its metrics.
 _COUNTS = {"n", "failed", "undecided", "unscored", "ruled", "truncated", "thinking"}
@@ -21,7 +21,7 @@ _AS_GIVEN = "as the benchmark reports it"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A measured value, with its 95 % interval where one is known."""
+    """A measured value, with its 95 % interval if one is known."""
 
     value: float
     interval: Interval | None = None
@@ -62,7 +62,7 @@ class Change:
 
     @property
     def is_clear(self) -> bool | None:
-        """Whether there is more than noise: by the test if there was one, else by intervals that are apart.
+        """Whether the change is more than noise: by the test if there was one, else by whether the intervals are apart.
 
         None if there is neither.
         """
@@ -87,7 +87,7 @@ class Change:
 class MeasureRow:
     """One language (or the mean of several), one cell per model.
 
-    `role` is dominant, trained, transfer or mean, and measured where nothing was trained.
+    `role` is dominant, trained, transfer or mean, or measured if nothing was trained.
     """
 
     code: str
@@ -99,7 +99,7 @@ class MeasureRow:
 
     @property
     def label(self) -> str:
-        """The role, where it has to be said."""
+        """The role if it is shown, else empty."""
         return self.role if self.role in ("dominant", "transfer") else ""
 
     @property
@@ -140,7 +140,7 @@ class Measure:
 
     @property
     def mean_row(self) -> MeasureRow | None:
-        """`plain_mean`, where it is one of several languages."""
+        """`plain_mean`, if it is over several languages."""
         return self.plain_mean if sum(row.role in PLAIN for row in self.rows) > 1 else None
 
     @property
@@ -171,7 +171,7 @@ def _with_width(bounds: Interval) -> Interval | None:
 
 
 def mean_cell(cells: Sequence[Cell | None]) -> Cell:
-    """Mean of values and of interval bounds. The latter holds even if the languages err together, as they may do."""
+    """Mean of values and of interval bounds. The latter holds even if the errors of the languages are correlated."""
     known = [cell for cell in cells if cell]
     intervals = [cell.interval for cell in known if cell.interval]
     value = sum(cell.value for cell in known) / len(known)
@@ -207,7 +207,7 @@ def kinds_of(config: Config, benchmark: str) -> tuple[MetricKind, ...]:
 
 
 def language_order(found: Iterable[str], config: Config) -> list[str]:
-    """The dominant language, the others of the recipe, and the rest as they come."""
+    """The dominant language, the others of the recipe, and the rest in the order found."""
     codes = list(dict.fromkeys(found))
     order = [config.dominant, *config.non_dominant] if config.iterations else config.languages
     return [code for code in order if code in codes] + [code for code in codes if code not in order]

@@ -2,7 +2,7 @@
 
 The record of reproducibility is written with it, see `lidr.report.record`.
 
-The modules of `lidr.report` turn what the run left on disk into sections of one document, which is written twice.
+The modules of `lidr.report` turn what the run has on disk into sections of one document, which is written twice.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from lidr.config import Config, dump_config, flatten
+from lidr.records import Json, PreferencePair
 from lidr.report import html, markdown, record
 from lidr.report.contents import PairTable, drop_details, pair_table, pairs_section, reservoir, sample, samples_section
 from lidr.report.document import (
@@ -80,7 +80,7 @@ def run(config: Config, run_dir: RunDir) -> None:
 
 
 def is_outdated(run_dir: RunDir) -> bool:
-    """Whether the report is missing, or was made from something else than what the run has now."""
+    """Whether the report is missing, or was made from something other than what the run has now."""
     page = run_dir.path / "report.html"
     if not all((run_dir.path / name).exists() for name in ("report.html", "report.md", *record.NAMES)):
         return True
@@ -90,7 +90,7 @@ def is_outdated(run_dir: RunDir) -> bool:
 
 def make_document(config: Config, run_dir: RunDir) -> Document:
     """The whole report."""
-    fingerprint = _fingerprint(run_dir)  # first: what is written meanwhile makes the report outdated
+    fingerprint = _fingerprint(run_dir)  # first: a later change of the files makes the report outdated
     results = _read_results(config, run_dir)
     log = digest_log(run_dir.read_log())
     tables = _read_tables(config, run_dir, results)
@@ -175,7 +175,7 @@ def _training_section(config: Config, log: Log) -> Section | None:
         for alarm in log.alarms.values():
             if alarm.iteration == iteration:
                 blocks.append(Text((Bold(alarm.title), f", at step {alarm.step}. {alarm.message}"), "alarm"))
-        if len(curve) == 1:  # a point is no curve
+        if len(curve) == 1:  # a single point is not a curve
             blocks.append(Text((single_step(curve[max(curve)]),)))
         else:
             drawn = curve_plots(iteration, curve, log.held_out.get(iteration, {}))
@@ -225,7 +225,7 @@ def _listed(value: object) -> str:
 
 
 def _reading_section(config: Config, is_compared: bool, is_judged: bool, is_trained: bool) -> Section:
-    """What a reader who sees such a report for the first time has to know."""
+    """What somebody who reads such a report for the first time has to know."""
     points: list[tuple[Inline, ...]] = []
     if config.iterations:
         models = "M0 is the base model; M1, M2 … are what each iteration made of it. "
@@ -264,7 +264,7 @@ def _reading_section(config: Config, is_compared: bool, is_judged: bool, is_trai
 
 
 def _read_results(config: Config, run_dir: RunDir) -> Results:
-    """results.json; the one model of an evaluation outside a run goes by its own name, not as M0."""
+    """results.json; the one model of an evaluation outside a run has its own name instead of M0."""
     results = read_results(run_dir)
     if config.iterations:
         return results
@@ -272,12 +272,12 @@ def _read_results(config: Config, run_dir: RunDir) -> Results:
 
 
 def _fingerprint(run_dir: RunDir) -> str:
-    """Hash of what the report is made from; pairs and scored rows by their seals, which is quick."""
+    """Hash of what the report is made from; pairs and scored rows count by their seals, which is quick."""
     known = hashlib.sha256(str(_VERSION).encode())
     for name in ("results.json", "recipe.yaml", "environment.json", "metrics.jsonl"):
         path = run_dir.path / name
         known.update(hashlib.sha256(path.read_bytes() if path.exists() else b"").digest())
-    results = read_results(run_dir)  # has the probe's findings as they are
+    results = read_results(run_dir)  # includes the probe's findings
     sealed = [run_dir.pair_summary(entry.iteration) for entry in results.iterations]
     sealed += [
         run_dir.evaluation(int(model.name[1:]), benchmark) / f"{code}.jsonl"
@@ -291,7 +291,7 @@ def _fingerprint(run_dir: RunDir) -> str:
     return known.hexdigest()[:16]
 
 
-def _read_dropped(run_dir: RunDir, iteration: int) -> Iterator[dict[str, Any]]:
+def _read_dropped(run_dir: RunDir, iteration: int) -> Iterator[Json]:
     return read_dropped(run_dir, iteration) if run_dir.pair_summary(iteration).exists() else iter(())
 
 
@@ -312,5 +312,5 @@ def _read_samples(config: Config, run_dir: RunDir, results: Results) -> tuple[in
             continue
         rows = read_pairs(run_dir, max(iterations), code)
         if drawn := reservoir(rows, config.report.samples, f"{config.seed} {code}"):
-            samples[code] = [sample(row) for row in drawn]
+            samples[code] = [sample(PreferencePair.from_dict(row)) for row in drawn]
     return max(iterations), samples

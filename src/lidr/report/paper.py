@@ -66,7 +66,7 @@ PAPER_TABLES: dict[str, PaperTable] = {
 def paper_table(benchmark: str, languages: Sequence[str]) -> PaperTable | None:
     """The paper's numbers of a benchmark in the languages measured, in their order.
 
-    None if it has none of them. A table of means over languages (`MEAN`) comes as it is, whatever was measured.
+    None if it has none of them. A table of means over languages (`MEAN`) does not depend on what was measured.
     """
     table = PAPER_TABLES.get(benchmark)
     if table is None or table.languages == (MEAN,):

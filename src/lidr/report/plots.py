@@ -1,19 +1,23 @@
-"""Plots as SVG that loads nothing and is the same for the same values."""
+"""Plots as SVG that loads nothing; equal values give equal plots."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lidr.report.formatting import finite, language_name
 from lidr.report.measures import Cell, Measure
-from lidr.report.telemetry import group_names, groups, mean_over_pairs
+from lidr.report.telemetry import Curve, Step, group_names, groups, mean_over_pairs
 from lidr.results import Interval
 
-# Okabe and Ito's palette, told apart with every common kind of colour vision; shapes differ, too.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, which all common kinds of colour vision distinguish; the shapes differ, too.
 _MODEL_COLOURS = ("#7a7a7a", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00")
 _MODEL_MARKERS = ("o", "s", "D", "^", "v", "P")
 # (bar, figures in it) of wins, ties and losses.
@@ -26,7 +30,7 @@ _LANGUAGE_PANELS: dict[str, tuple[str, Interval | None]] = {
     "nll": ("NLL of the chosen answers", None),
     "chosen_logp": ("Log-probability of the chosen answers", None),
 }
-_STYLE: dict[str, Any] = {
+_STYLE: dict[str, object] = {
     "svg.fonttype": "none",  # text stays text: small, selectable, and in the page's font
     "text.parse_math": False,
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that the layout is the same everywhere
@@ -45,7 +49,7 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def draw(paint: Callable[[Any], None], size: tuple[float, float], label: str) -> str:
+def draw(paint: Callable[[Figure], None], size: tuple[float, float], label: str) -> str:
     """`paint(figure)` as an `<svg>` element without date, size, script or outside reference: equal in, equal out."""
     from io import StringIO
 
@@ -93,7 +97,7 @@ def interval_plot(
     gap = 0.62 / max(1, len(series))
     margin = 0.02 * (limits[1] - limits[0])
 
-    def paint(figure: Any) -> None:
+    def paint(figure: Figure) -> None:
         axes = figure.subplots()
         for y in range(0, len(names), 2):
             axes.axhspan(y - 0.5, y + 0.5, color="#eef1f4", linewidth=0, zorder=0)
@@ -121,7 +125,7 @@ def interval_plot(
 def outcome_plot(rows: Sequence[tuple[str, Sequence[Cell | None]]], titles: Sequence[str], label: str) -> str:
     """A bar per language, split into wins, ties and losses, with the interval of the share of wins."""
 
-    def paint(figure: Any) -> None:
+    def paint(figure: Figure) -> None:
         axes = figure.subplots()
         left = [0.0] * len(rows)
         for part, ((colour, ink), title) in enumerate(zip(_OUTCOMES, titles, strict=True)):
@@ -135,7 +139,7 @@ def outcome_plot(rows: Sequence[tuple[str, Sequence[Cell | None]]], titles: Sequ
                     )  # fmt: skip
             left = [start + width for start, width in zip(left, widths, strict=True)]
         wins = [(y, cell) for y, (_, cells) in enumerate(rows) if (cell := cells[0])]
-        # White under black, so that it shows on every part of the bar; below the figures.
+        # White under black is visible on every part of the bar; it is below the figures.
         for colour, width, cap in (("white", 3.4, 3.6), ("#20252a", 1.4, 3)):
             axes.errorbar(
                 [cell.value for _, cell in wins], [y + 0.24 for y, _ in wins], xerr=_error([cell for _, cell in wins]),
@@ -157,14 +161,14 @@ def _error(cells: Sequence[Cell]) -> list[list[float]]:
     return [below, above]
 
 
-def _name_axis(axes: Any, names: Sequence[str]) -> None:
+def _name_axis(axes: Axes, names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
 
-def _legend(axes: Any, columns: int) -> None:
+def _legend(axes: Axes, columns: int) -> None:
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=min(columns, 6), handletextpad=0.3, borderaxespad=0.2,
         columnspacing=1.2, handlelength=1.2,
@@ -172,17 +176,17 @@ def _legend(axes: Any, columns: int) -> None:
 
 
 def line_plot(
-    curve: dict[int, dict[str, Any]],
+    curve: Curve,
     names: Sequence[str],
     label: str,
     limits: Interval | None = None,
     held_out: Sequence[tuple[int, float]] = (),
 ) -> str:
-    """Training values over the optimiser steps, and the held-out loss; long trainings as means of blocks of steps."""
+    """Training values over the optimiser steps, and the held-out loss; of long trainings, means of blocks of steps."""
     steps = list(curve)
     block = max(1, math.ceil(len(steps) / 250))
 
-    def paint(figure: Any) -> None:
+    def paint(figure: Figure) -> None:
         axes = figure.subplots()
         for (colour, dashes), name in zip(_LINES, names, strict=False):
             known = [(step, value) for step in steps if (value := finite(curve[step].get(name))) is not None]
@@ -208,15 +212,13 @@ def line_plot(
     return draw(paint, (4.2, 2.9), label)
 
 
-def _step_axis(axes: Any) -> None:
+def _step_axis(axes: Axes) -> None:
     axes.set_xlabel("optimiser step")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(color="#dde1e5", linewidth=0.6)
 
 
-def curve_plots(
-    iteration: int, curve: dict[int, dict[str, Any]], held_out: dict[int, dict[str, Any]]
-) -> list[tuple[str, str]]:
+def curve_plots(iteration: int, curve: Curve, held_out: Mapping[int, Step]) -> list[tuple[str, str]]:
     """(caption, SVG) of what one training logged; SFT has a loss and nothing to compare."""
     losses = [(step, loss) for step in sorted(held_out) if (loss := finite(held_out[step].get("loss"))) is not None]
     panels: list[tuple[str, tuple[str, ...], Interval | None]] = [
@@ -236,8 +238,8 @@ def curve_plots(
     return plots
 
 
-def language_plot(iteration: int, curve: dict[int, dict[str, Any]], languages: Sequence[str]) -> str | None:
-    """A panel per value and a line per language; long trainings as means over the pairs of blocks of steps."""
+def language_plot(iteration: int, curve: Curve, languages: Sequence[str]) -> str | None:
+    """A panel per value and a line per language; of long trainings, means over the pairs of blocks of steps."""
     codes = group_names(curve, "language", languages)
     present = {name for values in curve.values() for group in groups(values, "language").values() for name in group}
     panels = {name: panel for name, panel in _LANGUAGE_PANELS.items() if name in present}
@@ -247,7 +249,7 @@ def language_plot(iteration: int, curve: dict[int, dict[str, Any]], languages: S
     size = max(1, math.ceil(len(steps) / 30))
     blocks = [steps[i : i + size] for i in range(0, len(steps), size)]
 
-    def paint(figure: Any) -> None:
+    def paint(figure: Figure) -> None:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (name, (title, limits)) in zip(row, panels.items(), strict=True):
             for i, code in enumerate(codes):
@@ -266,9 +268,7 @@ def language_plot(iteration: int, curve: dict[int, dict[str, Any]], languages: S
     return draw(paint, (12.4, 2.8 + 0.2 * (len(codes) // 8)), f"Iteration {iteration}: training by language")
 
 
-def _language_points(
-    curve: dict[int, dict[str, Any]], blocks: Iterable[list[int]], code: str, name: str
-) -> list[tuple[float, float]]:
+def _language_points(curve: Curve, blocks: Iterable[list[int]], code: str, name: str) -> list[tuple[float, float]]:
     """(step, mean over the pairs) of every block of steps that has pairs of the language."""
     points = []
     for block in blocks:

@@ -33,7 +33,7 @@ def _pair(config: Config) -> list[str]:
     lines = strategy_of(config).pairs_in_words(config)
     gates = {name: value for name, value in config.pairs.gates.model_dump().items() if value not in (None, False)}
     if not strategy_of(config).directions(config):
-        gates.pop("translation_tasks", None)  # such prompts are of no concern if nothing is translated
+        gates.pop("translation_tasks", None)  # such prompts do not matter if nothing is translated
     named = ", ".join(name if value is True else f"{name} {value}" for name, value in gates.items())
     lines += [f"drop from P what fails a gate: {named or 'none is on'}", "stop if P is empty"]
     lines.append(f"drop from P what is longer than {config.training.max_length} tokens")

@@ -1,4 +1,4 @@
-"""A run's record of reproducibility: the nine variables, each from what the run left on disk, with its place there.
+"""A run's record of reproducibility: the nine variables, each from what the run has on disk, with its place there.
 
 What the run does not know is "not given", with the way to give it; nothing is guessed.
 """
@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lidr.benchmarks.base import benchmarks_of
 from lidr.config import Config, DecodingConfig, may_be_hub_id
@@ -51,7 +51,7 @@ class Entry:
 
 
 class Facts:
-    """What the run has on disk, and the recipe that is in force."""
+    """What the run has on disk, and its current recipe."""
 
     def __init__(self, config: Config, run_dir: RunDir) -> None:
         self.config, self.run_dir = config, run_dir
@@ -61,7 +61,7 @@ class Facts:
         self.results = read_results(run_dir)
 
     def of_recipe(self, *fields: str) -> tuple[Evidence, ...]:
-        """Evidence from the recipe; fields it does not have are left out, sections are given field by field."""
+        """Evidence from the recipe; fields that it lacks are left out, sections are given field by field."""
         return tuple(self._leaves("recipe.yaml", self.recipe, fields))
 
     def of_environment(self, *fields: str) -> tuple[Evidence, ...]:
@@ -74,9 +74,9 @@ class Facts:
         return tuple(self._leaves(str(where), asdict(seal) if seal else {}, (field,)))
 
     @staticmethod
-    def _leaves(source: str, content: dict[str, Any], fields: tuple[str, ...]) -> Iterator[Evidence]:
+    def _leaves(source: str, content: Json, fields: tuple[str, ...]) -> Iterator[Evidence]:
         for field in fields:
-            value: Any = content
+            value: object = content
             for part in field.split("."):
                 value = value.get(part, ...) if isinstance(value, dict) else ...
             if isinstance(value, dict):
@@ -248,7 +248,7 @@ def _hardware(facts: Facts) -> Entry:
     served = [f"the model on {config.engine.server['base_url']}"] if config.engine.server else []
     if (judge := config.evaluation.judge) and judge.engine.server:
         served.append(f"the judge {judge.model} on {judge.engine.server['base_url']}")
-    missing = "main memory is not recorded; add it where it matters"
+    missing = "main memory is not recorded; add it if it matters"
     if served:
         missing = f"{' and '.join(served)} ran on hardware that the run does not know; name it. Also, {missing}"
     value = f"{processor}; {'; '.join(gpus)}; as at the last start of the run"

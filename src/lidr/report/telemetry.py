@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lidr.report.document import Entry, Row, Table
 from lidr.report.formatting import finite, language_name, number, signed
 
-
-def groups(values: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    """The means of one step by `language` or by `kind`; none in logs of older runs."""
-    found: dict[str, dict[str, Any]] = values.get("groups", {}).get(kind, {})
-    return found
+Step = Mapping[str, object]  # what was logged of an optimiser step: numbers by name, and `groups`
+Curve = Mapping[int, Step]  # by step
+Means = Mapping[str, float]  # of a group, by name
 
 
-def group_names(curve: dict[int, dict[str, Any]], kind: str, order: Sequence[str]) -> list[str]:
+def groups(values: Step, kind: str) -> Mapping[str, Means]:
+    """The means of one step by `language` or by `kind`; empty in logs of older runs."""
+    by_kind = values.get("groups")
+    found = by_kind.get(kind) if isinstance(by_kind, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def group_names(curve: Curve, kind: str, order: Sequence[str]) -> list[str]:
     """The groups that a training had, those of `order` first."""
     found = {name for values in curve.values() for name in groups(values, kind)}
     return [name for name in order if name in found] + sorted(found.difference(order))
 
 
-def mean_over_pairs(parts: Iterable[dict[str, Any]], name: str) -> float | None:
-    """The mean of a value over the pairs of several steps, of which each gives its own mean and number of pairs."""
+def mean_over_pairs(parts: Iterable[Means], name: str) -> float | None:
+    """The mean of a value over the pairs of several steps, from the mean and the number of pairs of each step."""
     known = [(value, part["pairs"]) for part in parts if (value := finite(part.get(name))) is not None]
     pairs = sum(count for _, count in known)
     return sum(value * count for value, count in known) / pairs if pairs else None
 
 
-def group_table(iteration: int, curve: dict[int, dict[str, Any]], languages: Sequence[str]) -> Table | None:
+def group_table(iteration: int, curve: Curve, languages: Sequence[str]) -> Table | None:
     """Means over the last tenth of a training, by language and by kind of pair; None if it did not log groups."""
     last = [curve[step] for step in sorted(curve)[-max(1, len(curve) // 10) :]]
     codes = group_names(curve, "language", languages)
@@ -55,7 +59,7 @@ def group_table(iteration: int, curve: dict[int, dict[str, Any]], languages: Seq
     return Table(f"Iteration {iteration}: the end of training", header, rows, how)
 
 
-def _pairs(parts: Iterable[dict[str, Any]]) -> str:
+def _pairs(parts: Iterable[Means]) -> str:
     return f"{sum(part.get('pairs', 0) for part in parts):,.0f}"
 
 

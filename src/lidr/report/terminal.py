@@ -68,7 +68,9 @@ def _print_unreliable(model: ModelResults) -> None:
     if places := cut_off(model):
         _say(f"{model.name}: answers cut off by evaluation.max_new_tokens: {', '.join(places)}")
     if places := unscored(model):
-        _say(f"{model.name}: the judge's reply is no verdict: {', '.join(places)}; the report shows some")
+        _say(
+            f"{model.name}: no verdict can be read from the judge's replies: {', '.join(places)}; the report shows some"
+        )
 
 
 def _add_metrics(
@@ -124,7 +126,7 @@ def print_probe(config: Config, run_dir: RunDir) -> None:
 
 
 def print_progress(run_dir: RunDir, iteration: int) -> bool:
-    """What the stop rule says of M_t, if it was asked; whether to stop."""
+    """What the stop rule says of M_t, if it was asked; returns whether to stop."""
     found = read_progress(run_dir, iteration)
     if found is None:
         return False

@@ -1,10 +1,10 @@
-"""What makes the figures of a model doubtful: answers that were cut off, and replies without a verdict."""
+"""What makes the figures of a model doubtful: answers that were cut off, and replies without a readable verdict."""
 
 from __future__ import annotations
 
 from lidr.results import ModelResults
 
-NOTABLE = 0.05  # share of the answers from which on a count says something about the measurement, not the model
+NOTABLE = 0.05  # share of the answers above which a count is about the measurement and not the model
 
 
 def cut_off(model: ModelResults) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from lidr.config import Config
 from lidr.errors import DamagedError
+from lidr.records import Verdict
 from lidr.report.contents import reservoir
 from lidr.report.document import Answer, Bold, Folded, Sample, Section, note
-from lidr.report.formatting import clipped, finite, language_name, printable
+from lidr.report.formatting import clipped, language_name, printable
 from lidr.report.measures import language_order
 from lidr.report.rows import read_scored, rows_file
 from lidr.results import Results
@@ -29,6 +30,16 @@ _RULES = {
 }
 
 
+class _Annotation(TypedDict):
+    """The texts of a comparison in AlpacaEval's form: `output_1` is the reference answer, `output_2` the model's."""
+
+    instruction: str
+    output_1: str
+    generator_1: str
+    output_2: str
+    generator_2: str
+
+
 def verdicts_section(results: Results, config: Config, run_dir: RunDir) -> Section | None:
     """Some comparisons of the last model that was compared with reference answers, by language."""
     measured = [model for model in results.models if model.benchmarks.get(_BENCHMARK)]
@@ -42,11 +53,11 @@ def verdicts_section(results: Results, config: Config, run_dir: RunDir) -> Secti
         verdicts = list(read_scored(config, run_dir, model, _BENCHMARK, code))
         if len(notes) != len(verdicts):  # an older evaluation's texts
             continue
-        joined = ({"verdict": verdict, "text": text} for verdict, text in zip(verdicts, notes, strict=True))
-        drawn = reservoir(joined, min(_AT_MOST, config.report.samples), f"{config.seed} verdicts {code}")
+        size = min(_AT_MOST, config.report.samples)
+        drawn = reservoir(zip(verdicts, notes, strict=True), size, f"{config.seed} verdicts {code}")
         if drawn:
             aside = f"{len(drawn)} comparison{'' if len(drawn) == 1 else 's'}"
-            samples = [_sample(row["verdict"], row["text"], code) for row in drawn]
+            samples = [_sample(Verdict.from_dict(verdict), text, code) for verdict, text in drawn]
             folded.append(Folded(language_name(code), aside, samples))
     said = (
         f"Comparisons of {model} with the reference answers of {_BENCHMARK}, drawn at random: see for yourself whether "
@@ -55,7 +66,7 @@ def verdicts_section(results: Results, config: Config, run_dir: RunDir) -> Secti
     return Section("verdicts", "Verdicts to read", [note(said), *folded]) if folded else None
 
 
-def _annotations(path: Path) -> Sequence[dict[str, Any]]:
+def _annotations(path: Path) -> Sequence[_Annotation]:
     try:
         notes = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -68,10 +79,10 @@ def _annotations(path: Path) -> Sequence[dict[str, Any]]:
     return notes
 
 
-def _sample(verdict: dict[str, Any], text: dict[str, Any], code: str) -> Sample:
-    outcome = verdict.get("outcome") or "unscored"
+def _sample(verdict: Verdict, text: _Annotation, code: str) -> Sample:
+    outcome = verdict.outcome or "unscored"
     model, reference = _TONES.get(outcome, ("even", "even"))
-    question = f"Question {printable(str(verdict['question_id']))}: "
+    question = f"Question {printable(verdict.question_id)}: "
     return Sample(
         (question, Bold(outcome), f"; {_explanation(verdict)}"),
         _clipped(text["instruction"], code),
@@ -86,12 +97,12 @@ def _clipped(text: str, code: str, origin: str = "") -> Answer:
     return Answer(clipped(printable(text), _SHOWN_CHARACTERS), code, printable(origin))
 
 
-def _explanation(verdict: dict[str, Any]) -> str:
+def _explanation(verdict: Verdict) -> str:
     """What was said in both orders, or which rule decided."""
-    if rule := verdict.get("rule"):
-        return f"decided by a rule: {_RULES.get(rule, rule)}"
-    if reason := verdict.get("unscored"):
-        return f"no verdict: {printable(str(reason))}"
-    shown = [finite(verdict.get(name)) for name in ("shown_first", "shown_second")]
+    if verdict.rule:
+        return f"decided by a rule: {_RULES.get(verdict.rule, verdict.rule)}"
+    if verdict.unscored:
+        return f"no verdict: {printable(verdict.unscored)}"
+    shown = (verdict.shown_first, verdict.shown_second)
     first, second = ("–" if value is None else f"{value:.2f}" for value in shown)
     return f"preference for the model's answer {first} when shown first, {second} when shown second"

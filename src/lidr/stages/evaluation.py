@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lidr.benchmarks.base import Asked, AsksAhead, Bench, Benchmark, Question, benchmarks_of
 from lidr.benchmarks.shared.alpaca_files import read_model_outputs
-from lidr.config import Config, flatten
+from lidr.config import Config
 from lidr.engines import Completion, Engine, Request, open_engine
 from lidr.errors import ConfigError, DataError
 from lidr.judges import Judge, judge_identity, open_judge
@@ -35,7 +35,7 @@ from lidr.stages.responses import response_fields
 from lidr.storage import Stamps, file_stamps, hash_file, is_url, stamps, write_text
 from lidr.thinking import set_aside_thinking
 
-# Bump where a change to the code changes the scores of the same answers.
+# Increase it with every change to the code that changes the scores of the same answers.
 _SCORING = 3
 
 
@@ -75,7 +75,7 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 
 
 def output(config: Config, run: RunDir, iteration: int, benchmark: str) -> Outputs:
-    """The metrics of one benchmark, which are written last, and the rows that they are about."""
+    """The metrics of one benchmark, which are written last, and their rows."""
     made_from = inputs(config, run, iteration, benchmark)
     path = run.evaluation(iteration, benchmark) / "metrics.json"
     languages = read_metrics(run, iteration, benchmark) if is_sealed(path, made_from) else ()
@@ -83,7 +83,7 @@ def output(config: Config, run: RunDir, iteration: int, benchmark: str) -> Outpu
 
 
 def inputs_note(run: RunDir, iteration: int, benchmark: str) -> Path:
-    """The file that says which inputs the answers of a begun evaluation are of."""
+    """The file with the inputs of a begun evaluation's answers."""
     return run.evaluation(iteration, benchmark) / "answers" / "inputs.json"
 
 
@@ -91,31 +91,34 @@ def answers_lost(old: Inputs, new: Inputs, finished: bool) -> list[str]:
     """Why an evaluation of the inputs `old` would be replaced for `new`; empty if its answers all stay.
 
     Other scoring, more languages and a higher limit only score kept answers again. A `finished` evaluation has verdicts
-    as well, which are of one judge and one opponent.
+    as well, which depend on the judge and the opponent.
     """
-    before, after = flatten(old), flatten(new)
     harmless = {"training_prompts", "benchmark_source", "benchmark_class", "protocol"}
     harmless |= set() if finished else {"judge", "opponent"}
     if _answer_format(old) == _answer_format(new):
         harmless.add("format")
     if old["format"] != new["format"]:
-        harmless.add("files")  # which older versions identified by their times
+        harmless.add("files")  # older versions identified them by their times
     if set(_asked(old)) <= set(_asked(new)):
         harmless |= {"languages", "benchmark.languages"}
-    limit = after.get("benchmark.limit")
-    if limit is None or limit >= (before.get("benchmark.limit") or math.inf):
+    if _limit(new) >= _limit(old):
         harmless.add("benchmark.limit")
     return short_changes(old, new, harmless)
 
 
 def answers_kept(old: Inputs, new: Inputs, file: Path) -> int:
-    """How many rows of a file of answers stay at most if `old` becomes `new`; the first ones of its language do."""
+    """The most rows of a file of answers that stay if `old` becomes `new`; these are its first ones."""
     scoring = {"training_prompts", "judge", "opponent", "languages", "benchmark.languages", "benchmark.limit"}
     scoring |= {"benchmark_source", "benchmark_class", "protocol"}
     defined_otherwise = _answer_format(old) != _answer_format(new) or short_changes(old, new, {*scoring, "format"})
     if defined_otherwise or file.name.partition(".")[0] not in _asked(new):
         return 0
     return new["benchmark"].get("limit") or sys.maxsize
+
+
+def _limit(inputs: Inputs) -> float:
+    """How many questions of a language are asked at most."""
+    return inputs["benchmark"].get("limit") or math.inf
 
 
 def _answer_format(inputs: Inputs) -> object:
@@ -131,7 +134,7 @@ def _asked(inputs: Inputs) -> list[str]:
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Answer what is owed of every benchmark, score it, and write rows per language and metrics.json."""
     with ExitStack() as stack:
-        # All of them first: a file that is missing or damaged shows before anything is spent on the others.
+        # All files are read first, so that a missing or damaged one shows before anything is spent.
         for name, benchmark, tested in _owed(config, run_dir, iteration, benchmarks_of(config), stack):
             if benchmarks_of(config)[name].loads_weights:  # they come last
                 stack.close()
@@ -147,7 +150,7 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
 
 
 def check(config: Config, run_dir: RunDir) -> None:
-    """Read the files of every benchmark that M_0 is still to be asked; nothing is asked.
+    """Read the files of every benchmark that M_0 still has to answer, without asking anything.
 
     Raises DataError or ConfigError for what cannot be read or used. The laboratory has no files.
     """
@@ -159,7 +162,7 @@ def check(config: Config, run_dir: RunDir) -> None:
 def _owed(
     config: Config, run_dir: RunDir, iteration: int, names: Iterable[str], stack: ExitStack
 ) -> list[tuple[str, Benchmark, _ModelUnderTest]]:
-    """Those of the benchmarks that are not complete, with their files read, and who is to answer them."""
+    """The incomplete ones of the benchmarks, with their files read and the model that answers."""
     model = run_dir.checked_model(config, iteration)
     engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
     judge = cache(lambda: stack.enter_context(_open_judge(config, run_dir)))
@@ -180,11 +183,11 @@ def _owed(
 
 
 def _replies_owed(metrics_file: Path) -> int:
-    """Requests of a measured benchmark that got no reply of the judge for now (see `judges.usage`)."""
+    """The requests of a measured benchmark that the judge has not answered yet (see `judges.usage`)."""
     try:
         metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
         return sum(entry.get("judge", {}).get("passing", 0) for entry in metrics.values())
-    except (OSError, ValueError, AttributeError, TypeError):  # not there, or damaged, which is told elsewhere
+    except (OSError, ValueError, AttributeError, TypeError):  # missing, or damaged, which is reported elsewhere
         return 0
 
 
@@ -201,9 +204,9 @@ def _open_judge(config: Config, run_dir: RunDir) -> AbstractContextManager[Judge
 
 
 def _stamps(path: str, run: RunDir) -> Stamps:
-    """Size and hash of a benchmark's files, so that a file that was merely copied again counts as the same.
+    """Size and hash of a benchmark's files, so that a copied file counts as the same; of a URL, what its protocol says.
 
-    The run may lie in their folder, and what it writes is no input. Of a URL, what its protocol says.
+    Files of the run, which may be in the same folder, are not inputs.
     """
     if is_url(path):
         return stamps(path, "evaluation.benchmarks")
@@ -214,7 +217,7 @@ def _stamps(path: str, run: RunDir) -> Stamps:
 
 @cache
 def _hash(file: str, size: int, time_ns: int) -> str:
-    """SHA-256 of a file, computed once in a process as long as its size and time of change are the same."""
+    """SHA-256 of a file, computed once per process while its size and modification time are the same."""
     return hash_file(Path(file))
 
 
@@ -223,7 +226,7 @@ def _decoding(config: Config) -> Json:
 
 
 class _ModelUnderTest:
-    """A model under test. Its answers are kept as they finish, apart from their scores, which cost nothing to redo."""
+    """A model under test. Its answers are kept as they finish, without their scores, which are cheap to redo."""
 
     def __init__(
         self, config: Config, run_dir: RunDir, iteration: int, benchmark: str, model: Model, made_from: Inputs,
@@ -244,7 +247,7 @@ class _ModelUnderTest:
         return [set_aside_thinking(completion) for completion in answers]
 
     def answer_all(self, asked: Sequence[Asked]) -> None:
-        """Have the answers of several calls of `answer` made as one queue; `answer` then finds them."""
+        """Make the answers of several calls of `answer` in one queue; `answer` then finds them."""
         if self.model.recorded:
             return
         owed = [(code, questions, part) for code, questions, part in asked if not self._file(code, part).sealed]

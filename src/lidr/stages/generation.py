@@ -14,7 +14,7 @@ from lidr.progress import track
 from lidr.records import Json, Row
 from lidr.seals import RowFile
 
-# Bump where a change to the code changes the text that comes out of the same inputs.
+# Increase it with every change to the code that changes the text made from the same inputs.
 FORMAT = 2
 
 
@@ -40,9 +40,9 @@ def chat(config: Config, text: str) -> tuple[tuple[str, str], ...]:
 class Part:
     """One file of a stage, which is to have one row per request, and what this attempt added to it.
 
-    `requests` yields the full list on every call. `to_row` makes the fields that are kept of a completion; an
-    `error` or a `failure` among them counts as failed. `log` gets the seconds, rows, tokens and failures of the
-    attempt. `rows` are what the file is sealed with once it is complete; without them the caller seals it.
+    `requests` yields the full list on every call. `to_row` makes the kept fields of a completion; an `error` or a
+    `failure` among them means that it failed. `log` gets the seconds, rows, tokens and failures of the attempt. `rows`
+    are what the file is sealed with once it is complete; without them the caller seals it.
     """
 
     file: RowFile
@@ -68,7 +68,7 @@ class Part:
         return self.total - len(self.file)
 
     def keep(self, completion: Completion | Scored) -> bool:
-        """Append the row of a completion; whether it failed."""
+        """Append the row of a completion; returns whether it failed."""
         row = self.to_row(completion)
         self.file.append(completion.request_id, row)
         failed = bool(row.get("error") or row.get("failure"))

@@ -1,4 +1,4 @@
-"""Step 4: preference pairs. A strategy proposes, the gates here dispose, and every drop is counted under one reason."""
+"""Step 4: preference pairs. The strategy proposes candidates, and the gates drop some, each for one reason."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def make_pair(
 def failed_gate(
     chosen: str, rejected: str, candidate: Candidate, gates: GatesConfig, identifier: LanguageIdentifier
 ) -> tuple[str, str] | None:
-    """(reason, detail) of the first gate that two texts fail; None when they pass. Cheap gates first.
+    """(reason, detail) of the first gate that two texts fail; None if they pass. Cheap gates come first.
 
     A thinking block has no switch: a pair would teach the model to write it, or not to.
     """
@@ -203,7 +203,7 @@ def mixed_languages(
 
 
 def failed_result_gate(chosen: str, rejected: str, candidate: Candidate, gates: GatesConfig) -> tuple[str, str] | None:
-    """(reason, detail) of the first gate on final numbers that two texts fail; None when they pass."""
+    """(reason, detail) of the first gate on final numbers that two texts fail; None if they pass."""
     if not (gates.result_kept or gates.results_differ):
         return None
     result = extract_answer(chosen, candidate.language)
@@ -227,7 +227,7 @@ def most_repeated_line(text: str) -> int:
 def ends_in_loop(text: str, repeats: int = 5, characters: int = 60, longest: int = 200) -> bool:
     """Whether a text ends with the same phrase over and over: `repeats` times or more, `characters` long in all.
 
-    The phrase may have up to `longest` characters and must hold a letter; rules of dashes in a table are no loop.
+    The phrase may have up to `longest` characters and must hold a letter; rules of dashes in a table are not loops.
     """
     text = text.rstrip()
     last = text[-1:]
@@ -242,7 +242,7 @@ def ends_in_loop(text: str, repeats: int = 5, characters: int = 60, longest: int
 
 
 def similarity(a: str, b: str) -> float:
-    """Jaccard index of the two sets of words, or of character pairs where a text has no spaces; 1 is the same set."""
+    """Jaccard index of the two sets of words, or of character pairs if a text has no spaces; 1 is the same set."""
     left, right = _units(a), _units(b)
     union = len(left | right)
     return len(left & right) / union if union else 1.0
@@ -305,7 +305,7 @@ def read_dropped(run_dir: RunDir, iteration: int) -> Iterator[Json]:
 
 
 def _read_counted(run_dir: RunDir, iteration: int, key: str, path: Path) -> Iterator[Json]:
-    """The rows of a file, which must be the one that the summary has counted."""
+    """The rows of a file, which must be the one that the summary counts."""
     counted = read_summary(run_dir, iteration).files.get(key)
     if counted not in (None, digest(path)):
         raise DamagedError(

@@ -11,10 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -225,10 +224,11 @@ class _Probe:
                 of_language.count("truncated"), of_language.count("thinking"),
             )  # fmt: skip
             if code != dominant:
-                accuracy = self._duels(turned[code], own[code], code)
+                accuracy, failed = self._duels(turned[code], own[code], code), failures[code]
                 entry = replace(
-                    entry, translated=self._quality(turned[code], code), reward_accuracy=accuracy, **failures[code]
-                )
+                    entry, translated=self._quality(turned[code], code), reward_accuracy=accuracy,
+                    translations=failed.tried, translation_failed=failed.share, failed_by_length=failed.by_length,
+                )  # fmt: skip
                 entry = replace(entry, verdict=_verdict(accuracy[self.by[0]], entry))
             found[code] = entry
         return ImbalanceProbe("M0", dominant, tuple(self.by), len(self.sample), found)
@@ -279,7 +279,7 @@ class _Probe:
         rows = list(read_answers(config, small, 1, self.languages))
         return {code: _of_language(rows, code, lambda row, c: direct(row, c, config)) for code in self.languages}
 
-    def _translated(self, dominant: str) -> tuple[dict[str, list[Answer]], dict[str, dict[str, Any]]]:
+    def _translated(self, dominant: str) -> tuple[dict[str, list[Answer]], dict[str, _Failures]]:
         """Language -> the translated dominant answers, and how many translations failed, by length of the answer."""
         config, small = self._small_run(0, dominant)
         translations.run(config, small, 1)
@@ -387,7 +387,16 @@ def _of_language(rows: Sequence[Answers], code: str, side: Callable[[Answers, st
     ]
 
 
-def _failures(rows: Sequence[Answers], dominant: str, code: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Failures:
+    """Translations that were tried, and the share that failed, in all and by length of the answer."""
+
+    tried: int
+    share: float | None
+    by_length: tuple[FailedByLength, ...]
+
+
+def _failures(rows: Sequence[Answers], dominant: str, code: str) -> _Failures:
     """Translations that were tried and failed, in all and by length of the dominant answer in characters."""
     tried = [
         (len(row.responses[dominant][0].text or ""), row.translations[dominant, code].failure is not None)
@@ -401,8 +410,4 @@ def _failures(rows: Sequence[Answers], dominant: str, code: str) -> dict[str, An
         if part:
             by_length.append(FailedByLength(low or 0, high, len(part), sum(part)))
     failed = sum(fail for _, fail in tried)
-    return {
-        "translations": len(tried),
-        "translation_failed": round(failed / len(tried), 4) if tried else None,
-        "failed_by_length": tuple(by_length),
-    }
+    return _Failures(len(tried), round(failed / len(tried), 4) if tried else None, tuple(by_length))

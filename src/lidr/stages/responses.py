@@ -99,7 +99,7 @@ def asked_ids(config: Config, run: RunDir, iteration: int, language: str) -> Ite
 def make_requests(config: Config, model: Model, prompts: Iterable[Prompt]) -> Iterator[tuple[Request, Prompt, int]]:
     """(request, prompt, sample) for every sample of every prompt; the id is made of all that defines the answer.
 
-    The number of samples is not part of it, so that more of them leave the first ones as they are.
+    The number of samples is not part of it, so that a higher number keeps the first ones.
     """
     draws = draws_of(config)
     settings = {"responses": draws.decoding.model_dump(), "system": config.system_prompt, "seed": config.seed}
@@ -111,7 +111,7 @@ def make_requests(config: Config, model: Model, prompts: Iterable[Prompt]) -> It
 
 
 def response_fields(completion: Completion) -> Json:
-    """What is kept of an answer; an empty one is an error with a reason, not a text."""
+    """The kept fields of an answer; an empty one is an error with a reason, not a text."""
     text = completion.text.strip() or None
     error = completion.error or (None if text else "empty")
     return {

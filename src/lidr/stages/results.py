@@ -1,4 +1,4 @@
-"""results.json: what the stages left, put together."""
+"""results.json, collected from the outputs of the stages."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def _probe(config: Config, run: RunDir, iteration: int) -> Probe | None:
 
 
 def _is_current(outputs: Callable[..., Outputs], config: Config, run: RunDir, iteration: int, path: Path) -> bool:
-    """Whether a stage's output is complete for the recipe as it is now; what an older recipe left does not count.
+    """Whether a stage's output is complete for the current recipe. The output of an older recipe does not count.
 
-    What an older version of lidr made by its own rules counts. Either is said, if `path`, a part of the output, exists.
+    That of an older version of lidr does. Both are reported if `path`, a part of the output, exists.
     """
     try:
         found = outputs(config, run, iteration)

@@ -47,17 +47,17 @@ def scoring_model(config: Config, run: RunDir, iteration: int, name: str) -> Mod
 
 
 def _by_name(config: Config, run: RunDir, iteration: int) -> dict[str, Model]:
-    """The models under the names that the strategy has for them; several may be one and the same."""
+    """The models by the strategy's names for them; several names may mean the same model."""
     return {name: scoring_model(config, run, iteration, name) for name in scorers_of(config)}
 
 
 def _models(config: Config, run: RunDir, iteration: int) -> list[Model]:
-    """The different ones of them."""
+    """The distinct models among them."""
     return list({model.name: model for model in _by_name(config, run, iteration).values()}.values())
 
 
 def files(config: Config, run: RunDir, iteration: int) -> dict[str, Path]:
-    """The file of every model that the strategy names; those that are the same model share one."""
+    """The file of every model that the strategy names; names of the same model share one."""
     return {name: run.scores(iteration, model.name) for name, model in _by_name(config, run, iteration).items()}
 
 
@@ -82,7 +82,7 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError if the strategy needs what the engine cannot tell."""
+    """Raise ConfigError if the strategy needs log-probabilities and the engine has none."""
     strategy = strategy_of(config)
     if scorers_of(config) and not plugin_of(config.engine).can_score:
         able = [name for name in built_in("engines") if getattr(load("engines", name)[0], "can_score", False)]

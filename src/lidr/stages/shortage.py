@@ -1,4 +1,4 @@
-"""Before training: are there enough pairs to learn from, or has one fault of the settings eaten them?"""
+"""A check before training: are there enough pairs, and has a fault of the settings dropped too many?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lidr.training.held_out import draw_held_out
 _SPREAD = 0.6
 _FINISHED = 0.95  # share of the answers that a proposed limit lets finish
 _AT_MOST = 16  # times the limit that was too short; more would be a guess
-# No candidates at all: the prompt is not there in this language, or is left out by the recipe's wish.
+# Not candidates: the prompt is missing in this language, or the recipe leaves it out.
 _NO_CANDIDATES = ("prompt_missing", "translation_task")
 
 
@@ -34,9 +34,9 @@ class TooFewPairsError(RunError):
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """What a setting can mend, by the reasons that it drops candidates under.
+    """A fault that a setting can fix, and the reasons of the drops that it causes.
 
-    That answers are alike, or differ in length, is no fault: it is how a run saturates, and what gates are for.
+    Answers that are alike or differ in length are not faults: that is how a run saturates, and what gates are for.
     """
 
     name: str
@@ -72,7 +72,7 @@ def check_pairs(
     """Raise TooFewPairsError if an iteration's pairs are too few to train on.
 
     Held-out pairs do not count, and neither do those `too_long` by language. `prompt_ids` are those of the other pairs;
-    None reads them where they are needed.
+    None reads them if they are needed.
     """
     if reason := shortage(config, run, iteration, too_long or {}, prompt_ids):
         raise TooFewPairsError(f"iteration {iteration} was not trained: {reason}")
@@ -85,7 +85,7 @@ def shortage(
     too_long: Mapping[str, int],
     prompt_ids: Sequence[str] | None = None,
 ) -> str | None:
-    """Why an iteration's pairs are not trained on, with the setting that mends it and the one that goes on; or None."""
+    """Why the pairs are not enough, with the setting that fixes it and the one that trains anyway; or None."""
     summary = read_summary(run, iteration)
     dropped = summary.by_reason() + Counter(too_long=sum(too_long.values()))
     pairs = summary.total - dropped["too_long"]
@@ -143,7 +143,7 @@ def _also(config: Config, pairs: int) -> str:
 
 
 def _remedy(config: Config, run: RunDir, iteration: int, counts: Counter[str]) -> str:
-    """What happened most, and the setting that mends it."""
+    """The most frequent fault, and the setting that fixes it."""
     reason = counts.most_common(1)[0][0]
     if reason == "truncated":
         rows = _responses(config, run, iteration)

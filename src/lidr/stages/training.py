@@ -130,7 +130,7 @@ def _measure_saved(config: Config, run_dir: RunDir, iteration: int) -> Saved:
 
 
 def _refuse_unsealed(folder: Path) -> None:
-    """A model whose seal is gone is not replaced: that would cost a training."""
+    """Raise DamagedError if a model's seal is missing: to replace the model would cost a training."""
     if folder.exists() and read_seal(folder) is None:
         raise DamagedError(
             f"{folder}: its seal ({folder.parent / f'.{folder.name}.seal.json'}) is missing; put it back, or delete "
@@ -139,7 +139,7 @@ def _refuse_unsealed(folder: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed training has left, and a note that is damaged."""
+    """Remove leftovers of a killed training, and a damaged note."""
     for leftover in folder.glob("tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
     packing = folder / "packing.json"
@@ -150,7 +150,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _forget_damaged_reference(file: Path) -> None:
-    """Remove log-probabilities that are not as they were written: to compute them again costs one pass."""
+    """Remove damaged log-probabilities: to compute them again costs one pass."""
     from lidr.training.reference import is_readable
 
     partial, damaged = partial_path(file), []
@@ -276,7 +276,7 @@ def read_training_summary(run_dir: RunDir, iteration: int) -> TrainingSummary:
 
 
 def inputs_note(run: RunDir, iteration: int) -> Path:
-    """The file that says which inputs the checkpoints of a training are of."""
+    """The file with the inputs of a training's checkpoints."""
     return run.training(iteration) / "inputs.json"
 
 
@@ -286,7 +286,7 @@ def has_checkpoint(run: RunDir, iteration: int) -> bool:
 
 
 def _forget_other_training(folder: Path, made_from: Inputs) -> None:
-    """Checkpoints of a training with other inputs must not be continued."""
+    """Remove the checkpoints of a training with other inputs, which must not be continued."""
     note = folder / "inputs.json"
     remedy = f"delete {folder} to train from the start, or put the file back"
     begun = read_json(note, remedy) if note.exists() and (folder / "checkpoints").exists() else None

@@ -1,6 +1,6 @@
 """Step 3: the same model brings its own answers into another language, y_i^{d->l} and y_i^{l->d}.
 
-It translates them, or (`translations.guided`) answers the prompt in the other language with them in front of it.
+It translates them, or (`translations.guided`) answers the prompt in the other language after seeing them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Fields = dict[str, str | None]  # what is kept of a translation: its text, failu
 PREFILL = "<translated>\n"
 STOP = "</translated>"
 _TAGS = ("<translated>", "<sentence>", "</sentence>")
-_MENDABLE = ("translation_cut_off", "translation_unparsed")  # failures that paragraphs may be spared
+_MENDABLE = ("translation_cut_off", "translation_unparsed")  # failures that a translation by paragraphs may avoid
 # Of 1,112 answers that Qwen2.5-Coder-0.5B translated out of English, 404 came back as their last sentence alone, with
 # under a fifth of their characters, and 177 unchanged (docs/evidence). Chinese needs a third of English's characters.
 _SHORTEST = 0.2
@@ -71,7 +71,7 @@ def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Translate what is owed, and seal each direction's file.
 
-    All directions are one queue: whole answers first, then those that did not come back whole, by their paragraphs.
+    All directions are one queue. Whole answers come first; then the failed ones are translated by their paragraphs.
     """
     model = run_dir.checked_model(config, iteration - 1)
     owed = []
@@ -189,7 +189,7 @@ class _Direction:
 
 
 def shortened(translation: str, text: str) -> bool:
-    """Whether so little came back that it is no translation of `text` in any language: a sum-up, or its last line."""
+    """Whether a translation is too short for `text` in any language, such as a summary or its last line."""
     return len(translation) < _SHORTEST * len(text)
 
 

@@ -1,4 +1,4 @@
-"""What a strategy is: it says which of a prompt's answers is preferred to which. Gates come after it, for all alike."""
+"""A strategy says which of a prompt's answers is preferred to which. The gates come after it, the same for all."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Candidate:
     """A pair before the gates.
 
     `language` is the prompt's, `kind` groups pairs in the report; `any_language` lifts the gates on language;
-    `swapped` lets the two sides change places after the gates.
+    `swapped` exchanges the two sides after the gates.
     """
 
     prompt_id: str
@@ -90,7 +90,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The answers that a strategy needs: so many to each prompt in each language, decoded in this way."""
+    """The answers that a strategy needs: how many to each prompt in each language, and how they are decoded."""
 
     samples: int
     decoding: DecodingConfig
@@ -101,7 +101,7 @@ class Strategy(Plugin):
 
     kind: ClassVar[str] = "strategies"
     reasons: ClassVar[dict[str, str]] = {}
-    """Meanings of the problems that its sides have and no other strategy's."""
+    """Meanings of the problems that only its own sides have."""
 
     def meanings(self) -> dict[str, str]:
         """Its `reasons`, with their meanings."""
@@ -133,7 +133,7 @@ class Strategy(Plugin):
 
     @abstractmethod
     def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
-        """One candidate for every pair that this prompt owes, those that cannot be made included."""
+        """One candidate for every pair that this prompt owes, including those that cannot be made."""
 
     def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
         """For `lidr plan`: (language, origin of chosen, origin of rejected) of the most pairs of a prompt.
@@ -167,7 +167,7 @@ class Strategy(Plugin):
         return [f"P <- pairs of the y[i, ...] by {self.type}: {' '.join((self.__doc__ or '').split())}"]
 
     def translation_identity(self) -> Json | None:
-        """What of it `translations` depends on; None if that is nothing but the recipe's other fields."""
+        """What `translations` depends on besides the recipe's other fields; None if nothing."""
         return self.defining()
 
 

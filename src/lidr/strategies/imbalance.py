@@ -23,7 +23,7 @@ class Imbalance(Strategy):
         return [(config.dominant, code) for code in config.non_dominant] + [(code, config.dominant) for code in back]
 
     def translations(self, answers: Answers, config: Config) -> list[tuple[str, str]]:
-        """d->l for every other language, and l->d only where the dominant language's rejected side needs it."""
+        """d->l for every other language, and l->d only if the dominant language's rejected side needs it."""
         dominant = config.dominant
         if dominant not in answers.prompts or _handled_apart(answers, config):
             return []
@@ -105,7 +105,7 @@ def rejected_sources(position: int, languages: list[str], policy: str) -> list[s
 
 
 def _handled_apart(answers: Answers, config: Config) -> Side | None:
-    """The chosen side of a prompt that asks for a translation: the dominant answer as it is, or none at all.
+    """The chosen side of a prompt that asks for a translation: the unchanged dominant answer, or a drop.
 
     Translating the answer to "translate X into French" would destroy it.
     """

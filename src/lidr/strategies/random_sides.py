@@ -1,7 +1,7 @@
 """The control: the pairs of another strategy, each with its sides drawn at random.
 
-The texts, the gates and the tokens are the same, and only the preference is gone. What improves a model here was not
-the reward.
+The texts, the gates and the tokens are the same, and only the preference is gone. If this improves a model, the reason
+is not the reward.
 """
 
 from __future__ import annotations

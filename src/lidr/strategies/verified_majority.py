@@ -88,7 +88,7 @@ def majority(votes: list[Decimal], lead: int) -> Decimal | None:
 
 
 def _numbers(answers: Answers, language: str, config: Config) -> list[Decimal | None]:
-    """The number that each sample ends in; None for one that is cut off, cannot be used, or ends in none."""
+    """The number that each sample ends in; None for one that is cut off, cannot be used, or ends in no number."""
     samples = [direct(answers, language, config, k) for k in range(len(answers.responses.get(language, ())))]
     return [
         None if side.text is None or side.problem or side.cut_off else extract_answer(side.text, language)
@@ -99,7 +99,7 @@ def _numbers(answers: Answers, language: str, config: Config) -> list[Decimal | 
 def _sides(
     answers: Answers, language: str, config: Config, numbers: list[Decimal | None], agreed: Decimal | None
 ) -> tuple[Side, Side]:
-    """Chosen and rejected: the two samples nearest in length. One that was cut off is rejected only for want of others.
+    """Chosen and rejected: the two samples nearest in length. A cut-off one is rejected only if there is no other.
 
     If there are none, the first side says why.
     """

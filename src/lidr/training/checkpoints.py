@@ -1,8 +1,7 @@
-"""Checkpoints of a training: marked when they are complete, and looked at before training continues from one.
+"""Checkpoints of a training: marked when they are complete, and checked before training continues from one.
 
-The mark holds size and hash of every file, so that a damaged checkpoint is neither continued from nor fails again at
-every start: the one before it is used instead. Versions before had an empty mark; of their checkpoints it is checked
-that the files can be read.
+The mark holds the size and hash of every file. A damaged checkpoint is thus found at the start, and the one before it
+is used instead. Older versions wrote an empty mark; for their checkpoints the check is that the files can be read.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import xxhash
 
@@ -26,14 +24,14 @@ _BLOCK = 2**24
 
 
 def layout(training: TrainingConfig, processes: int) -> str:
-    """Who can continue from a checkpoint: models that are sharded are saved in shares."""
+    """The setup that can continue from a checkpoint: each process saves its own share of a sharded model."""
     if training.distributed in ("ddp", "fsdp2"):
         return training.distributed
     return f"{training.distributed} with {processes} processes"
 
 
 def mark_complete(checkpoint: Path, written_as: str) -> None:
-    """Mark a checkpoint, all of whose files have been written."""
+    """Mark a checkpoint after all of its files have been written."""
     files = {name: [(checkpoint / name).stat().st_size, _hash(checkpoint / name)] for name in _names(checkpoint)}
     write_text(checkpoint / COMPLETE, json.dumps({"layout": written_as, "files": files}) + "\n")
 
@@ -41,9 +39,9 @@ def mark_complete(checkpoint: Path, written_as: str) -> None:
 def last_checkpoint(
     folder: Path, wanted: str | None = None, say: Callable[[str], None] = lambda reason: None
 ) -> Path | None:
-    """The newest checkpoint that is complete and as it was written, if any; `say` gets why newer ones are not used.
+    """The newest checkpoint that is complete and undamaged, if any; `say` gets why newer ones are not used.
 
-    `wanted` is a `layout`; without it one of any layout is found.
+    `wanted` is a `layout`; None accepts any.
     """
     for checkpoint in reversed(_numbered(folder)):
         if (checkpoint / COMPLETE).is_file():
@@ -55,14 +53,14 @@ def last_checkpoint(
 
 
 def forget_after(folder: Path, kept: Path | None) -> None:
-    """Remove checkpoints that are newer than the one that training continues from: they are damaged or not complete."""
+    """Remove the checkpoints newer than the one that training continues from: they are damaged or not complete."""
     for checkpoint in _numbered(folder):
         if kept is None or step_of(checkpoint) > step_of(kept):
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimiser steps that were done when it was written."""
+    """The number of optimiser steps before the checkpoint."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
@@ -100,16 +98,16 @@ def _why_not(checkpoint: Path, wanted: str | None) -> str | None:
 
 
 def _hash(file: Path) -> str:
-    """XXH3, which tells damage as surely as SHA-256 and takes a quarter of the time: checkpoints are large."""
-    hashed: Any = xxhash.xxh3_128()
+    """XXH3: it finds damage as surely as SHA-256 in a quarter of the time, and checkpoints are large."""
+    hashed = xxhash.xxh3_128()
     with file.open("rb") as handle:
         while block := handle.read(_BLOCK):
             hashed.update(block)
-    return str(hashed.hexdigest())
+    return hashed.hexdigest()
 
 
 def _unreadable(file: Path) -> str | None:
-    """What is wrong with a file of which no hash is known, by the checksums of its own format."""
+    """What is wrong with a file whose hash is not known, by the checksums of its format."""
     try:
         if file.suffix == ".safetensors":
             tensor_names(file)

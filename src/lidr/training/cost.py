@@ -1,27 +1,27 @@
-"""What the training steps took, in the units in which training is compared."""
+"""What the training steps cost, in the usual units."""
 
 from __future__ import annotations
 
 import resource
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from lidr.config import Config
 from lidr.machine.hardware import this_machine
 from lidr.models.architecture import measure
+from lidr.records import Json
 from lidr.training.trainer import PairTrainer
 
 
-def training_cost(config: Config, trainer: PairTrainer, seconds: float) -> dict[str, Any]:
+def training_cost(config: Config, trainer: PairTrainer, seconds: float) -> Json:
     """Tokens per second, peak memory and model FLOPs utilisation of one attempt at the training steps.
 
-    `tokens` went through the model in `seconds`, in all processes together; a prompt that chosen and rejected share
-    counts once. `peak_gib` is what torch held most on the first process's GPU, or that process's own memory on a CPU,
-    with what it did before. FLOPs are 6 per parameter and token (Kaplan et al. 2020, arXiv 2001.08361), 4 where the
-    weights are frozen (LoRA), without attention and without recomputed activations; `mfu` is their share of the peak
-    that the GPUs' maker states for dense bfloat16 (Chowdhery et al. 2022, arXiv 2204.02311), None on a CPU.
+    `tokens` is the number that went through the model in all processes; a prompt shared by chosen and rejected counts
+    once. `peak_gib` is the most that torch held on the first process's GPU; on a CPU it is the most memory that this
+    process ever had. FLOPs are 6 per parameter and token (Kaplan et al. 2020, arXiv 2001.08361), or 4 if the weights
+    are frozen (LoRA), without attention and recomputed activations. `mfu` is their share of the vendor's peak for dense
+    bfloat16 (Chowdhery et al. 2022, arXiv 2204.02311), None on a CPU.
     """
     device, processes = trainer.args.device, trainer.args.world_size
     tokens = int(trainer.accelerator.reduce(torch.tensor(trainer.tokens, device=device), "sum").item())

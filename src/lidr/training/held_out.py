@@ -1,4 +1,4 @@
-"""Which prompts are measured and not trained on."""
+"""Which prompts are held out: measured, but not trained on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lidr.errors import ConfigError
 
 
 def draw_held_out(prompt_ids: Iterable[str], config: Config) -> set[str]:
-    """`training.held_out` of these prompts at random: their pairs, in all languages alike, are not trained on."""
+    """`training.held_out` random prompts; their pairs in all languages are not trained on."""
     import torch
 
     prompts = sorted(set(prompt_ids))
@@ -18,7 +18,7 @@ def draw_held_out(prompt_ids: Iterable[str], config: Config) -> set[str]:
 
 
 def held_out_of(prompt_ids: Collection[str], config: Config) -> set[str]:
-    """As `draw_held_out`. Raises ConfigError if no prompt is left to train on."""
+    """Like `draw_held_out`. Raises ConfigError if no prompt is left to train on."""
     out = draw_held_out(prompt_ids, config)
     if out.issuperset(prompt_ids):
         count = config.training.held_out

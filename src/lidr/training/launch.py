@@ -19,7 +19,7 @@ from lidr.system_errors import writing
 
 
 def run_workers(task: str, config: Config, run_dir: RunDir, iteration: int) -> None:
-    """Run a task of `lidr.training.worker` in this process, or in as many as the recipe says. Raises RunError."""
+    """Run a task of `lidr.training.worker` in this process or in several, as the recipe says. Raises RunError."""
     command = command_line(task, config.training, _visible_gpus(config))
     if command is None:
         from lidr.training import worker
@@ -36,7 +36,7 @@ def run_workers(task: str, config: Config, run_dir: RunDir, iteration: int) -> N
 
 
 def command_line(task: str, training: TrainingConfig, gpus: int) -> list[str] | None:
-    """What starts the processes, up to Python's own arguments; None if this process is all.
+    """The command that starts the processes, without Python's arguments; None if this process is the only one.
 
     The reference pass holds the whole model in every process, so it runs on this machine, never sharded.
     """
@@ -60,7 +60,7 @@ def check_trackers(training: TrainingConfig) -> None:
 
 
 def launch_command(launch: str) -> list[str]:
-    """The words of `training.launch` with the environment's variables filled in. Raises ConfigError."""
+    """The words of `training.launch` with environment variables filled in. Raises ConfigError."""
     try:
         command = shlex.split(expand(launch))
     except KeyError as error:
@@ -74,7 +74,7 @@ def launch_command(launch: str) -> list[str]:
 
 
 def accelerate_configuration(name: str) -> Path:
-    """A shipped accelerate configuration by its name, or the file at that path. Raises ConfigError if neither is."""
+    """A shipped accelerate configuration by its name, or the file at that path. Raises ConfigError for other names."""
     shipped = {path.stem: path for path in (Path(str(files("lidr"))) / "recipes" / "accelerate").glob("*.yaml")}
     path = shipped.get(name, Path(name))
     if not path.is_file():
@@ -91,5 +91,5 @@ def _visible_gpus(config: Config) -> int:
 
 
 def _threads(config: Config) -> str:
-    """CPU threads of each process, so that together they use the machine once."""
+    """CPU threads of each process: together the processes use every core once."""
     return str(max(1, len(os.sched_getaffinity(0)) // (config.training.num_processes or 1)))

@@ -1,4 +1,4 @@
-"""The loss of METHOD.md, equation of section 1: pure functions on log-probabilities and lengths, no model in sight."""
+"""The loss of METHOD.md, equation of section 1: pure functions of log-probabilities and lengths, without a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class PairLosses:
-    """One value per pair, all of shape (pairs,). `loss` carries the gradient; the rest is for telemetry."""
+    """One value per pair, all of shape (pairs,). `loss` has the gradient; the rest is for telemetry."""
 
     loss: Tensor
     dpo: Tensor
@@ -34,8 +34,8 @@ def dpo_nll_loss(
         loss = -log sigmoid(beta * ((log pi(y_w|x) - log ref(y_w|x)) - (log pi(y_l|x) - log ref(y_l|x))))
                + alpha * (-log pi(y_w|x) / |y_w|)
 
-    All arguments are of shape (pairs,): log-probabilities in nats summed over the answer's tokens, the end-of-turn
-    token included, and what the NLL is divided by (`nll_lengths`). Average `loss` over the pairs of an optimiser step.
+    The tensors have shape (pairs,). Log-probabilities are in nats, summed over the answer's tokens with the end-of-turn
+    token; `nll_lengths` divides the NLL. Average `loss` over the pairs of an optimiser step.
     """
     chosen_reward = beta * (chosen_logps - reference_chosen_logps)
     rejected_reward = beta * (rejected_logps - reference_rejected_logps)
@@ -50,9 +50,9 @@ def nll_loss(chosen_logps: Tensor, nll_lengths: Tensor) -> Tensor:
 
 
 def nll_lengths(chosen_lengths: Tensor, step_mean: Tensor | float, normalization: str) -> Tensor:
-    """What each pair's NLL is divided by, shape (pairs,), so that the mean over a step's pairs is the NLL term.
+    """The divisor of each pair's NLL, shape (pairs,); the mean over a step's pairs is then the NLL term.
 
-    `sequence`: the pair's own |y_w|, so every answer weighs the same (Pang et al. 2024, equation 1).
+    `sequence`: the pair's |y_w|, so every answer weighs the same (Pang et al. 2024, equation 1).
     `batch_token`: `step_mean`, the mean |y_w| of the optimiser step, so every token weighs the same (TRL's `sft` term).
     """
     if normalization == "sequence":

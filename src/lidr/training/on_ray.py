@@ -1,7 +1,7 @@
 """torchrun on every node of a running Ray cluster: `training.launch: python -m lidr.training.on_ray`.
 
-Ray only finds the nodes and starts one torchrun on each; the training is the same as without it. What torchrun is to
-run is taken from the command line. One process per GPU of the cluster, or one per node where it has no GPUs.
+Ray only finds the nodes and starts one torchrun on each; the training is the same as without Ray. The command line
+says what torchrun runs. Each GPU of the cluster gets a process; without GPUs each node gets one.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lidr.machine.torch_environment import TORCH_ENVIRONMENT
 
-STOP_S = 60.0  # for torchrun to end its processes; it gives them 30
+STOP_S = 60.0  # torchrun may take so long to end; it gives its processes 30 s
 
 
 def free_port() -> int:
@@ -34,10 +34,10 @@ def torchrun(arguments: list[str], folder: str, threads: int) -> int:
     process = subprocess.Popen(command, cwd=folder, env=environment)
     try:
         while (code := process.poll()) is None:
-            time.sleep(0.2)  # Ray's cancelling does not wake a process that waits for another
+            time.sleep(0.2)  # Ray cannot cancel a task inside `process.wait`
         return code
     finally:
-        process.terminate()  # and not kill, which would leave its own processes behind
+        process.terminate()  # kill would leave its child processes running
         process.wait()
 
 
@@ -47,15 +47,16 @@ def main() -> None:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     nodes = [node for node in nodes if node["Resources"].get("GPU")] or nodes
     head = nodes[0]["NodeManagerAddress"]
-    port = ray.get(_on(nodes[0], free_port).remote())
+    port = ray.get(_start(nodes[0], free_port))
     print(f"torchrun on {len(nodes)} nodes of the Ray cluster, as soon as nothing else uses them", file=sys.stderr)
     tasks = []
     for rank, node in enumerate(nodes):
         cpus, gpus = (int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU"))
         place = ["--nnodes", len(nodes), "--node_rank", rank, "--master_addr", head, "--master_port", port]
         arguments = [*map(str, place), "--nproc_per_node", str(gpus or 1), *sys.argv[1:]]
-        task = _on(node, torchrun, num_cpus=cpus, num_gpus=gpus)  # the whole node: nothing else may be on it
-        tasks.append(task.remote(arguments, os.getcwd(), cpus // (gpus or 1)))
+        threads = cpus // (gpus or 1)
+        # The task takes the whole node, so that nothing else runs there.
+        tasks.append(_start(node, torchrun, arguments, os.getcwd(), threads, num_cpus=cpus, num_gpus=gpus))
     try:
         while tasks:
             ready, tasks = ray.wait(tasks)
@@ -68,10 +69,13 @@ def main() -> None:
             ray.wait(tasks, num_returns=len(tasks), timeout=STOP_S)
 
 
-def _on(node: dict[str, Any], function: Any, **needs: float) -> Any:
+def _start(
+    node: Mapping[str, object], function: Callable[..., object], *arguments: object, **needs: float
+) -> ray.ObjectRef:
+    """Start a function as a task on a node of the cluster."""
     strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy} | needs
-    return ray.remote(function).options(**options)
+    return ray.remote(function).options(**options).remote(*arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""log pi_ref of both answers of every pair: one pass with the frozen model before training, kept beside the pairs."""
+"""log pi_ref of both answers of every pair, computed before training with the frozen model and kept with the pairs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import math
 from array import array
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy
 import torch
@@ -19,12 +19,16 @@ from accelerate.utils import broadcast_object_list, gather_object
 from lidr.config import Config, TrainingConfig
 from lidr.errors import RunError
 from lidr.likelihood.forward import PairForward, to_device
-from lidr.likelihood.packing import plan_rows
+from lidr.likelihood.packing import Pair, plan_rows
 from lidr.machine.devices import pick_device, uses_bf16
 from lidr.progress import Progress
 from lidr.records import Row, content_id
 from lidr.run_dir import Model
 from lidr.seals import RowFile, read_rows, read_seal
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel
 
 PAIRS_PER_BLOCK = 64  # computed between two writes
 
@@ -40,23 +44,23 @@ class ReferenceLogps(Row):
 
 
 def reference_name(config: Config, model: Model) -> str:
-    """The reference model, and bfloat16 if its products are: log-probabilities in float32 are not near enough."""
+    """The reference's fingerprint, and `bfloat16` if it computes in it: float32 gives other log-probabilities."""
     bf16 = uses_bf16(config.training, pick_device(config.device))
     return f"{model.fingerprint} bfloat16" if bf16 else model.fingerprint
 
 
-def key(reference: str, pair: dict[str, Any]) -> str:
-    """What a row is kept under: the reference (see `reference_name`), the pair's id and its tokens."""
-    return content_id(reference, *(pair[name] for name in ("id", "prompt_ids", "chosen_ids", "rejected_ids")))
+def key(reference: str, pair: Pair) -> str:
+    """A row's id: a hash of the reference (see `reference_name`), the pair's id and its tokens."""
+    return content_id(reference, pair["id"], pair["prompt_ids"], pair["chosen_ids"], pair["rejected_ids"])
 
 
-def is_complete(dataset: Any, reference: str, path: Path) -> bool:
-    """Whether every pair's reference log-probabilities are on disk, computed with this model."""
+def is_complete(dataset: Dataset, reference: str, path: Path) -> bool:
+    """Whether the file has the log-probabilities of every pair under this reference."""
     return read_seal(path) is not None and all(row is not None for row in _rows_of(dataset, reference, path))
 
 
 def is_readable(partial: Path) -> bool:
-    """Whether every row of an unfinished file has its two numbers; the last line may be torn by a crash."""
+    """Whether every row of an unfinished file has its two numbers. The last line may be cut off by a crash."""
     with partial.open("rb") as lines:
         return all(_has_numbers(line) for line in lines if line.endswith(b"\n"))
 
@@ -69,8 +73,8 @@ def _has_numbers(line: bytes) -> bool:
         return False
 
 
-def add_columns(dataset: Any, reference: str, path: Path) -> Any:
-    """The data set with columns `reference_chosen_logps` and `reference_rejected_logps`, from a complete file.
+def add_columns(dataset: Dataset, reference: str, path: Path) -> Dataset:
+    """The data set with the columns `reference_chosen_logps` and `reference_rejected_logps` from a complete file.
 
     Raises RunError if the file lacks a pair.
     """
@@ -78,34 +82,40 @@ def add_columns(dataset: Any, reference: str, path: Path) -> Any:
     for number, row in enumerate(_rows_of(dataset, reference, path)):
         if row is None:
             raise RunError(f"{path}: it lacks log-probabilities of a pair; delete the file and run again")
-        found[:, number] = row["chosen"], row["rejected"]
+        found[:, number] = row.chosen, row.rejected
     for side, logps in zip(("chosen", "rejected"), found, strict=True):
         dataset = dataset.add_column(f"reference_{side}_logps", logps)
     return dataset
 
 
-def _rows_of(dataset: Any, reference: str, path: Path) -> Iterator[dict[str, Any] | None]:
-    """The file's row of every pair, None from the first pair that it lacks.
+def _rows_of(dataset: Dataset, reference: str, path: Path) -> Iterator[ReferenceLogps | None]:
+    """The file's row of every pair; None for the first pair that is missing and all after it.
 
-    The file is in the order of the pairs and may hold more of them, so one pass is enough.
+    The file has the order of the pairs and may have rows between them, so one pass is enough.
     """
     rows = read_rows(path)
     for pair in dataset:
         row_id = key(reference, pair)
-        yield next((row for row in rows if row["id"] == row_id), None)
+        yield next((ReferenceLogps.from_dict(row) for row in rows if row["id"] == row_id), None)
 
 
 def write_reference(
-    config: Config, dataset: Any, model: Any, forward: PairForward, reference: str, path: Path, progress: Progress
+    config: Config,
+    dataset: Dataset,
+    model: PreTrainedModel,
+    forward: PairForward,
+    reference: str,
+    path: Path,
+    progress: Progress,
 ) -> None:
-    """Compute what is owed of the file, all processes together; the first one writes.
+    """Compute the rows that the file lacks, in all processes; the first one writes.
 
-    Blocks are cut from the full list of pairs, so a killed pass computes the same rows as one that was not.
+    Blocks are cut from the full list of pairs, so a resumed pass computes the same rows as an uninterrupted one.
     """
     state = PartialState()
     file = RowFile(path, {})
-    keys = array("Q")  # (pairs,) of the first process; as numbers, since a million texts of 16 digits need 70 MB
-    owed = [numpy.empty(0, numpy.uint8)]  # a bit per pair, for all processes
+    keys = array("Q")  # (pairs,) in the first process; numbers, because a million texts of 16 digits take 70 MB
+    owed = [numpy.empty(0, numpy.uint8)]  # a bit per pair, sent to all processes
     if state.is_main_process:
         keys.extend(int(key(reference, pair), 16) for pair in dataset)
         file.open(_hex(number) for number in keys)
@@ -129,15 +139,15 @@ def write_reference(
 
 
 def _hex(number: int) -> str:
-    """A row's id as it is written."""
+    """The written form of a row's id."""
     return f"{number:016x}"
 
 
 @torch.no_grad()
 def pair_logps(
-    config: Config, model: Any, forward: PairForward, pairs: list[dict[str, Any]]
+    config: Config, model: PreTrainedModel, forward: PairForward, pairs: list[Pair]
 ) -> Iterator[tuple[int, float, float]]:
-    """(number in `pairs`, log-probability of the chosen, of the rejected answer) for the rows of this process."""
+    """(index in `pairs`, log-probability of chosen, log-probability of rejected) of this process's share."""
     state = PartialState()
     costs = [forward.cost(pair, with_rejected=True) for pair in pairs]
     for items in plan_rows(costs, config.training.token_budget, state.num_processes)[state.process_index]:
@@ -148,6 +158,6 @@ def pair_logps(
             yield from zip(items, logps[: len(items)], logps[len(items) :], strict=True)
 
 
-def autocast(training: TrainingConfig, device: torch.device) -> Any:
-    """The precision that training runs in."""
+def autocast(training: TrainingConfig, device: torch.device) -> AbstractContextManager[object]:
+    """A context that sets the precision of training."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if uses_bf16(training, device) else nullcontext()

@@ -1,8 +1,8 @@
-"""Whether the saved model is the model that was trained: what training gained on some of its pairs, and what is left.
+"""Whether the saved model is the trained model: how much of the gain on a sample of pairs is left after saving.
 
-Saving rounds the weights to M_0's number format, and the engine rounds them to its own. This measures both together:
-M_t and M_{t+1} are loaded from disk as the engine loads them, and give the log-probabilities of a fixed sample of pairs
-in the arithmetic of training, so that nothing but the weights differs.
+Saving rounds the weights to M_0's number format, and the engine rounds them to its own. This measures both: M_t and
+M_{t+1} are loaded from disk in the engine's format and score a fixed sample of pairs in the arithmetic of training, so
+only the weights differ.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import gc
 import json
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -28,14 +28,17 @@ from lidr.storage import partial_path, write_text
 from lidr.training.reference import pair_logps
 from lidr.training.weights import stored_dtype
 
-PAIRS = 32  # of the sample
-ENOUGH = 0.9  # of the gain has to be left
-TOO_LITTLE = 1e-4  # a gain that the rounding of the log-probabilities themselves may cause
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PAIRS = 32  # in the sample
+ENOUGH = 0.9  # the share of the gain that must be left
+TOO_LITTLE = 1e-4  # a gain this small may come from the rounding of log-probabilities
 _TRAINED = "trained.json"
 
 
 def alarm(saved: Saved) -> str | None:
-    """What to change if too little of a training's gain is left; None if there is no need."""
+    """What to change if too little of a training's gain is left; None if enough is."""
     if saved.kept is None or saved.kept >= ENOUGH:
         return None
     if "quantised" in saved.loaded:
@@ -56,20 +59,20 @@ def share_kept(trained: float, saved: float) -> float | None:
     return round(saved / trained, 4) if trained > TOO_LITTLE else None
 
 
-def sample(trained_on: Any, config: Config) -> Any:
-    """A fixed sample of the training pairs, drawn by the seed among those whose sides differ."""
+def sample(trained_on: Dataset, config: Config) -> Dataset:
+    """A sample of the training pairs whose sides differ; the seed alone decides it."""
     order = torch.randperm(len(trained_on), generator=torch.Generator().manual_seed(config.seed)).tolist()
     differing = (place for place in order if (row := trained_on[place])["chosen_ids"] != row["rejected_ids"])
     return trained_on.select(sorted(list(islice(differing, PAIRS)) or order[:PAIRS]))
 
 
 def note_trained(folder: Path, metrics: dict[str, float]) -> None:
-    """Keep what the trained model says of the sample, in `folder`, until the saved model is asked."""
+    """Keep the trained model's metrics on the sample in `folder` until the saved model is measured."""
     write_text(folder / _TRAINED, json.dumps(metrics) + "\n")
 
 
-def measure_saved(config: Config, run_dir: RunDir, iteration: int, pairs: Any) -> Saved:
-    """Compare M_{t+1} in its partial folder with what `note_trained` kept; `pairs` are those of `sample`."""
+def measure_saved(config: Config, run_dir: RunDir, iteration: int, pairs: Dataset) -> Saved:
+    """Compare M_{t+1} in its partial folder with what `note_trained` kept; `pairs` is the result of `sample`."""
     folder = run_dir.training(iteration)
     measure: Literal["margin", "chosen_logp"] = "margin" if config.training.objective == "dpo" else "chosen_logp"
     after = json.loads((folder / _TRAINED).read_text(encoding="utf-8"))[measure]
@@ -97,10 +100,10 @@ def loading(engine: EngineSettings, stored: torch.dtype) -> Transformers:
     return Transformers.model_validate({"device": engine.torch_device(), "dtype": dtype, "quantize": quantize})
 
 
-def _value(config: Config, folder: Path, how: Transformers, layout: RowLayout, pairs: Any) -> float:
+def _value(config: Config, folder: Path, how: Transformers, layout: RowLayout, pairs: Dataset) -> float:
     """Mean margin, or mean log-probability of the chosen side, of the pairs under a model on disk."""
     device = pick_device(config.device)
-    model: Any = load_weights(folder, how, device, config.model.trust_remote_code)
+    model = load_weights(folder, how, device, config.model.trust_remote_code)
     if how.quantize is None:
         frozen_bf16 = config.training.lora and uses_bf16(config.training, device)
         model = model.to(torch.bfloat16 if frozen_bf16 else torch.float32)

@@ -1,33 +1,37 @@
-"""What is worth watching while a model is trained: means per language and kind of pair, and alarms with advice."""
+"""Telemetry of a training: means per language and kind of pair, and alarms with advice."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from lidr.records import Json
 from lidr.training.loss import PairLosses
 
-# Sums over all pairs, then sums over the pairs whose sides differ: equal sides have no margin to tell.
+if TYPE_CHECKING:
+    from lidr.likelihood.packing import Batch
+
+# Sums over all pairs, then sums over the pairs whose sides differ: the others have no margin.
 _ALL = ("nll", "dpo", "chosen_logp", "rejected_logp", "chosen_length", "rejected_length")
 _DIFFERING = ("margin", "reward_accuracy", "chosen_reward", "rejected_reward")
 
 
 class GroupMeans:
-    """Means over the pairs seen since the last `take`: of all, of each language and of each kind of pair."""
+    """Means over the pairs since the last `take`: of all pairs, of each language and of each kind."""
 
     def __init__(self, languages: Sequence[str], kinds: Sequence[str], device: torch.device) -> None:
         self.languages, self.kinds = list(languages), list(kinds)
         self.names = ["", *(f"language/{code}" for code in languages), *(f"kind/{kind}" for kind in kinds)]
         self.sums = torch.zeros(len(self.names), 2 + len(_ALL) + len(_DIFFERING), device=device)
 
-    def add(self, losses: PairLosses, logps: Tensor, row: dict[str, Any]) -> None:
-        """Add the pairs of a row; `logps` (answers,), chosen first."""
+    def add(self, losses: PairLosses, logps: Tensor, row: Batch) -> None:
+        """Add the pairs of a row; `logps` has shape (answers,), chosen first."""
         pairs = len(losses.nll)
         chosen, rejected = logps[:pairs], logps[pairs:] if len(logps) > pairs else torch.zeros_like(losses.nll)
         differ = row["differ"].to(losses.nll.dtype)
@@ -43,7 +47,7 @@ class GroupMeans:
             self.sums.index_add_(0, groups.to(self.sums.device), values)
 
     def take(self, sums: Tensor, objective: str) -> dict[str, float]:
-        """The means of `sums`, named `nll`, `language/es/nll`, `kind/dominant/nll`, ...; the sums start again at 0."""
+        """The means of `sums`, named `nll`, `language/es/nll`, `kind/dominant/nll`, ...; resets `self.sums`."""
         self.sums.zero_()
         means: dict[str, float] = {}
         for name, (pairs, *values) in zip(self.names, sums.tolist(), strict=True):
@@ -64,8 +68,8 @@ def _means(pairs: float, values: list[float], objective: str) -> dict[str, float
     return means
 
 
-def nested(means: dict[str, Any]) -> dict[str, Any]:
-    """`{"language/es/nll": 1.0}` as `{"groups": {"language": {"es": {"nll": 1.0}}}}`; plain names stay."""
+def nested(means: Mapping[str, float]) -> Json:
+    """`{"language/es/nll": 1.0}` as `{"groups": {"language": {"es": {"nll": 1.0}}}}`; names without `/` stay."""
     out: dict[str, Any] = {}
     for name, value in means.items():
         *path, field = name.split("/")
@@ -77,7 +81,7 @@ def nested(means: dict[str, Any]) -> dict[str, Any]:
 
 
 class Alarms:
-    """Watches the steps of one training and says, once each, what looks wrong and what to do about it."""
+    """Watches the steps of one training; each alarm says once what looks wrong and what to do."""
 
     def __init__(self, total_steps: int) -> None:
         self.window = max(5, math.ceil(total_steps / 10))
@@ -88,7 +92,7 @@ class Alarms:
         self.raised: set[str] = set()
 
     def observe(self, step: int, values: dict[str, float]) -> list[tuple[str, str]]:
-        """(name, advice) of the alarms that this step raises; `values` are the step's logged means."""
+        """(name, advice) of each alarm that this step raises; `values` are the step's logged means."""
         checks = {
             "trivial_pairs": self._trivial_pairs(step, values.get("reward_accuracy")),
             "chosen_logp_falling": self._chosen_falling(values.get("chosen_reward")),
@@ -99,16 +103,16 @@ class Alarms:
         return new
 
     def _trivial_pairs(self, step: int, accuracy: float | None) -> str | None:
-        """At step 1 the policy is the reference and no margin exists, so it does not count."""
+        """Skips step 1: the policy is the reference there, so no margin exists."""
         if accuracy is None or step == 1 or step > self.first_tenth:
             return None
         self.accuracies.append(accuracy)
         if len(self.accuracies) < 3 or mean(self.accuracies[-3:]) < 0.98:
             return None
         return (
-            f"After {step} steps, within the first tenth of the training, the model already tells chosen from rejected "
-            f"in {mean(self.accuracies[-3:]):.0%} of the pairs: they differ in something trivial, such as language, "
-            "length or a loop. Read the samples in the report and tighten pairs.gates."
+            f"After {step} steps, within the first tenth of the training, the model already separates chosen from "
+            f"rejected in {mean(self.accuracies[-3:]):.0%} of the pairs: they differ in something trivial, such as "
+            "language, length or a loop. Read the samples in the report and tighten pairs.gates."
         )
 
     def _chosen_falling(self, reward: float | None) -> str | None:

@@ -1,4 +1,4 @@
-"""A transformers.Trainer with our loss: schedules, checkpoints and resume come with it, the objective is ours."""
+"""transformers.Trainer with our loss: it brings schedules, checkpoints and resuming."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lidr.config import Config, TrainingConfig
 from lidr.errors import RunError
 from lidr.likelihood.forward import PairForward, to_device, tolerance
-from lidr.likelihood.packing import plan_rows
+from lidr.likelihood.packing import Batch, Pair, plan_rows
 from lidr.machine.devices import uses_bf16
 from lidr.progress import Progress
 from lidr.training.checkpoints import last_checkpoint, layout, mark_complete
 from lidr.training.loss import PairLosses, dpo_nll_loss, nll_lengths, nll_loss
 from lidr.training.telemetry import Alarms, GroupMeans, nested
 
-FEW_STEPS = 6  # below which a training has no warm-up
+if TYPE_CHECKING:
+    import datasets
 
-PackedRow = dict[str, Any]  # the tensors of one forward pass
+FEW_STEPS = 6  # a shorter training has no warm-up
 
 
-class Rows(Dataset[list[PackedRow]]):
-    """One item per optimiser step: the rows that this process computes of it. All epochs follow one another.
+class Rows(Dataset[list[Batch]]):
+    """One item per optimiser step of all epochs: the rows of the step that this process computes.
 
-    Which pairs make a step depends on the seed alone: neither on the packing nor on the number of processes.
+    The seed alone decides which pairs make a step, not the packing or the number of processes.
     """
 
     def __init__(
         self,
-        pairs: Any,
+        pairs: datasets.Dataset,
         forward: PairForward,
         training: TrainingConfig,
         process: int = 0,
@@ -53,7 +54,7 @@ class Rows(Dataset[list[PackedRow]]):
     def __len__(self) -> int:
         return self.steps_per_epoch * self.epochs
 
-    def __getitem__(self, step: int) -> list[PackedRow]:
+    def __getitem__(self, step: int) -> list[Batch]:
         epoch, place = divmod(step, self.steps_per_epoch)
         order = torch.arange(len(self.pairs))
         if self.seed is not None:
@@ -64,36 +65,37 @@ class Rows(Dataset[list[PackedRow]]):
 
 
 def step_rows(
-    pairs: list[dict[str, Any]], forward: PairForward, training: TrainingConfig, process: int = 0, processes: int = 1
-) -> list[PackedRow]:
-    """The rows of one process for a step on these pairs; every process has as many, so that sharded models can meet."""
+    pairs: list[Pair], forward: PairForward, training: TrainingConfig, process: int = 0, processes: int = 1
+) -> list[Batch]:
+    """The rows of one process for a step on these pairs; all processes get equally many, as sharded models need."""
     with_rejected = training.objective == "dpo"
     costs = [forward.cost(pair, with_rejected) for pair in pairs]
     shortest = pairs[costs.index(min(costs))]
     step = {"step_pairs": len(pairs), "step_length": sum(len(pair["chosen_ids"]) for pair in pairs) / len(pairs)}
     rows = []
     for items in plan_rows(costs, training.token_budget, processes)[process]:
-        chosen = [pairs[item] for item in items] or [shortest]  # a row without pairs of its own computes, for nothing
+        chosen = [pairs[item] for item in items] or [shortest]  # an empty row computes a pair that does not count
         row = forward.collate(chosen, with_rejected) | step | {"weight": float(bool(items))}
-        for side in ("chosen", "rejected"):
-            row[f"{side}_lengths"] = torch.tensor([len(pair[f"{side}_ids"]) for pair in chosen])
-            if with_rejected:
-                row[f"reference_{side}_logps"] = torch.tensor([pair[f"reference_{side}_logps"] for pair in chosen])
+        row["chosen_lengths"] = torch.tensor([len(pair["chosen_ids"]) for pair in chosen])
+        row["rejected_lengths"] = torch.tensor([len(pair["rejected_ids"]) for pair in chosen])
+        if with_rejected:
+            row["reference_chosen_logps"] = torch.tensor([pair["reference_chosen_logps"] for pair in chosen])
+            row["reference_rejected_logps"] = torch.tensor([pair["reference_rejected_logps"] for pair in chosen])
         row["differ"] = torch.tensor([pair["chosen_ids"] != pair["rejected_ids"] for pair in chosen])
-        row |= {name: [pair[name] for pair in chosen] for name in ("language", "kind")}
+        row["language"] = [pair["language"] for pair in chosen]
+        row["kind"] = [pair["kind"] for pair in chosen]
         rows.append(row)
     return rows
 
 
 class PairTrainer(Trainer):
-    """Trains on preference pairs; the loss is the mean over the pairs of an optimiser step, whatever the packing.
+    """Trains on preference pairs; the loss is the mean over the pairs of an optimiser step, for any packing.
 
-    The data sets' columns: `prompt_ids`, `chosen_ids`, `rejected_ids`, `language`, `kind` and, for DPO,
-    `reference_chosen_logps` and `reference_rejected_logps`. With `at_reference` training starts from the reference, and
-    RunError is raised before the first update if the model does not give the reference's log-probabilities.
+    The items of the data sets are `Pair`s. `at_reference` says that training starts from the reference: the first step
+    raises RunError if the model does not give the reference's log-probabilities.
     """
 
-    def __init__(self, config: Config, forward: PairForward, at_reference: bool = False, **arguments: Any) -> None:
+    def __init__(self, config: Config, forward: PairForward, at_reference: bool = False, **arguments: object) -> None:
         super().__init__(**arguments)
         self.remove_callback(PrinterCallback)
         self.add_callback(_RecipesRhythm())
@@ -104,18 +106,18 @@ class PairTrainer(Trainer):
         sets = [found for found in (self.train_dataset, self.eval_dataset) if found is not None]
         languages, kinds = (sorted({name for found in sets for name in found[key]}) for key in ("language", "kind"))
         self.means = GroupMeans(languages, kinds, self.args.device)
-        self.tokens = 0  # that went through the model in training steps of this process
+        self.tokens = 0  # through the model in the training steps of this process
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """The rows of this process, one optimiser step at a time. Not sharded again: each process plans alike."""
+    def get_train_dataloader(self) -> DataLoader[list[Batch]]:
+        """The rows of this process, one optimiser step at a time. `Rows` has divided them among the processes."""
         return DataLoader(self._rows(self.train_dataset, self.seed), batch_size=1, collate_fn=lambda items: items[0])
 
-    def _rows(self, pairs: Any, shuffle_seed: int | None) -> Rows:
+    def _rows(self, pairs: datasets.Dataset, shuffle_seed: int | None) -> Rows:
         world = self.args.world_size
         return Rows(pairs, self.pair_forward, self.objective, self.args.process_index, world, shuffle_seed)
 
-    def training_step(self, model: Any, inputs: list[PackedRow], num_items_in_batch: Any = None) -> Tensor:
-        """Forward and backward of every row of a step; gradients meet those of other processes after the last."""
+    def training_step(self, model: nn.Module, inputs: list[Batch], num_items_in_batch: object = None) -> Tensor:
+        """Forward and backward pass of every row of a step; processes exchange gradients after the last row."""
         model.train()
         self.pair_forward.silence()
         state, sharded = self.accelerator.gradient_state, self.is_deepspeed_enabled
@@ -132,12 +134,10 @@ class PairTrainer(Trainer):
             self.tokens += row["input_ids"].numel()
         return total
 
-    def _check_start(self, logps: Tensor, row: PackedRow) -> None:
-        """At the first step the policy is the reference; `logps` is (2 * pairs,), chosen first."""
-        sides = ("chosen", "rejected")
-        reference, lengths = (
-            torch.cat([row[name.format(side)] for side in sides]) for name in ("reference_{}_logps", "{}_lengths")
-        )
+    def _check_start(self, logps: Tensor, row: Batch) -> None:
+        """Raise RunError unless the first step's log-probabilities are the reference's; `logps` (2 * pairs,)."""
+        reference = torch.cat([row["reference_chosen_logps"], row["reference_rejected_logps"]])
+        lengths = torch.cat([row["chosen_lengths"], row["rejected_lengths"]])
         error = ((logps - reference).abs() / lengths).max().item()
         exact = not self.args.bf16 and next(self.model.parameters()).dtype == torch.float32
         if error > tolerance(exact):
@@ -149,9 +149,9 @@ class PairTrainer(Trainer):
             )
 
     def compute_loss(
-        self, model: Any, inputs: PackedRow, return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: object = None
     ) -> Any:
-        """Sum of a row's pair losses over the pairs of the step, times the processes that will be averaged over."""
+        """Sum of a row's losses divided by the pairs of the step, times the processes that will be averaged over."""
         row = to_device(inputs, self.args.device)
         logps = model(**row)
         losses = self.pair_losses(logps, row)
@@ -160,8 +160,8 @@ class PairTrainer(Trainer):
         loss = losses.loss.sum() * (row["weight"] * self.args.world_size / row["step_pairs"])
         return (loss, logps) if return_outputs else loss
 
-    def pair_losses(self, logps: Tensor, row: PackedRow) -> PairLosses:
-        """The losses of each pair; `logps` is (2 * pairs,), chosen first, or (pairs,) for SFT."""
+    def pair_losses(self, logps: Tensor, row: Batch) -> PairLosses:
+        """The losses of each pair; `logps` (2 * pairs,), chosen first, or (pairs,) for SFT."""
         training = self.objective
         lengths = nll_lengths(row["chosen_lengths"], row["step_length"], training.nll_normalization)
         if training.objective == "sft":
@@ -172,8 +172,8 @@ class PairTrainer(Trainer):
         chosen, rejected = logps.chunk(2)
         return dpo_nll_loss(chosen, rejected, *references, lengths, beta=training.beta, alpha=training.alpha)
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the means over the pairs since the last log. Raises RunError if the loss is finite no more."""
+    def log(self, logs: dict[str, float], *args: object, **kwargs: object) -> None:
+        """Add the means over the pairs since the last log. Raises RunError if the loss is no longer finite."""
         if "loss" in logs:
             logs |= self._take_means()
             if not all(math.isfinite(float(logs.get(name, 0))) for name in ("loss", "grad_norm")):
@@ -190,8 +190,8 @@ class PairTrainer(Trainer):
         return self.means.take(sums.clone(), self.objective.objective)
 
     @torch.no_grad()
-    def measure(self, pairs: Any) -> dict[str, float]:
-        """The loss and the means (`margin`, `nll` ...) of the model in training on these pairs."""
+    def measure(self, pairs: datasets.Dataset) -> dict[str, float]:
+        """The loss and the means (`margin`, `nll` ...) of the current model on these pairs."""
         self.model.eval()
         self.means.sums.zero_()
         total = torch.zeros((), device=self.args.device)
@@ -203,34 +203,34 @@ class PairTrainer(Trainer):
         loss = self.accelerator.reduce(total, "mean").item() if self.args.world_size > 1 else total.item()
         return {"loss": loss} | self._take_means()
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Loss and means on the held-out pairs, logged as `eval_loss`, `eval_nll`, ..."""
         metrics = {f"eval_{name}": value for name, value in self.measure(self.eval_dataset).items()}
         self.log(metrics)
-        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+    def _save_checkpoint(self, *args: object, **kwargs: object) -> None:
         super()._save_checkpoint(*args, **kwargs)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             mark_complete(checkpoint, layout(self.objective, self.args.world_size))
 
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Not counted: Trainer's estimate is made for padded batches."""
+    def floating_point_ops(self, inputs: object) -> int:
+        """0: Trainer's estimate is for padded batches."""
         return 0
 
 
 class _RecipesRhythm(TrainerCallback):
-    """Has a training that continues save and measure as often as the recipe says now, and not as it was said before."""
+    """A resumed training saves and measures as often as the recipe says now, not as it said before."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:
         state.compute_steps(args, state.max_steps)
 
 
 class _SavesByTime(TrainerCallback):
-    """Has a checkpoint written at the end of a step if the last one is so many seconds old.
+    """Saves a checkpoint at the end of a step if the last one is `seconds` old.
 
     Processes save together, so the first one decides.
     """
@@ -238,16 +238,16 @@ class _SavesByTime(TrainerCallback):
     def __init__(self, seconds: float) -> None:
         self.seconds, self.saved = seconds, 0.0  # the clock of the last checkpoint
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, *_: object, **__: object) -> None:
         self.saved = time.monotonic()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         due = torch.tensor(time.monotonic() - self.saved >= self.seconds, device=args.device)
         if args.world_size > 1:
             torch.distributed.broadcast(due, src=0)
         control.should_save |= bool(due)
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_save(self, *_: object, **__: object) -> None:
         self.saved = time.monotonic()
 
 
@@ -258,7 +258,14 @@ class Telemetry(TrainerCallback):
         self.progress, self.write, self.training = progress, log, training
         self.alarms: Alarms | None = None
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
         if not logs or not state.is_world_process_zero:
             return
         values = {name: round(float(value), 6) for name, value in logs.items()}
@@ -273,20 +280,20 @@ class Telemetry(TrainerCallback):
             held_out = {name.removeprefix("eval_"): value for name, value in values.items() if name != "epoch"}
             self.write("held_out", step=state.global_step, **nested(held_out))
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, *_: object, **__: object) -> None:
         self.progress.advance(min(self.training.batch_size, self.progress.total - self.progress.rows))
 
 
 def training_arguments(config: Config, folder: Path, num_pairs: int, device: torch.device) -> TrainingArguments:
-    """The recipe's training section in Trainer's words. One item of its data loader is one optimiser step."""
+    """The recipe's training section as Trainer's arguments. One item of the data loader is one optimiser step."""
     training = config.training
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.parent / "tensorboard")  # checkpoints do not stay
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.parent / "tensorboard")  # the checkpoints' folder is removed
     steps = math.ceil(num_pairs / training.batch_size) * training.epochs
     arguments = TrainingArguments(
         output_dir=str(folder),
         learning_rate=training.learning_rate,
         lr_scheduler_type=training.schedule,
-        # The first step of a warm-up has learning rate 0: of few steps that is too many, and of a single one all.
+        # The first step of a warm-up has learning rate 0: too much of a short training, and all of a single step.
         warmup_steps=math.ceil(training.warmup_ratio * steps) if steps >= FEW_STEPS else 0,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
@@ -297,7 +304,7 @@ def training_arguments(config: Config, folder: Path, num_pairs: int, device: tor
         seed=config.seed,
         save_strategy="steps",
         save_steps=training.save_steps,
-        save_total_limit=2,  # the one before stays until the newest is complete
+        save_total_limit=2,  # the previous one stays until the newest is complete
         eval_strategy="steps" if training.held_out else "no",
         eval_steps=training.eval_steps,
         eval_on_start=training.held_out > 0,
@@ -310,5 +317,5 @@ def training_arguments(config: Config, folder: Path, num_pairs: int, device: tor
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are several processes, never DataParallel
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process per GPU, never DataParallel
     return arguments

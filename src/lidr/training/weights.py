@@ -1,4 +1,4 @@
-"""A model's weights before and after training: loaded to be trained, saved as a plain Hugging Face folder."""
+"""Load a model's weights for training, and save them as a plain Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import ctypes
 import json
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, set_seed
 
 from lidr.config import Config, LoraSection
 from lidr.errors import ConfigError, RunError
 from lidr.machine.devices import uses_bf16
 from lidr.models import load_model, loading
 from lidr.models.files import OTHER_WEIGHTS, model_files
+from lidr.records import Json
 from lidr.run_dir import Model
 from lidr.storage import write_text
 from lidr.training.rounding import round_stochastically
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import Trainer
 
 _NOT_COPIED = (
     "*.safetensors",
@@ -31,16 +37,16 @@ _NOT_COPIED = (
 )
 
 
-def load_base(config: Config, model: Model, device: torch.device) -> Any:
-    """M_t in float32: updates of the size of the paper's learning rates vanish in bfloat16 weights.
+def load_base(config: Config, model: Model, device: torch.device) -> PreTrainedModel:
+    """M_t in float32: bfloat16 weights would lose updates of the size of the paper's learning rates.
 
-    Under LoRA the weights are frozen, so they are kept in 16 bits where products run in 16 bits, or in 4 (QLoRA).
+    LoRA freezes the weights, so they are kept in 16 bits if products run in 16 bits, or in 4 bits (QLoRA).
     """
     if device.type == "cpu":
         _keep_freed_memory()
     lora = config.training.lora
     bf16 = uses_bf16(config.training, device)
-    settings: dict[str, Any] = {"dtype": torch.bfloat16 if lora and bf16 else torch.float32}
+    settings: Json = {"dtype": torch.bfloat16 if lora and bf16 else torch.float32}
     if lora and lora.quantize:
         settings |= {"quantization_config": _nf4(device), "device_map": {"": device}}
     loaded = load_model(model.folder, config.model.trust_remote_code, **settings)
@@ -48,9 +54,9 @@ def load_base(config: Config, model: Model, device: torch.device) -> Any:
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library (glibc) reuse the memory of freed tensors instead of asking the system for pages each time.
+    """Make the C library (glibc) reuse the memory of freed tensors instead of requesting pages again.
 
-    Rows differ in length, so training frees and takes memory all the time: a tenth of its time on SmolLM2-135M.
+    Rows differ in length, so training allocates and frees all the time: a tenth of its time on SmolLM2-135M.
     """
     options = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if options:
@@ -58,11 +64,7 @@ def _keep_freed_memory() -> None:
         options(-3, 2**25)  # M_MMAP_THRESHOLD, the largest that glibc takes
 
 
-def _nf4(device: torch.device) -> Any:
-    from importlib.util import find_spec
-
-    from transformers import BitsAndBytesConfig
-
+def _nf4(device: torch.device) -> BitsAndBytesConfig:
     if device.type != "cuda" or find_spec("bitsandbytes") is None:
         raise ConfigError(
             "training.lora.quantize: 4-bit weights need a GPU and bitsandbytes (`pip install lidr[qlora]`); "
@@ -76,11 +78,11 @@ def _nf4(device: torch.device) -> Any:
     )
 
 
-def add_adapter(model: Any, lora: LoraSection, seed: int) -> Any:
-    """The model frozen, with a fresh float32 adapter that changes nothing yet (Hu et al. 2021, arXiv 2106.09685).
+def add_adapter(model: PreTrainedModel, lora: LoraSection, seed: int) -> PeftModel:
+    """The frozen model with a new float32 adapter that changes nothing yet (Hu et al. 2021, arXiv 2106.09685).
 
-    The seed alone decides what the adapter starts from. Raises ConfigError for targets that the model does not have,
-    and for a target whose weights another module uses too: merged, the adapter would change both.
+    The seed alone decides the adapter's first weights. Raises ConfigError for a target that the model does not have,
+    and for a target that shares its weights with another module: merging the adapter would change both.
     """
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
@@ -105,7 +107,7 @@ def add_adapter(model: Any, lora: LoraSection, seed: int) -> Any:
 
 
 def check_targets(folder: Path, lora: LoraSection, trust_remote_code: bool) -> None:
-    """Raises ConfigError as `add_adapter` does for the model of a folder, whose weights are not read for it."""
+    """Raises ConfigError as `add_adapter` does, without reading the weights."""
     allowed = {"trust_remote_code": trust_remote_code}
     with loading(folder, "model", trust_remote_code), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, **allowed), **allowed)
@@ -114,7 +116,7 @@ def check_targets(folder: Path, lora: LoraSection, trust_remote_code: bool) -> N
 
 
 def _unknown(lora: LoraSection, names: list[str]) -> str:
-    """Which targets fit no module of the model, and what it has instead; empty if all fit."""
+    """The message about targets that the model does not have; empty if it has all."""
     unknown = [target for target in lora.targets if not any(f".{name}".endswith(f".{target}") for name in names)]
     if not unknown or lora.targets == "all-linear":
         return ""
@@ -122,8 +124,8 @@ def _unknown(lora: LoraSection, names: list[str]) -> str:
     return f"the model has no module {', '.join(unknown)}; it has {', '.join(last)[:500]}"
 
 
-def _refuse_unusable_targets(model: Any, lora: LoraSection, names: list[str]) -> None:
-    """Raises ConfigError for targets of an adapted model that fit no module, or a module that shares its weights."""
+def _refuse_unusable_targets(model: PeftModel, lora: LoraSection, names: list[str]) -> None:
+    """Raises ConfigError for a target that fits no module, or a module that shares its weights."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     modules = [(name.removeprefix("base_model.model."), module) for name, module in model.named_modules()]
@@ -131,7 +133,7 @@ def _refuse_unusable_targets(model: Any, lora: LoraSection, names: list[str]) ->
     targets = sorted(model.peft_config["default"].target_modules or ())
     if any(not any(f".{name}".endswith(f".{target}") for name in adapted) for target in targets):
         raise ConfigError(f"training.lora.targets {lora.targets}: {_unknown(lora, names)}")
-    users: dict[int, list[str]] = {}  # of each weight: the modules that hold it
+    users: dict[int, list[str]] = {}  # id of a weight -> modules that hold it
     for name, module in modules:
         for weight in module.parameters(recurse=False):
             users.setdefault(id(weight), []).append(name.removesuffix(".base_layer"))
@@ -145,7 +147,7 @@ def _refuse_unusable_targets(model: Any, lora: LoraSection, names: list[str]) ->
 
 
 def bit_sums(weights: dict[str, torch.Tensor]) -> dict[str, int]:
-    """The sum of the bits of every floating-point tensor, each number read as an integer: tells whether it changed."""
+    """The sum of the bits of every floating-point tensor, each number read as an integer; it shows a changed tensor."""
     integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     return {
         name: int(value.detach().contiguous().view(integers[value.element_size()]).sum(dtype=torch.int64))
@@ -155,7 +157,7 @@ def bit_sums(weights: dict[str, torch.Tensor]) -> dict[str, int]:
 
 
 def refuse_unchanged(before: dict[str, int], weights: dict[str, torch.Tensor]) -> None:
-    """Raises RunError if training has not changed a single weight; `before` are its `bit_sums` at the start."""
+    """Raises RunError if training has not changed any weight; `before` are the `bit_sums` at the start."""
     if all(bit_sums({name: weights[name]})[name] == known for name, known in before.items() if name in weights):
         raise RunError(
             "the training changed not one weight, so the new model would be the old one: its learning rate or its "
@@ -164,10 +166,10 @@ def refuse_unchanged(before: dict[str, int], weights: dict[str, torch.Tensor]) -
         )
 
 
-def save_full(trainer: Any, source: Model, before: dict[str, int], out: Path) -> None:
-    """The trained weights as a plain Hugging Face folder; every process takes part, the first one writes.
+def save_full(trainer: Trainer, source: Model, before: dict[str, int], out: Path) -> None:
+    """Save the trained weights as a plain Hugging Face folder; all processes take part, the first one writes.
 
-    Raises RunError if they are those of the start, whose `bit_sums` are `before`.
+    Raises RunError if no weight has changed; `before` are the `bit_sums` at the start.
     """
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.args.should_save:
@@ -176,7 +178,7 @@ def save_full(trainer: Any, source: Model, before: dict[str, int], out: Path) ->
 
 
 def merge_adapter(config: Config, source: Model, adapter: Path, out: Path) -> None:
-    """M_{t+1} = M_t + adapter as a plain Hugging Face folder; added up in float32, whatever M_t was trained in.
+    """Save M_{t+1} = M_t + adapter as a plain Hugging Face folder; the sum is in float32 for any precision of training.
 
     Raises RunError if the adapter changes nothing.
     """
@@ -189,8 +191,8 @@ def merge_adapter(config: Config, source: Model, adapter: Path, out: Path) -> No
     _write(merged, merged.state_dict(), source.folder, out)
 
 
-def _write(model: Any, weights: dict[str, torch.Tensor], source: Path, out: Path) -> None:
-    """In the number format of the model it came from (see `rounding`), with that model's tokenizer."""
+def _write(model: PreTrainedModel, weights: dict[str, torch.Tensor], source: Path, out: Path) -> None:
+    """Save weights in the number format of the source model (see `rounding`), with its tokenizer."""
     shutil.rmtree(out, ignore_errors=True)
     dtype = stored_dtype(source)
     rounded = {
@@ -211,7 +213,7 @@ def _write(model: Any, weights: dict[str, torch.Tensor], source: Path, out: Path
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
-    """The number format of a model folder's weights, from its config.json; float32 if that names none."""
+    """The number format of a model folder's weights from its config.json; float32 if it names none."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     name = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
     dtype = getattr(torch, name, None)

@@ -1,4 +1,4 @@
-"""What every training process does: the reference pass, then training. `launch` starts as many as there are GPUs.
+"""The work of a training process: the reference pass, or training. `launch` starts a process for every GPU.
 
 python -m lidr.training.worker reference|train RUN ITERATION
 """
@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, load_from_disk
-from transformers import set_seed
+from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from lidr.config import Config
 from lidr.likelihood.forward import PairForward, RowLayout, find_layout, read_layout
+from lidr.likelihood.packing import Pair
 from lidr.machine.devices import pick_device
 from lidr.models.rotary import changing_context
 from lidr.progress import Progress, track
@@ -35,7 +36,7 @@ from lidr.training.weights import add_adapter, bit_sums, load_base, merge_adapte
 
 
 def reference(config: Config, run_dir: RunDir, iteration: int) -> None:
-    """Find out whether the model can be packed, and compute log pi_ref of all pairs that it is owed for."""
+    """Find out whether pairs can be packed for the model, and compute the log pi_ref that is missing."""
     set_seed(config.seed)
     dataset = _dataset(run_dir, iteration)
     arguments = training_arguments(config, run_dir.training(iteration), len(dataset), _device(config))
@@ -48,7 +49,7 @@ def reference(config: Config, run_dir: RunDir, iteration: int) -> None:
             write_reference(config, dataset, model, forward, reference_name(config, policy), file, progress)
 
 
-def pairs_with_reference(config: Config, run_dir: RunDir, iteration: int) -> Any:
+def pairs_with_reference(config: Config, run_dir: RunDir, iteration: int) -> Dataset:
     """All tokenised pairs of an iteration; for DPO with log pi_ref of both sides."""
     dataset = _dataset(run_dir, iteration)
     if config.training.objective == "sft":
@@ -58,7 +59,7 @@ def pairs_with_reference(config: Config, run_dir: RunDir, iteration: int) -> Any
 
 
 def train(config: Config, run_dir: RunDir, iteration: int) -> None:
-    """Train from the last complete checkpoint, or from M_t; leaves M_{t+1} in the model folder's partial path."""
+    """Train from the last complete checkpoint, or from M_t, and write M_{t+1} to the model folder's partial path."""
     set_seed(config.seed)
     start, folder = run_dir.model(config, iteration - 1), run_dir.training(iteration)
     dataset = pairs_with_reference(config, run_dir, iteration)
@@ -90,7 +91,7 @@ def train(config: Config, run_dir: RunDir, iteration: int) -> None:
         began = time.monotonic()
         _fit(trainer, run_dir, iteration, progress)
         cost = training_cost(config, trainer, time.monotonic() - began)
-        if arguments.should_save and cost["tokens"]:  # none are left where only the last checkpoint was missing
+        if arguments.should_save and cost["tokens"]:  # no step is left if only the saving was missing
             run_dir.log("cost", iteration=iteration, stage="training", **cost)
         trained = trainer.measure(sample(trained_on, config))
         if arguments.should_save:
@@ -98,8 +99,8 @@ def train(config: Config, run_dir: RunDir, iteration: int) -> None:
     _save(config, trainer, start, before, folder / "adapter", partial_path(run_dir.model_folder(iteration)))
 
 
-def split(dataset: Any, config: Config) -> tuple[Any, Any]:
-    """(pairs to train on, held-out pairs or None): whole prompts are held out, in all languages alike."""
+def split(dataset: Dataset, config: Config) -> tuple[Dataset, Dataset | None]:
+    """(pairs to train on, held-out pairs or None): a prompt is held out in all languages."""
     if not config.training.held_out:
         return dataset, None
     prompts = list(dataset["prompt_id"])
@@ -116,7 +117,7 @@ def _fit(trainer: PairTrainer, run_dir: RunDir, iteration: int, progress: Progre
 
 
 def _good_checkpoint(trainer: PairTrainer, run_dir: RunDir, iteration: int, progress: Progress) -> Path | None:
-    """The checkpoint to continue from, the same for all processes; the first one looks, and says what is damaged."""
+    """The checkpoint to continue from; the first process looks for it, reports damage and informs the others."""
     found: list[Path | None] = [None]
     if trainer.args.should_save:
         folder = Path(trainer.args.output_dir)
@@ -143,9 +144,15 @@ def _save(config: Config, trainer: PairTrainer, start: Model, before: dict[str, 
 
 
 def _forward(
-    config: Config, run_dir: RunDir, iteration: int, model: Any, dataset: Any, sharded: bool, write: bool
+    config: Config,
+    run_dir: RunDir,
+    iteration: int,
+    model: PreTrainedModel,
+    dataset: Dataset,
+    sharded: bool,
+    write: bool,
 ) -> PairForward:
-    """Packed or padded; tried out on the model, which a sharded one cannot be: then as the reference pass found."""
+    """The model's `PairForward`. The layout is tried on the model; a sharded one takes that of the reference pass."""
     verdict = run_dir.training(iteration) / "packing.json"
     if sharded:
         layout = read_layout(verdict)
@@ -173,8 +180,8 @@ def _tell(name: str, layout: RowLayout) -> None:
         )
 
 
-def _extremes(dataset: Any, context: int | None) -> list[dict[str, Any]]:
-    """The shortest answer, the longest one, and the longest within the context, as pairs without a rejected side."""
+def _extremes(dataset: Dataset, context: int | None) -> list[Pair]:
+    """The shortest answer, the longest within the context and the longest of all, as pairs without a rejected side."""
     places = {
         len(pair["prompt_ids"]) + len(pair[side]): (number, side)
         for number, pair in enumerate(dataset)
@@ -193,10 +200,8 @@ def _device(config: Config) -> torch.device:
     return pick_device(config.device)
 
 
-def _progress(title: str, total: int, arguments: Any) -> Any:
-    """Shown by the first process only."""
-    from contextlib import nullcontext
-
+def _progress(title: str, total: int, arguments: TrainingArguments) -> AbstractContextManager[Progress]:
+    """Progress that only the first process shows."""
     return track(title, total) if arguments.should_save else nullcontext(Progress(title, total))
 
 

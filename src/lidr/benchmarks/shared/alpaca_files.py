@@ -23,7 +23,7 @@ from lidr.tables import PlacedRow, read_table
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """One answer of a model. `output` may be empty; `dataset` is the part of the benchmark, where the file says so."""
+    """One answer of a model. `output` may be empty; `dataset` is the part of the benchmark, if the file says so."""
 
     instruction: str
     output: str
@@ -105,7 +105,7 @@ def annotations(
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write the rows of either kind as alpaca-eval does, a JSON list; the folder is made where it is missing."""
+    """Write the rows of either kind as alpaca-eval does, a JSON list; the folder is created if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(list(rows), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
@@ -169,6 +169,6 @@ def _preference(row: Json, place: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not (value == 0 or 1 <= value <= 2):
         raise DataError(
             f"{place}: preference {value!r} is not between 1 (output_1) and 2 (output_2); correct it, or write null "
-            "where the judge gave none"
+            "if the judge gave none"
         )
     return 0.5 if value == 0 else value - 1.0

@@ -27,7 +27,7 @@ class Instructions(BenchmarkSettings):
     path: PathText | None = None
     """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, on disk or behind a URL, or a
     Hugging Face data set with one configuration per language. null takes the instructions of the answers that are
-    compared with, or of the answers under test where the model is a folder of answers."""
+    compared with, or of the answers under test if the model is a folder of answers."""
     languages: LanguageCodes | None = None
     """Languages to be asked; null takes the recipe's."""
     limit: PositiveInt | None = None

@@ -9,9 +9,9 @@ The measures are those of the Language Confusion Benchmark (Marchisio et al. 202
 As there, lines count from five words on, an answer without such a line is left out of R, and WPR is defined only for
 languages that are not written in Latin letters. We depart from it in this:
 
-1. The language of a line is told among a few candidates by py3langid, and a line that stays undecided is never wrong
-   (there: fastText with 176 languages, and an unsure line is wrong). An answer of undecided lines alone is left out.
-2. Code, formulas and links are set aside. A line that seems wrong is told again without its capitalised words, so that
+1. py3langid identifies the language of a line among a few candidates, and a line that stays undecided is never wrong
+   (there: fastText with 176 languages, and an unsure line is wrong). An answer with only undecided lines is left out.
+2. Code, formulas and links are set aside. A line that seems wrong is read again without its capitalised words, so that
    titles and names ("8. The Boy from Oz, by Peter Allen") are undecided. So is a line of Han characters that may be
    Chinese or Japanese ("材料費、人件費、交通費").
 3. Where a script has no spaces, words are counted by letters (two Han or kana, four Thai), without a tokenizer.
@@ -57,9 +57,9 @@ _UNITS = frozenset({"kcal", "mmol"})
 class Confusion:
     """What was found in one answer.
 
-    Of the lines with at least `MIN_WORDS` words, the language of `lines` was told and that of `undecided` was not.
-    `wrong_lines` are (line, language found). `wrong_words`, each once, are looked for only where no line is wrong and
-    the language has a script other than Latin.
+    Of the lines with at least `MIN_WORDS` words, the language of `lines` was identified, that of `undecided` was not.
+    `wrong_lines` are (line, language found). `wrong_words`, each once, are looked for only if no line is wrong and the
+    language has a script other than Latin.
     """
 
     lines: int
@@ -85,7 +85,7 @@ def pass_rates(answers: list[Confusion], language: str) -> Metrics:
     """LPR, WPR and LCPR of the answers in one language, without a value if undefined.
 
     `n` answers are judged (R above); `undecided` ones (`undecided_lines` beside other metrics) hold no line whose
-    language was told, and are not among them. `lines` is the number of lines told.
+    language was identified, and are not among them. `lines` is the number of lines whose language was.
     """
     judged = [answer for answer in answers if answer.lines]
     right_lines = [answer for answer in judged if not answer.wrong_lines]
@@ -107,7 +107,7 @@ def _count_words(text: str) -> int:
 
 
 def _line_language(line: str, language: str, identifier: LanguageIdentifier) -> str | None:
-    """The line's language or None; another one than `language` only where it is still so without capitalised words."""
+    """The line's language or None; another one than `language` only if it is found without capitalised words, too."""
     code = identifier.identify(line)
     if code in (None, language):
         return code
@@ -118,7 +118,7 @@ def _line_language(line: str, language: str, identifier: LanguageIdentifier) -> 
 
 
 def _foreign_words(line: str) -> Iterator[str]:
-    """The lower-case Latin words of a line in another script, but for those listed in point 4 above."""
+    """The lower-case Latin words of a line in another script, except those listed in point 4 above."""
     for not_foreign in (_QUOTED, _QUOTED_CJK, _ORIGINAL_TERM):
         line = not_foreign.sub(" | ", line)
     for run in _LATIN_RUN.findall(line):

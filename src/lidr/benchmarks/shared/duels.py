@@ -13,9 +13,9 @@ from lidr.statistics import rounded, sign_test, wilson_interval
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """One prompt in one language. `result` is 1 where the first answer is better, -1 the second, 0 neither.
+    """One prompt in one language. `result` is 1 if the first answer is better, -1 if the second is, else 0.
 
-    It is None if a judge's verdict did not parse.
+    It is None if no verdict could be read from the judge's reply.
     """
 
     prompt_id: str
@@ -24,7 +24,7 @@ class Duel:
 
 
 def is_right(text: str, known: str, language: str) -> bool:
-    """Whether an answer gives the known one: the same number where that is a number, else the same text.
+    """Whether an answer gives the known one: the same number if that is a number, else the same text.
 
     GSM8K's solutions, which end in `#### 18`, are numbers, too.
     """
@@ -44,7 +44,7 @@ def count_duels(duels: Sequence[Duel]) -> DuelCounts:
 def count_together(duels: Iterable[Duel]) -> DuelCounts:
     """All languages as one: each prompt counts once, by the sum of its duels, which are not independent.
 
-    A prompt is unscored where all of its duels are.
+    A prompt is unscored if all of its duels are.
     """
     scored: dict[str, list[int]] = defaultdict(list)
     for duel in duels:

@@ -174,7 +174,7 @@ class HarnessBenchmark:
     and INCLUDE consist of several tasks per language. `num_fewshot` None is the task's own number. A task that fixes
     the number at 0 (TruthfulQA brings its examples along) keeps it, as in the harness.
 
-    Raises ConfigError for a language that the harness lacks, and where `model_folder` has no weights: choices are
+    Raises ConfigError for a language that the harness lacks, and if `model_folder` has no weights: choices are
     compared by their log-likelihoods, which chat completions of a server do not give.
     """
 
@@ -214,7 +214,7 @@ class HarnessBenchmark:
         """See `Benchmark.evaluate`; the harness asks by itself, so `answer` is not used.
 
         The data of all languages is loaded before the model, so a missing data set costs nothing. Raises ConfigError
-        where `lm_eval` is not installed and DataError for a task that cannot be used.
+        if `lm_eval` is not installed and DataError for a task that cannot be used.
         """
         lm_eval = import_harness()
         quiet()
@@ -283,7 +283,7 @@ class HarnessBenchmark:
         return f"{self.field}.task: {self.folder} has no task {name} (it has {there}); correct the name or the folder"
 
     def _check(self, name: str, loaded: TaskDict) -> None:
-        """Refuse what would not end in one accuracy."""
+        """Refuse tasks that do not have one accuracy."""
         for task in loaded["tasks"].values():
             if task.OUTPUT_TYPE != "multiple_choice" or "acc" not in task.aggregation():
                 raise DataError(
@@ -300,7 +300,7 @@ class HarnessBenchmark:
 
     @contextmanager
     def _model(self) -> Iterator[HFLM]:
-        """The model as the harness wants it. Its memory is given back at the end."""
+        """The model as the harness wants it. Its memory is freed at the end."""
         import torch
         from lm_eval.models.huggingface import HFLM
         from transformers import AutoTokenizer
@@ -389,8 +389,8 @@ def _gold(target: object, choices: Sequence[str]) -> str | None:
 def interval(accuracy: float, stderr: float | None, n: int) -> tuple[float, float]:
     """The 95 % interval of an accuracy: 1.96 standard errors to each side, within [0, 1].
 
-    Where the harness has no standard error (a task with a single item), or 0 because all items scored the same, it is
-    Wilson's; for scores between 0 and 1 that one is at least as wide as it has to be.
+    If the harness has no standard error (a task with a single item), or 0 because all items scored the same, it is
+    Wilson's, which for scores between 0 and 1 is at least as wide as necessary.
     """
     if stderr:
         return max(0.0, accuracy - _Z95 * stderr), min(1.0, accuracy + _Z95 * stderr)
@@ -411,7 +411,7 @@ def import_harness() -> ModuleType:
 
 @cache
 def _task_manager(folder: Path | None) -> TaskManager:
-    """The index of the harness's 14,000 tasks (6 s), or of a folder's alone."""
+    """The index of the harness's 14,000 tasks (6 s), or only of a folder's."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager() if folder is None else TaskManager(include_path=str(folder), include_defaults=False)
@@ -419,7 +419,7 @@ def _task_manager(folder: Path | None) -> TaskManager:
 
 @contextmanager
 def _without_progress_bars() -> Iterator[None]:
-    """On a terminal the harness's progress bars show; a log file is spared them. They cannot be switched off."""
+    """Hide the harness's progress bars, which cannot be switched off, unless standard error is a terminal."""
     if sys.stderr.isatty():
         yield
         return

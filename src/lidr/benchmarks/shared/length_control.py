@@ -12,16 +12,16 @@ share of a win and the rest as a loss; no cross-fitting of the prediction.
 
 Not as in alpaca-eval, and why:
 - It puts an L1 penalty on both coefficients, the intercept included, and chooses its strength by five-fold
-  cross-validation from 1e-4 to 1e4. Where the models are close, this takes the intercept to 0, so the win rate to
+  cross-validation from 1e-4 to 1e4. If the models are close, this takes the intercept to 0, so the win rate to
   exactly 50 %: on simulated judgements without any length effect (805 pairs, true win rate 52 %) in 70 % of 60 draws.
   Here it is the maximum likelihood, which is alpaca-eval's own fit all but unpenalised (`n_splits=0, C=1e4`), but for
   a normal prior of standard deviation 10 on both coefficients, so that a model that wins every time has a finite fit.
-  Where length clearly matters the two agree: to 0.00005 on the comparison of the tool below (789 pairs).
+  If length clearly matters, the two agree: to 0.00005 on the comparison of the tool below (789 pairs).
 - Its standard error is that of the predictions, which without difficulties are all the same: always 0. Here it is the
   heteroscedasticity-consistent one of the intercept (White 1980, with the factor n / (n - 2)), which is right for
   graded preferences, too, with the interval made on the logit scale. In simulations (20 to 805 pairs) it covered the
   true win rate about as often as a percentile bootstrap over the instructions, and it needs no seed.
-- The length coefficient is for the model's length minus the reference's: above 0 where the judge likes length.
+- The length coefficient is for the model's length minus the reference's: above 0 if the judge likes length.
 
 `tools/compare_alpaca_eval.py` runs both on the same files.
 """
@@ -49,7 +49,7 @@ class LengthControlled:
 
     `win_rate` is the one at equal lengths, with `standard_error` and `ci95`. `raw_standard_error` is that of the mean
     preference, None below two pairs. `intercept` is the logit of `win_rate`; `length_coefficient` is what one unit of
-    tanh(length difference / its standard deviation) adds to it, above 0 where longer answers win.
+    tanh(length difference / its standard deviation) adds to it, above 0 if longer answers win.
     """
 
     n: int
@@ -91,7 +91,7 @@ def length_controlled_win_rate(
     win_rate = float(_logistic(coefficients[0]))
     error = _intercept_error(design, y, coefficients)
     low, high = (float(_logistic(coefficients[0] + side * error)) for side in (-_Z95, _Z95))
-    # Wins alone (or losses alone) say nothing about their spread: there the interval is that of a plain proportion.
+    # Only wins (or only losses) say nothing about their spread: the interval is then that of a plain proportion.
     one_sided = y[0] in (0, 1) and bool((y == y[0]).all())
     return LengthControlled(
         n=n,
@@ -107,7 +107,7 @@ def length_controlled_win_rate(
 
 
 def _squashed(difference: Array) -> Array:
-    """tanh(difference / its standard deviation); 0 where all differences are the same: then they explain nothing."""
+    """tanh(difference / its standard deviation); 0 if all differences are equal, since they then explain nothing."""
     scale = difference.std(ddof=1) if len(difference) > 1 else 0.0
     return np.tanh(difference / scale) if scale > 0 else np.zeros_like(difference)
 
@@ -145,9 +145,8 @@ def _fit(design: Array, y: Array) -> Array:
 def _intercept_error(design: Array, y: Array, coefficients: Array) -> float:
     """The standard error of the intercept, on the logit scale.
 
-    The robust one is made of residuals. Where there is no overlap in length between wins and losses (or there are no
-    more pairs than coefficients) the fit leaves none, and it would be far too small; then the posterior's is taken,
-    which is wide there.
+    The robust one is computed from residuals. If wins and losses do not overlap in length (or there are no more pairs
+    than coefficients), the residuals vanish and it would be too small; then the posterior's is used, which is wide.
     """
     bread = np.linalg.inv(_information(design, coefficients))
     n = len(y)
@@ -159,7 +158,7 @@ def _intercept_error(design: Array, y: Array, coefficients: Array) -> float:
 
 
 def _separable(x: Array, y: Array) -> bool:
-    """Whether a threshold on x tells the wins from the losses, all preferences being 0 or 1."""
+    """Whether all preferences are 0 or 1 and a threshold on x separates the wins from the losses."""
     if not np.isin(y, (0, 1)).all():
         return False
     wins, losses = x[y == 1], x[y == 0]

@@ -1,1 +1,1 @@
-"""What of a run or of a paper can be done again: nine variables, filled from a run or read from a document."""
+"""How far a run or a paper can be reproduced: nine variables, filled from a run or read from a document."""

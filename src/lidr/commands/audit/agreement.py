@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from typing import Any
 
+from lidr.commands.audit.audit import JudgedBy
 from lidr.commands.audit.document import AGREEMENT
 from lidr.errors import DataError
+from lidr.records import Json
 from lidr.report.variables import BY_NAME, VARIABLES, Variable
 from lidr.statistics import wilson_interval
 from lidr.storage import make_folder, write_text
@@ -50,10 +51,10 @@ class Class:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """One variable over `n` labelled documents, `unscored` of which the judge gave no value.
+    """One variable over `n` labelled documents; the judge gave no value for `unscored` of them.
 
-    `accuracy`, `kappa` and `classes` are over the others: what was not scored is no answer, neither right nor wrong.
-    `right_of_all` counts it as not right, so that silence does not pay.
+    `accuracy`, `kappa` and `classes` are over the others: a missing value is neither right nor wrong. `right_of_all`
+    counts it as not right, so that silence does not pay.
     """
 
     variable: str
@@ -85,9 +86,9 @@ def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> tuple[float | None, Interv
     """Agreement of two raters beyond chance, and its 95 % interval; None if chance alone explains all.
 
     J. Cohen, "A Coefficient of Agreement for Nominal Scales", Educational and Psychological Measurement 20 (1960),
-    37-46: (observed - expected) / (1 - expected), with the approximate standard error given there. Where both raters
-    use a single and the same value the coefficient is undefined. The interval is a large-sample one: with fewer than
-    some 30 pairs it is a hint, and it vanishes where all pairs agree, so none is given there.
+    37-46: (observed - expected) / (1 - expected), with the approximate standard error given there. The coefficient is
+    undefined if both raters use only the same single value. The interval is for large samples: with fewer than about 30
+    pairs it is a hint, and if all pairs agree it would have no width, so none is given.
     """
     n = len(pairs)
     if not n:
@@ -139,7 +140,7 @@ def _agreement(variable: Variable, pairs: Sequence[tuple[str, str | None]]) -> A
 def read_labels(path: Path) -> Labels:
     """Human labels from a CSV: columns `document`, `variable`, `value`, or `document` and a column per variable.
 
-    In the second form an empty cell is no label. Raises DataError with the line for anything that is not exact.
+    In the second form an empty cell is not a label. Raises DataError that names the line of anything inexact.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
@@ -197,7 +198,7 @@ def _check_label(where: str, name: str, value: str) -> None:
         raise DataError(f"{where}: {name} is one of {', '.join(BY_NAME[name].allowed)}, not {value!r}")
 
 
-def write_agreement(agreements: Sequence[Agreement], judge: Mapping[str, Any], labels: Path, folder: Path) -> Path:
+def write_agreement(agreements: Sequence[Agreement], judge: JudgedBy, labels: Path, folder: Path) -> Path:
     """Write agreement.json and agreement.md; returns the latter."""
     from lidr.report.templates import render
 
@@ -211,7 +212,7 @@ def write_agreement(agreements: Sequence[Agreement], judge: Mapping[str, Any], l
     return page
 
 
-def _as_dict(row: Agreement) -> dict[str, Any]:
+def _as_dict(row: Agreement) -> Json:
     classes = [
         {"value": item.value, "labelled": item.labelled, "judged": item.judged, "right": item.right}
         | {"precision": item.precision, "precision_ci95": item.precision_interval}

@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, Required, TypedDict
 
 from lidr.commands.audit.document import Document, Passage, windows
 from lidr.config import JudgeConfig
 from lidr.engine_settings import EngineSettings
 from lidr.errors import ConfigError, DataError, EngineError
 from lidr.judges.base import Judge, Reply, open_judge, tag_mark
+from lidr.records import Json
 from lidr.report.variables import BY_NAME, VARIABLES, Variable
 from lidr.storage import make_folder, write_text
 from lidr.templates import fill_template, read_template
@@ -34,12 +35,22 @@ class Finding:
     unscored: str | None = None
 
 
+class JudgedBy(TypedDict, total=False):
+    """Who judged: `rules` of a version, or a `model` with the other fields."""
+
+    kind: Required[Literal["rules", "model"]]
+    version: int
+    model: str
+    window_characters: int
+    identity: Json
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """All variables of one document. `judge` says who judged, `windows` in how many pieces the document was read."""
+    """All variables of one document, which was read in `windows` pieces."""
 
     document: str
-    judge: dict[str, Any]
+    judge: JudgedBy
     windows: int
     characters: int
     findings: tuple[Finding, ...]
@@ -65,7 +76,7 @@ def audit_by_model(
         with open_judge(config, folder / ".replies.sqlite", folder / ".models.json") as judge:
             return judge_documents(judge, documents, window)
     except (EngineError, ConfigError) as error:
-        # Judges speak of the recipe's field, which is no field here.
+        # Judges name a field of recipes, which does not exist here.
         raise type(error)(str(error).replace("evaluation.judge", "audit")) from error
 
 
@@ -73,11 +84,11 @@ def judge_documents(judge: Judge, documents: Sequence[Document], window: int) ->
     """Ask a model about every piece of every document, one request each, and merge what it finds.
 
     `window` is the most characters of a piece; with the reply it has to fit into the model's context. Raises
-    EngineError if the model is away; replies until then are kept.
+    EngineError if the model cannot be reached; earlier replies are kept.
     """
     pieces = [(document, start, end) for document in documents for start, end in windows(document, window)]
     replies = judge.ask([_request(*piece) for piece in pieces], "audit")
-    named = {"kind": "model", "model": judge.config.model, "window_characters": window, "identity": judge.identity}
+    by = JudgedBy(kind="model", model=judge.config.model, window_characters=window, identity=judge.identity)
     audits = []
     for document in documents:
         found = [
@@ -85,7 +96,7 @@ def judge_documents(judge: Judge, documents: Sequence[Document], window: int) ->
             for (owner, _, _), reply in zip(pieces, replies, strict=True)
             if owner is document
         ]
-        audits.append(Audit(document.name, named, len(found), len(document.text), merge(found)))
+        audits.append(Audit(document.name, by, len(found), len(document.text), merge(found)))
     return audits
 
 
@@ -115,7 +126,7 @@ def read_findings(document: Document, reply: Reply) -> tuple[Finding, ...]:
     return tuple(_finding(document, variable, entries.get(variable.name)) for variable in VARIABLES)
 
 
-def _parse(reply: Reply) -> dict[str, Any]:
+def _parse(reply: Reply) -> Json:
     """The reply's JSON object, alone or in one code fence. Raises ValueError with what is wrong with it."""
     if reply.error:
         raise ValueError(f"the model gave no reply: {reply.error}")
@@ -133,14 +144,14 @@ def _parse(reply: Reply) -> dict[str, Any]:
     return entries
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, object]]) -> Json:
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
         raise ValueError("the reply names something twice")
     return dict(pairs)
 
 
-def _finding(document: Document, variable: Variable, entry: Any) -> Finding:
+def _finding(document: Document, variable: Variable, entry: object) -> Finding:
     def unscored(reason: str) -> Finding:
         return Finding(variable.name, None, unscored=reason)
 
@@ -165,9 +176,9 @@ def _short(text: str) -> str:
 def merge(pieces: Sequence[tuple[Finding, ...]]) -> tuple[Finding, ...]:
     """The findings of a document's pieces as those of the document.
 
-    Of the values found, the one that comes first in the variable's definition counts, with all its quotations; an
-    absence counts where every piece has it. As long as a piece is unscored that could overrule the value, the document
-    is unscored. The affiliation is that of the first piece: further on, others' affiliations are named.
+    Of the values found, the one that comes first in the variable's definition counts, with all its quotations. Absence
+    counts if every piece has it. The document is unscored if an unscored piece could overrule the value. The
+    affiliation is that of the first piece, since later ones name the affiliations of others.
     """
     merged = []
     for index, variable in enumerate(VARIABLES):
@@ -227,7 +238,7 @@ def read_audit(path: Path) -> Audit:
 def by_document(audits: Iterable[Audit]) -> dict[str, dict[str, str | None]]:
     """Document -> variable -> value. Raises DataError for a document that occurs twice, or judges that differ."""
     found: dict[str, dict[str, str | None]] = {}
-    judge: dict[str, Any] | None = None
+    judge: JudgedBy | None = None
     for audit in audits:
         if audit.document in found:
             raise DataError(f"{audit.document} was audited twice; give one folder of audits")

@@ -46,7 +46,7 @@ class Document:
     def find(self, quotation: str) -> Passage | None:
         """Where a quotation is, regardless of white space, hyphenation, ligatures and the form of quotes and dashes.
 
-        None if it is nowhere, or is shorter than `SHORTEST_QUOTATION` characters.
+        None if it is not found, or is shorter than `SHORTEST_QUOTATION` characters.
         """
         wanted = "".join(character for character, _ in _normalized(unicodedata.normalize("NFC", quotation.strip())))
         if len(wanted) < SHORTEST_QUOTATION:
@@ -84,7 +84,7 @@ def _normalized(text: str) -> Iterator[tuple[str, int]]:
     """(character, its position in `text`): NFKC, any white space as one space, nothing invisible.
 
     A hyphen between letters is left out together with white space after it, so that a word broken at a line's end, the
-    same word in one piece, and `state-of-the-art` in any layout are equal. Between figures a hyphen means a range, and
+    same word in one piece, and `state-of-the-art` in any layout are equal. A hyphen between digits is a range, and
     stays.
     """
     for match in _PIECE.finditer(text.translate(_SAME)):
@@ -98,8 +98,8 @@ def _normalized(text: str) -> Iterator[tuple[str, int]]:
 def find_documents(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """(documents, kept audits) that `sources` name: files, or folders of either.
 
-    In a folder an audit's own page, which is beside its JSON file, is no document. Raises DataError if there is
-    nothing, or two files of one name.
+    In a folder, an audit's own page, which is beside its JSON file, is not a document. Raises DataError if there is no
+    file, or two of one name.
     """
     documents: list[Path] = []
     kept: list[Path] = []
@@ -166,7 +166,7 @@ def windows(document: Document, size: int) -> list[tuple[int, int]]:
     """The document in pieces of at most `size` characters, (start, end) each, that overlap by a tenth.
 
     A piece ends at a page or, failing that, a paragraph, a line or a word in its last third, so that a sentence is cut
-    only where the text has none of these; the overlap keeps what is at a cut whole in one of the two pieces.
+    only if the text has none of these; the overlap keeps what is at a cut whole in one of the two pieces.
     """
     pieces: list[tuple[int, int]] = []
     text, start = document.text, 0

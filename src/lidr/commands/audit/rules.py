@@ -1,4 +1,4 @@
-"""A judge by rules: regular expressions in place of a model. It needs nothing, and understands nothing.
+"""A judge by rules: regular expressions in place of a model. It needs no model, and understands nothing.
 
 It finds words that usually document a variable, so it takes "we did not use a GPU such as the A100" for hardware. Its
 quotations are pieces of the document by construction. Measure it on labels of your own before you trust it.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lidr.commands.audit.audit import Audit, Finding
+from lidr.commands.audit.audit import Audit, Finding, JudgedBy
 from lidr.commands.audit.document import Document, Passage
 from lidr.report.variables import VARIABLES, Variable
 
-VERSION = 1  # bump where the rules change what they find
+VERSION = 1  # increase it if the rules find something else
 _MOST_EVIDENCE = 3  # passages of one value
 _HEAD = 3000  # characters in which authors and their affiliations are
 _LONGEST = 300  # characters of a passage
@@ -33,7 +33,7 @@ _GPU = r"(?:A100|H100|H200|B200|V100|P100|K80|T4|L4|L40S?|A10G?|A6000|RTX ?\d{4}
 _PUBLIC = r"(?:publicly available|freely available|open[- ]access|open|public)"
 _DATA = r"(?:data ?sets?|data|corpora|corpus|benchmarks?)"
 
-# (variable, value) -> patterns; `(?i:...)` where case says nothing. A passage with one of `_PROMISES` does not count.
+# (variable, value) -> patterns; `(?i)` if case does not matter. A passage with one of `_PROMISES` does not count.
 RULES: dict[tuple[str, str], tuple[str, ...]] = {
     ("research_type", "experimental"): (
         r"(?i)\b(?:(?:our|the|these) experiments|experimental results?|ablations?|benchmarked)\b",
@@ -102,12 +102,11 @@ def audit_by_rules(document: Document) -> Audit:
     """All variables of a document by `RULES`. Its list of references, which is about others, does not count."""
     parts = list(_own_parts(document.text))
     findings = tuple(_find(document, variable, parts) for variable in VARIABLES)
-    judge = {"kind": "rules", "version": VERSION}
-    return Audit(document.name, judge, 1, len(document.text), findings)
+    return Audit(document.name, JudgedBy(kind="rules", version=VERSION), 1, len(document.text), findings)
 
 
 def _own_parts(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of what precedes the references, and after them from an appendix on."""
+    """(start, end) of the text before the references, and of the appendix after them."""
     headings = [match for match in _REFERENCES.finditer(text) if match.start() > len(text) // 3]
     if not headings:
         yield 0, len(text)

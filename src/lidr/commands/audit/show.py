@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lidr.commands.audit.agreement import Agreement, Interval
-from lidr.commands.audit.audit import Audit, Finding
+from lidr.commands.audit.audit import Audit, Finding, JudgedBy
 from lidr.report.formatting import interval, number, printable
 from lidr.report.variables import BY_NAME
 
@@ -17,7 +17,7 @@ _LONGEST = 200  # characters of evidence; the files have all of it
 
 
 def print_audits(audits: Sequence[Audit]) -> None:
-    """One document with its evidence; of several only the values, a row per document."""
+    """One document with its evidence, or several with only their values, a row per document."""
     if len(audits) == 1:
         _print_one(audits[0])
         return
@@ -32,7 +32,7 @@ def print_audits(audits: Sequence[Audit]) -> None:
     _print(table)
 
 
-def judge_name(judge: dict[str, str]) -> str:
+def judge_name(judge: JudgedBy) -> str:
     return "judged by rules" if judge["kind"] == "rules" else f"judged by {judge['model']}"
 
 

@@ -39,7 +39,7 @@ def export(
         typer.Option("--plain/--conversational", help="Texts or chat messages. Default: messages; parquet: texts."),
     ] = None,
     system: Annotated[
-        bool, typer.Option("--system/--no-system", help="The system prompt, where it has a place.")
+        bool, typer.Option("--system/--no-system", help="Write the system prompt, if the format has a place for it.")
     ] = True,
 ) -> None:  # fmt: skip
     """Write the preference pairs for another trainer.

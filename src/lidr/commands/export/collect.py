@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lidr.commands.export.formats.base import ExportedPair
 from lidr.config import Config
@@ -29,10 +28,18 @@ class Selection:
     held_out: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class AnsweredBy:
+    """What gave an iteration's answers: the model's fingerprint, and the system prompt if there was one."""
+
+    fingerprint: str
+    system_prompt: str | None
+
+
 def select(config: Config, run: RunDir, iteration: str | None, languages: list[str]) -> Selection:
     """Check what was asked for against what the run has.
 
-    Raises RunError that names what there is, and for pairs of another recipe.
+    Raises RunError that names what the run has, and for pairs of another recipe.
     """
     iterations = _iterations(config, run, iteration)
     for number in iterations:
@@ -42,7 +49,7 @@ def select(config: Config, run: RunDir, iteration: str | None, languages: list[s
         raise RunError(f"--languages {','.join(unknown)}: the pairs of this run are in {', '.join(known)}")
     held_out: set[str] = set()
     if config.training.held_out:
-        # With several iterations in one file, a prompt that any of them holds out is trained on by none.
+        # With several iterations in one file, a prompt that any of them holds out is not trained on.
         for number in iterations:
             held_out |= held_out_prompts(config, run, number)
     return Selection(iterations, [code for code in known if not languages or code in languages], frozenset(held_out))
@@ -65,42 +72,40 @@ def _iterations(config: Config, run: RunDir, wanted: str | None) -> list[int]:
 def read_pairs(run: RunDir, selection: Selection, system: bool) -> Iterator[ExportedPair]:
     """The pairs, by iteration, then language, then in the order of the prompts."""
     for iteration in selection.iterations:
-        asked = answered_with(run, iteration)
-        prompt = asked["system_prompt"] if system else None
+        model = answered_by(run, iteration)
+        prompt = model.system_prompt if system else None
         for code in selection.languages:
             counted = code in read_summary(run, iteration).pairs  # an earlier iteration may lack a language
             for row in read_iteration(run, iteration, code) if counted else ():
                 pair = PreferencePair.from_dict(row)
-                yield ExportedPair(pair, iteration, f"M{iteration - 1}", asked["model"], prompt or None)
+                yield ExportedPair(pair, iteration, f"M{iteration - 1}", model.fingerprint, prompt)
 
 
-def answered_with(run: RunDir, iteration: int) -> dict[str, Any]:
-    """What an iteration's answers were made from, `model` (the fingerprint) and `system_prompt` among it.
-
-    Taken from the answers' own seal, since the recipe may have changed after them.
-    """
+def answered_by(run: RunDir, iteration: int) -> AnsweredBy:
+    """What gave an iteration's answers, by their own seal, since the recipe may have changed after them."""
     for code in read_summary(run, iteration).pairs:
         if seal := read_seal(run.responses(iteration, code)):
-            return dict(seal.inputs)
+            system = seal.inputs.get("system_prompt")
+            return AnsweredBy(str(seal.inputs["model"]), str(system) if system else None)
     raise RunError(f"{run.responses(iteration, '')}: the answers that the pairs were made from are gone; run again")
 
 
 def held_out_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
-    """The prompts whose pairs the training measures instead of training on them: its own draw, on the same prompts."""
+    """The prompts whose pairs the training only measures: the same draw from the same prompts."""
     return held_out_of(_trainable_prompts(config, run, iteration), config)
 
 
 def _trainable_prompts(config: Config, run: RunDir, iteration: int) -> set[str]:
-    """The prompts with a pair that is not longer than training.max_length: the draw is among these."""
+    """The prompts with a pair that is not longer than training.max_length: the draw is from these."""
     rows = (row for code in read_summary(run, iteration).pairs for row in read_iteration(run, iteration, code))
     if _known_to_fit(config, run, iteration):
-        return {row["prompt_id"] for row in rows}
+        return {str(row["prompt_id"]) for row in rows}
     fits = _length_check(config, _model_folder(config, run, iteration - 1))
-    return {row["prompt_id"] for row in rows if fits(row)}
+    return {str(row["prompt_id"]) for row in rows if fits(row)}
 
 
 def _known_to_fit(config: Config, run: RunDir, iteration: int) -> bool:
-    """Whether a training on just these pairs has found none too long, so that they need not be tokenised again."""
+    """Whether a training on exactly these pairs found none too long, so that they need not be tokenised again."""
     seal = read_seal(run.model_folder(iteration))
     if seal is None or seal.inputs["pairs"] != digest(run.pair_summary(iteration)):
         return False
@@ -117,7 +122,7 @@ def _model_folder(config: Config, run: RunDir, number: int) -> Path:
     return run.model_folder(number) if number else find_model(config.model, weights=False)
 
 
-def _length_check(config: Config, folder: Path) -> Any:
+def _length_check(config: Config, folder: Path) -> Callable[[Mapping[str, object]], bool]:
     from lidr.likelihood.tokens import tokenize_answer, tokenize_prompt
     from lidr.models import end_of_turn_ids, load_tokenizer
 
@@ -125,10 +130,11 @@ def _length_check(config: Config, folder: Path) -> Any:
     end_ids = end_of_turn_ids(folder, tokenizer)
     system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
 
-    def fits(row: dict[str, Any]) -> bool:
-        messages = [*system, {"role": "user", "content": row["prompt"]}]
+    def fits(row: Mapping[str, object]) -> bool:
+        messages = [*system, {"role": "user", "content": str(row["prompt"])}]
+        sides = str(row["chosen"]), str(row["rejected"])
         prompt, ids = tokenize_prompt(tokenizer, messages, end_ids)
-        answers = (tokenize_answer(tokenizer, messages, prompt, row[side], end_ids) for side in ("chosen", "rejected"))
+        answers = (tokenize_answer(tokenizer, messages, prompt, side, end_ids) for side in sides)
         return len(ids) + max(map(len, answers)) <= config.training.max_length
 
     return fits

@@ -1,4 +1,4 @@
-"""Writes an export: the data, row by row, what the tool needs beside it, and notes on how to use it.
+"""Writes an export: the data, row by row, what the tool needs beside them, and notes on how to use them.
 
 A folder under its final name is complete: everything is written beside it first and renamed at the end.
 """
@@ -11,22 +11,28 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from lidr.commands.export.collect import Selection, answered_with, read_pairs
+from lidr.commands.export.collect import Selection, answered_by, read_pairs
 from lidr.commands.export.formats.base import SPLITS, Export, ExportedPair, ExportFormat, provenance
 from lidr.config import Config
 from lidr.errors import ConfigError, RunError
 from lidr.plugins import load
+from lidr.records import Json
 from lidr.run_dir import RunDir
 from lidr.storage import hash_file
 
+if TYPE_CHECKING:
+    from pyarrow import DataType
+    from pyarrow.parquet import ParquetWriter
+
 _NOTE = "export.json"
 _BATCH = 1024  # rows in memory at a time
+Counts = dict[str, dict[str, int]]  # pairs by language and split
 
 
 class _Table(Protocol):
-    def write(self, row: dict[str, Any]) -> None: ...
+    def write(self, row: Json) -> None: ...
 
     def close(self) -> None: ...
 
@@ -34,7 +40,7 @@ class _Table(Protocol):
 def write_export(
     config: Config, run: RunDir, name: str, selection: Selection, out: Path, plain: bool | None, system: bool
 ) -> Export:
-    """Write the folder `out`, in place of an earlier export there, and say what is in it.
+    """Write the folder `out`, in place of an earlier export there; returns what is in it.
 
     `plain` chooses texts instead of conversations; None is the format's own default. Raises RunError if `out` holds
     something else, or if there is nothing to export.
@@ -73,7 +79,7 @@ def open_format(name: str) -> ExportFormat:
 
 
 def _check_replaceable(out: Path) -> None:
-    """An earlier export may be replaced, but nothing that has come into its folder since, such as a trained model."""
+    """An earlier export may be replaced, but nothing that was added to its folder, such as a trained model."""
     if out.exists() and not out.is_dir():
         raise RunError(f"--out {out}: a file is there; name a folder")
     there = {path.name for path in out.iterdir()} if out.exists() else set()
@@ -102,7 +108,7 @@ def _swap(aside: Path, out: Path) -> None:
 
 def _write_data(
     kind: ExportFormat, plain: bool, pairs: Iterable[ExportedPair], selection: Selection, folder: Path
-) -> dict[str, dict[str, int]]:
+) -> Counts:
     counts = {code: dict.fromkeys(SPLITS, 0) for code in selection.languages}
     tables: dict[str, _Table] = {}
     with ExitStack() as stack:
@@ -123,7 +129,7 @@ class _JsonTable:
     def __init__(self, path: Path) -> None:
         self._handle = path.open("w", encoding="utf-8")
 
-    def write(self, row: dict[str, Any]) -> None:
+    def write(self, row: Json) -> None:
         self._handle.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
@@ -135,10 +141,10 @@ class _ParquetTable:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writer: Any = None
-        self._rows: list[dict[str, Any]] = []
+        self._writer: ParquetWriter | None = None
+        self._rows: list[Json] = []
 
-    def write(self, row: dict[str, Any]) -> None:
+    def write(self, row: Json) -> None:
         self._rows.append(row)
         if len(self._rows) == _BATCH:
             self._flush()
@@ -160,8 +166,8 @@ class _ParquetTable:
             self._writer.close()
 
 
-def _arrow_type(name: str, value: Any) -> Any:
-    """From the column's kind, not from its values: a system prompt may be null in the first row."""
+def _arrow_type(name: str, value: object) -> DataType:
+    """A column's type, by its kind and not by its first value: a system prompt may be null there."""
     import pyarrow
 
     if isinstance(value, list):
@@ -170,15 +176,15 @@ def _arrow_type(name: str, value: Any) -> Any:
 
 
 def _describe(
-    config: Config, run: RunDir, name: str, plain: bool, system: bool, selection: Selection, counts: Any
+    config: Config, run: RunDir, name: str, plain: bool, system: bool, selection: Selection, counts: Counts
 ) -> Export:
     training, numbers = config.training, selection.iterations
-    asked = {number: answered_with(run, number) for number in numbers}
+    models = {number: answered_by(run, number) for number in numbers}
     return Export(
         run=config.name, format=name, plain=plain, iterations=numbers, counts=counts,
-        models={f"M{number - 1}": str(values["model"]) for number, values in asked.items()},
+        models={f"M{number - 1}": model.fingerprint for number, model in models.items()},
         start_from=_model_name(config, numbers[0] - 1),
-        system_prompt=(asked[numbers[-1]]["system_prompt"] or None) if system else None,
+        system_prompt=models[numbers[-1]].system_prompt if system else None,
         beta=training.beta, alpha=training.alpha, learning_rate=training.learning_rate, epochs=training.epochs,
         max_length=training.max_length,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a run took against what its plan says: how far the plan can be trusted on this machine."""
+"""What a run took beside what its plan says: how far the plan can be trusted on this machine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Measured:
 
     @property
     def ratio(self) -> float:
-        """How many times as long as estimated it took."""
+        """Measured time by estimated time."""
         return self.measured_s / self.estimated_s if self.estimated_s else float("inf")
 
 
@@ -59,9 +59,9 @@ def compare_with_log(config: Config, folder: Path) -> list[Measured]:
 
 
 def compare(before: Plan, knowing: Plan, log: Log) -> list[Measured]:
-    """Set a run's log against its plan: `before` it, and `knowing` how long answers are and how many pairs there are.
+    """Compare a run's log with its plan, made `before` it and `knowing` the lengths of answers and the number of pairs.
 
-    M0 and the iterations after it are compared apart. What a killed attempt did is not in the log.
+    M0 and the later iterations are compared separately. What a killed attempt did is not in the log.
     """
     found = []
     for stage, iterations in _groups(before.steps):
@@ -69,7 +69,7 @@ def compare(before: Plan, knowing: Plan, log: Log) -> list[Measured]:
         done = [number for number, measured in seconds.items() if measured]
         if not done:
             continue
-        peaks = [log.costs[number]["peak_gib"] for number in done if stage == "training" and number in log.costs]
+        peaks = [log.costs[number].peak_gib for number in done if stage == "training" and number in log.costs]
         gib = [step.gib for step in _of(before.steps, stage, iterations) if step.gib is not None]
         found.append(
             Measured(

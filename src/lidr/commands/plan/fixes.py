@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from lidr.commands.plan.memory import engine_use, processes_of, reference_need, training_need
 from lidr.commands.plan.work import Load
@@ -15,7 +14,8 @@ from lidr.machine.hardware import Hardware
 from lidr.models.architecture import Architecture
 
 Overrides = list[str]
-SPARE = 0.1  # of the memory that a proposal leaves free, since all of this is estimates
+Changes = dict[str, object]  # fields of the training section
+SPARE = 0.1  # share of the memory that a proposal leaves free, since all figures are estimates
 
 
 def fits_training(config: Config, shape: Architecture, hardware: Hardware, pairs: Load, spare: float = 0.0) -> bool:
@@ -24,7 +24,7 @@ def fits_training(config: Config, shape: Architecture, hardware: Hardware, pairs
 
 
 def _most(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> float:
-    """GiB on each device of the larger of both."""
+    """GiB on each device, for the larger of the two."""
     sides = 1 + (config.training.objective == "dpo")
     load = replace(pairs, longest=min(pairs.longest, sides * config.training.max_length))
     needs = [training_need(config, shape, hardware, load).gib]
@@ -34,17 +34,17 @@ def _most(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) 
 
 
 def has_reference(config: Config) -> bool:
-    """Whether there is a reference pass: for DPO, or to try out packing, which a sharded model cannot."""
+    """Whether there is a reference pass: for DPO, or to try out packing, which a sharded model cannot do."""
     return config.training.objective == "dpo" or config.training.distributed != "ddp"
 
 
 def training_fix(
     config: Config, shape: Architecture, hardware: Hardware, pairs: Load
 ) -> tuple[Overrides, float] | None:
-    """Overrides with which training fits, and the GiB it then takes; None if none of those tried does.
+    """Overrides with which training fits, and the GiB it then takes; None if no candidate fits.
 
-    All weights are trained as long as that can be: first sharded, then with recomputed activations and smaller rows; an
-    adapter comes next, then one on 4-bit weights, then shorter pairs.
+    The first candidates train all weights: sharded, then with recomputed activations and smaller rows. Then come an
+    adapter, one on 4-bit weights, and shorter pairs.
     """
     for changes in _training_candidates(config, hardware):
         training = config.training.model_copy(update=changes)
@@ -54,20 +54,20 @@ def training_fix(
     return None
 
 
-def _training_candidates(config: Config, hardware: Hardware) -> Iterator[dict[str, Any]]:
+def _training_candidates(config: Config, hardware: Hardware) -> Iterator[Changes]:
     training, on_gpu = config.training, hardware.device.is_gpu
-    ways: list[dict[str, Any]] = [{}]
+    ways: list[Changes] = [{}]
     if on_gpu and training.distributed == "ddp" and processes_of(config, hardware) > 1:
         ways.append({"distributed": "fsdp2"})
     if training.lora is None:
         ways.append({"lora": LoraSection()})
     if on_gpu and not (training.lora and training.lora.quantize):
         quantized = (training.lora or LoraSection()).model_copy(update={"quantize": "nf4"})
-        ways.append({"lora": quantized} | ({} if training.distributed == "ddp" else {"distributed": "ddp"}))
+        ways.append({"lora": quantized, **({} if training.distributed == "ddp" else {"distributed": "ddp"})})
     always = training.gradient_checkpointing is True
-    recompute: dict[str, Any] = {} if always else {"gradient_checkpointing": True}
+    recompute: Changes = {} if always else {"gradient_checkpointing": True}
     smaller = [{"token_budget": tokens} for tokens in (4096, 2048, 1024) if tokens < training.token_budget]
-    lengths: list[dict[str, Any]] = [{"max_length": n} for n in (2048, 1024) if n < training.max_length]
+    lengths: list[Changes] = [{"max_length": n} for n in (2048, 1024) if n < training.max_length]
     for shorter in ({}, *lengths):
         if shorter:
             ways, smaller = ways[-1:], smaller[-1:]
@@ -76,7 +76,7 @@ def _training_candidates(config: Config, hardware: Hardware) -> Iterator[dict[st
 
 
 def engine_fix(config: Config, shape: Architecture, hardware: Hardware, load: Load) -> Overrides | None:
-    """Overrides with which the model fits where it answers; None if none of those tried does."""
+    """Overrides with which the model fits into its engine; None if no candidate fits."""
     engine = plugin_of(config.engine)
     for override, changed in engine.fixes(engine_use(engine, shape, hardware, load), hardware):
         if not engine_use(changed, shape, hardware, load).problem:
@@ -98,14 +98,14 @@ def judge_fix(config: Config, judge: Architecture, shape: Architecture, hardware
 
 
 def with_all_gpus(use: EngineUse, hardware: Hardware) -> EngineUse | None:
-    """The same engine in a worker on every GPU; None if it uses all as it is."""
+    """The same engine with a worker on every GPU; None if it already uses all."""
     if not hardware.device.is_gpu or use.is_remote or use.spreads:
         return None
     replicas = hardware.count // use.devices
     return replace(use, replicas=replicas) if replicas > use.replicas else None
 
 
-def _as_override(name: str, value: Any) -> str:
+def _as_override(name: str, value: object) -> str:
     if isinstance(value, LoraSection):
         return f"{name}.quantize=nf4" if value.quantize else f"{name}={{}}"
     return f"{name}={str(value).lower() if isinstance(value, bool) else value}"

@@ -1,21 +1,24 @@
-"""How many tokens texts have: by the model's tokenizer where it is at hand, by their script where it is not."""
+"""How many tokens texts have: by the model's tokenizer if it is at hand, else by their script."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lidr.config import Config
 from lidr.errors import LidrError
 from lidr.languages import get_language
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 SAMPLE = 200  # texts of each language that are counted
 
-# Characters per token, and tokens for what takes one token in English. Latin to Japanese measured with Qwen2's
-# tokenizer on MGSM and X-AlpacaEval, the rest guessed. Smaller vocabularies need up to twice as many tokens, so the
-# model's own tokenizer is what to plan with.
+# Characters per token, and tokens for what takes one token in English. Latin to Japanese are measured with Qwen2's
+# tokenizer on MGSM and X-AlpacaEval, the rest is guessed. Smaller vocabularies need up to twice as many tokens, so plan
+# with the model's own tokenizer.
 _BY_SCRIPT = {
     "Latin": (3.5, 1.4), "Cyrillic": (2.9, 1.6), "Han": (1.5, 1.0), "Japanese": (1.4, 1.3), "Hangul": (1.4, 1.6),
     "Arabic": (2.2, 1.9), "Thai": (1.9, 2.0), "Bengali": (1.2, 3.5), "Telugu": (1.0, 4.0),
@@ -29,7 +32,7 @@ class Lengths:
     """Mean numbers of tokens by language.
 
     `tokenizer` is None if it is not at hand. `expansion` is how many tokens a language takes for what takes one in
-    English; it can only be compared where texts are parallel. `measured` are the mean answers of an earlier run.
+    English; only parallel texts can tell. `measured` are the mean answers of an earlier run.
     """
 
     def __init__(self, config: Config, folder: Path | None) -> None:
@@ -39,7 +42,7 @@ class Lengths:
         self.measured: dict[tuple[str, ...], float] = {}
 
     def learn(self, parallel: dict[str, list[str]]) -> None:
-        """Take how much longer a language is from parallel texts, as far as the tokenizer is at hand."""
+        """Measure `expansion` on parallel texts, if the tokenizer is at hand."""
         counted = {code: self.text(texts, code) for code, texts in parallel.items() if texts}
         base = counted.get("en") or counted.get(self.config.dominant)
         if self.tokenizer is not None and base:
@@ -51,7 +54,7 @@ class Lengths:
         return self.expansion.get(language) or _by_script(language)[1]
 
     def text(self, texts: Sequence[str], language: str) -> float:
-        """Mean tokens of some texts alone."""
+        """Mean tokens of texts, without a chat template."""
         sample = texts[:SAMPLE]
         if self.tokenizer is None:
             return fmean(len(text) for text in sample) / _by_script(language)[0]
@@ -72,13 +75,13 @@ class Lengths:
         )
 
     def answer(self, kind: str, language: str, limit: int, *measured: str) -> float:
-        """Mean tokens of an answer of a kind of `ANSWERS`; measured ones of an earlier run come first."""
+        """Mean tokens of an answer of a kind of `ANSWERS`; the length in an earlier run comes first."""
         if measured in self.measured:
             return min(self.measured[measured], limit)
         return min(ANSWERS[kind] * (1.0 if kind == "lab" else self.expansion_of(language)), limit)
 
     def turned(self, tokens: float, source: str, target: str, kind: str = "") -> float:
-        """Mean tokens of the translation of a text of so many."""
+        """Mean tokens of the translation of a text of `tokens` tokens."""
         return tokens if kind == "lab" else tokens * self.expansion_of(target) / self.expansion_of(source)
 
 
@@ -86,7 +89,7 @@ def _by_script(language: str) -> tuple[float, float]:
     return _ENGLISH if language == "en" else _BY_SCRIPT[get_language(language).script]
 
 
-def _tokenizer(folder: Path | None) -> Any:
+def _tokenizer(folder: Path | None) -> PreTrainedTokenizerBase | None:
     """A chat model's tokenizer, or None if its files are not there."""
     if folder is None or not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")):
         return None

@@ -37,7 +37,7 @@ def evaluation(config: Config, work: Work, iteration: int) -> Measuring:
             limit = config.evaluation.max_new_tokens
             written = work.lengths.answer(settings.answers, code, limit, "evaluation", name, code)
             found.answers.add(count, read, written, limit)
-            if settings.turns == 2:  # the second reads the first with its answer
+            if settings.turns == 2:  # the second turn reads the first with its answer
                 found.answers.add(count, 2 * read + written, written, limit)
             asked = settings.judge_asked(iteration)
             if asked == "comparisons":
@@ -65,7 +65,7 @@ def probe(config: Config, work: Work, iteration: int, by: list[str]) -> tuple[Lo
 
 
 def _add_comparisons(found: Measuring, config: Config, work: Work, count: int, tokens: float) -> None:
-    """Both orders are asked."""
+    """Comparisons are asked for in both orders."""
     template = work.lengths.text([read_template("judge_pairwise")], "en")
     found.judge.add(2 * count, tokens + template, _LABEL_TOKENS, _most(config))
 
@@ -81,7 +81,7 @@ def _most(config: Config) -> float:
 
 def _add_passes(found: Measuring, config: Config, work: Work, name: str, settings: BenchmarkSettings) -> None:
     passes = settings.passes(config.languages)
-    assert passes is not None  # of one that loads the weights
+    assert passes is not None  # a benchmark that loads the weights has them
     for code in passes.languages:
         found.harness.add(passes.count, passes.tokens * work.lengths.expansion_of(code), 0)
     each = f"{passes.count:,} passes of {passes.tokens} English tokens and its examples"
@@ -91,7 +91,7 @@ def _add_passes(found: Measuring, config: Config, work: Work, name: str, setting
 def _questions(
     work: Work, name: str, settings: BenchmarkSettings, language: str, assumed: list[str]
 ) -> tuple[int, float]:
-    """(number, mean tokens of the request) of the questions of one language, read if they are at hand."""
+    """(number, mean tokens of a request) of the questions in one language, by their texts if they are at hand."""
     texts = settings.texts(language)
     if texts is not None:
         return len(texts), work.around + work.lengths.text(texts, language)

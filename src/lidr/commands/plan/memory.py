@@ -64,7 +64,7 @@ def reference_need(config: Config, shape: Architecture, hardware: Hardware, pair
 
 
 def _frozen(config: Config, shape: Architecture, bf16: bool, in_training: bool) -> float:
-    """Weights under an adapter; with QLoRA what is not quantised is float32 in training."""
+    """Bytes of the weights under an adapter; with QLoRA, what is not quantised is float32 in training."""
     assert config.training.lora is not None
     if config.training.lora.quantize:
         others = shape.parameters - shape.in_linear
@@ -73,7 +73,7 @@ def _frozen(config: Config, shape: Architecture, bf16: bool, in_training: bool) 
 
 
 def _activations(training: TrainingConfig, shape: Architecture, pairs: Load, bf16: bool) -> float:
-    """Bytes of a full row, or of the longest pair where that goes alone and is longer."""
+    """Bytes of a full row, or of the longest pair if that is longer: it is a row of its own."""
     layer, kept = shape.activation_bytes(bf16), 4 * shape.hidden
     recomputed, whole = shape.layers * kept + layer, shape.layers * layer
     budget, most = training.token_budget, max(training.token_budget, pairs.longest)
@@ -83,7 +83,7 @@ def _activations(training: TrainingConfig, shape: Architecture, pairs: Load, bf1
 
 
 def _logits(shape: Architecture, device: Device, tokens: float, trains_head: bool) -> float:
-    """A chunk of them in float32 with its softmax and copies, hidden states, and the gradient of the output layer."""
+    """A chunk of logits in float32 with its softmax and copies, hidden states, the gradient of the output layer."""
     chunk = LOGITS_PER_CHUNK["cuda" if device.is_gpu else "cpu"]
     return 16.0 * chunk + 12.0 * tokens * shape.hidden + 4.0 * trains_head * shape.vocabulary * shape.hidden
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from lidr.commands.plan import measuring, speed
 from lidr.commands.plan.fixes import engine_fix, fits_training, has_reference, judge_fix, training_fix, with_all_gpus
@@ -24,15 +23,16 @@ from lidr.machine.hardware import GIB, Hardware, this_machine
 from lidr.models import recorded_answers
 from lidr.models.architecture import Architecture, find_architecture, weights_on_disk
 from lidr.progress import duration
+from lidr.records import Json
 from lidr.run_dir import RunDir
 from lidr.stages.probe import judged_by
 
 
 @dataclass
 class Step:
-    """A step of the loop. `tokens_read` and `tokens_written` are of all its requests; one row is for all `iterations`.
+    """A step of the loop, as in each of its `iterations`. `tokens_read` and `tokens_written` are of all its requests.
 
-    `gib` is the peak on each device, of `device_gib`; both None if nothing is held here. `usd` is None if a price
+    `gib` is the peak on each device, of `device_gib`; both are None if nothing is held here. `usd` is None if a price
     is not known.
     """
 
@@ -55,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What does not fit as the recipe says; overrides with which it does, where some were found; or else advice."""
+    """What does not fit with the recipe's settings; overrides with which it does if some were found, else advice."""
 
     text: str
     fix: list[str] | None
@@ -83,7 +83,7 @@ class Plan:
 
     @property
     def usd(self) -> float | None:
-        """None if a price that it takes is not known."""
+        """None if a price is not known."""
         costs = [None if step.usd is None else step.usd * len(step.iterations) for step in self.steps]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
@@ -91,7 +91,7 @@ class Plan:
     def fits(self) -> bool:
         return not self.problems
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         """All of it, for JSON."""
         totals = {"fits": self.fits, "seconds": round(self.seconds), "usd": self.usd}
         found = asdict(self) | totals
@@ -102,10 +102,10 @@ class Plan:
 
 
 def make_plan(config: Config, hardware: Hardware | None, folder: Path, earlier: Earlier | None = None) -> Plan:
-    """Plan a recipe's run, which is or would be in `folder`; `hardware` None is this machine.
+    """Plan a recipe's run, which is or would be in `folder`; `hardware` None means this machine.
 
-    `earlier` takes the place of what the folder's log says. Raises ConfigError if the model's shape is not to be
-    had, DataError for prompts that are there but damaged.
+    `earlier` replaces what the folder's log says. Raises ConfigError if the model's shape cannot be found, DataError if
+    the prompts are damaged.
     """
     return _Planner(config, hardware or this_machine(folder, config.device == "cpu"), folder, earlier).plan()
 
@@ -185,7 +185,7 @@ class _Planner:
         if not load.requests or not iterations or not plugin_of(self.config.engine).can_score:
             return Step("score", iterations, 0, 0, 0, 0.0)
         use = engine_use(self.config.engine, self.shape, self.hardware, load)
-        assert self.shape is not None  # an engine that scores has the weights
+        assert self.shape is not None  # an engine that can score has the weights
         devices = use.replicas * use.devices * use.share
         seconds = speed.forward_seconds(self.shape, self.hardware, load.read, devices)
         return self._step("score", iterations, load, seconds, use, self.hardware)
@@ -250,7 +250,7 @@ class _Planner:
         return steps + self._judge(iterations, found, steps[0], "probe: judge")
 
     def _judge(self, iterations: list[int], found: Measuring, beside: Step, name: str = "judge") -> list[Step]:
-        """The judge's work; a judge with weights is held beside the model that answers."""
+        """The judge's work; a judge with weights is in memory beside the model that answers."""
         judge, load = self.config.evaluation.judge, found.judge
         if judge is None or not load.requests:
             return []

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lidr.config import Config
 from lidr.machine.environment import environment
+from lidr.records import Json
+from lidr.report.formatting import finite
 from lidr.run_dir import RunDir
 from lidr.yaml_input import read_mapping
 
@@ -19,11 +22,11 @@ class Earlier:
     tokens_per_s: dict[str, float] = field(default_factory=dict)
     pairs_per_s: float | None = None
     pairs: float | None = None  # of an iteration
-    same_machine: bool = False  # whether the run was on hardware as that which is planned for
+    same_machine: bool = False  # whether the run was on such hardware as the plan is for
 
 
 def read_earlier(config: Config, run: RunDir, here: bool) -> Earlier | None:
-    """What a run of this model on these prompts measured; speeds only where `here`, on hardware as it had.
+    """What a run of this model on these prompts measured; speeds only if `here`, and on the same hardware.
 
     None if there is no such run, or it has measured nothing yet.
     """
@@ -41,28 +44,28 @@ def read_earlier(config: Config, run: RunDir, here: bool) -> Earlier | None:
     found.same_machine = here and _same_hardware(config, run)
     if found.same_machine:
         same = [event for event in events if before.get("engine") == now["engine"] or event["stage"] == "training"]
-        for (stage,), (rows, tokens, seconds) in _sums(same, lambda event: (event["stage"],)).items():
+        for (stage,), (rows, tokens, seconds) in _sums(same, lambda event: (str(event["stage"]),)).items():
             if seconds and tokens:
                 found.tokens_per_s[stage] = tokens / seconds
             elif seconds and stage == "training" and before.get("training") == now["training"]:
                 found.pairs_per_s = rows / seconds
-    trained = [event["rows"] for event in events if event["stage"] == "training"]
+    trained = [finite(event["rows"]) or 0.0 for event in events if event["stage"] == "training"]
     found.pairs = sum(trained) / len(trained) if trained else None
     return found if found.lengths or found.pairs else None
 
 
-def _part(event: dict[str, object]) -> tuple[str, ...]:
+def _part(event: Json) -> tuple[str, ...]:
     names = ("stage", "benchmark", "direction", "language")
     return tuple(str(event[name]) for name in names if event.get(name))
 
 
-def _sums(events: list[dict[str, object]], key: object) -> dict[tuple[str, ...], list[float]]:
+def _sums(events: Sequence[Json], key: Callable[[Json], tuple[str, ...]]) -> dict[tuple[str, ...], list[float]]:
     """(rows, tokens, seconds) by key."""
     sums: dict[tuple[str, ...], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for event in events:
-        entry = sums[key(event)]  # type: ignore[operator]
+        entry = sums[key(event)]
         for place, name in enumerate(("rows", "tokens", "seconds")):
-            entry[place] += float(event.get(name) or 0)  # type: ignore[arg-type]
+            entry[place] += finite(event.get(name)) or 0.0
     return sums
 
 

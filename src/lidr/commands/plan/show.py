@@ -10,7 +10,7 @@ from lidr.commands.plan.afterwards import Measured
 from lidr.commands.plan.plan import Plan, Step
 from lidr.progress import duration
 
-_SHOWN_WIDTH = 100  # where the output is no terminal
+_SHOWN_WIDTH = 100  # if the output is not a terminal
 
 
 def print_plan(plan: Plan) -> None:

@@ -19,7 +19,8 @@ WRITE_BYTES_S, READ_BYTES_S = 1e9, 1e9  # of the disk
 START_S = 10.0  # of torch, on a GPU
 REMOTE_TOKENS_S, REMOTE_WAIT_S = 50.0, 1.0  # of one request to an API
 _CPU_START_S = 2.0
-# On a CPU: of a step of decoding, and by layer; forward passes, and decoding with its thin products, against training.
+# On a CPU: seconds of a decoding step, and of each layer in it; speeds of forward passes, and of decoding with its thin
+# products, relative to training.
 _CPU_STEP_S, _CPU_LAYER_S, _CPU_FORWARD = 0.01, 0.0002, 1.25
 _CPU_DECODE = {True: 1.4, False: 0.3}  # in bfloat16: a 0.5B model, 0.16 s for a step of 64 rows on an AMD EPYC
 
@@ -50,13 +51,13 @@ def generation_seconds(use: EngineUse, shape: Architecture | None, hardware: Har
 
 
 def forward_seconds(shape: Architecture, hardware: Hardware, tokens: float, devices: float, bf16: bool = True) -> float:
-    """Of passing tokens through the model once; processes that share a machine's cores are one device."""
+    """Seconds to pass tokens through the model once; processes that share a machine's cores are one device."""
     share, used = (PREFILL_SHARE, devices) if hardware.device.is_gpu else (_CPU_FORWARD, min(1.0, devices))
     return 2 * shape.active * tokens / (hardware.device.flops(bf16) * share * used)
 
 
 def reference_seconds(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> float:
-    """Of the reference pass, with loading the model; nothing is passed through it for SFT."""
+    """Seconds of the reference pass and of loading the model; SFT only loads it."""
     tokens = pairs.read if config.training.objective == "dpo" else 0.0
     bf16 = is_bf16(config.training, hardware.device)
     found = forward_seconds(shape, hardware, tokens, processes_of(config, hardware), bf16)
@@ -64,13 +65,13 @@ def reference_seconds(config: Config, shape: Architecture, hardware: Hardware, p
 
 
 def training_seconds(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> float:
-    """Of all epochs, with loading the model and writing checkpoints."""
+    """Seconds of all epochs, of loading the model and of writing checkpoints."""
     written = saves(config, shape, hardware, pairs) * checkpoint_bytes(config, shape) / WRITE_BYTES_S
     return _steps_seconds(config, shape, hardware, pairs) + written + _load_seconds(shape, hardware)
 
 
 def _steps_seconds(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> float:
-    """Of the optimiser steps of all epochs."""
+    """Seconds of the optimiser steps of all epochs."""
     training, device, processes = config.training, hardware.device, processes_of(config, hardware)
     tokens = pairs.read * training.epochs
     frozen = training.lora is not None  # the gradients of frozen weights are not computed
@@ -89,14 +90,14 @@ def _steps(config: Config, pairs: Load) -> int:
 
 
 def training_share(config: Config) -> float:
-    """Of a GPU's peak arithmetic; less where weights are gathered or unpacked for every pass."""
+    """Share of a GPU's peak arithmetic; less if weights are gathered or unpacked for every pass."""
     training = config.training
     slow = training.distributed != "ddp" or bool(training.lora and training.lora.quantize)
     return SHARDED_SHARE if slow else TRAINING_SHARE
 
 
 def saves(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) -> int:
-    """Checkpoints that are written in a training: every so many steps or minutes, and after the last step."""
+    """Number of checkpoints that a training writes: every so many steps or minutes, and after the last step."""
     training, steps = config.training, _steps(config, pairs)
     by_time = 0.0
     if training.save_minutes:
@@ -105,7 +106,7 @@ def saves(config: Config, shape: Architecture, hardware: Hardware, pairs: Load) 
 
 
 def checkpoint_bytes(config: Config, shape: Architecture) -> float:
-    """Of one checkpoint: float32 weights and AdamW's two moments of what is trained."""
+    """Bytes of one checkpoint: float32 weights and AdamW's two moments of what is trained."""
     lora = config.training.lora
     return 12.0 * (shape.adapter_parameters(lora) if lora else shape.parameters)
 

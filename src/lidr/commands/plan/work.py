@@ -20,7 +20,7 @@ ASSUMED_PROMPTS = 1000
 
 @dataclass
 class Load:
-    """Work of one step: `read` and `written` are tokens, `longest` the most that one request can come to."""
+    """Work of one step: `read` and `written` are tokens, `longest` is the most that one request can have."""
 
     requests: int = 0
     read: float = 0.0
@@ -28,7 +28,7 @@ class Load:
     longest: float = 0.0
 
     def add(self, requests: int, read: float, written: float, limit: float = 0.0) -> None:
-        """Requests of so many tokens each, with answers of at most `limit`."""
+        """Add requests that read and write so many tokens each; an answer has at most `limit`."""
         self.requests += requests
         self.read += requests * read
         self.written += requests * written
@@ -54,9 +54,9 @@ class Prompts:
 
 
 def count_prompts(config: Config) -> Prompts:
-    """Read the prompts where they are at hand and count what the recipe's strategy asks for; else assume some.
+    """Count what the recipe's strategy asks for, for the prompts if they are at hand, else for an assumed number.
 
-    Every answer is taken to be complete and every pair to pass the gates.
+    Assumes that every answer is complete and that every pair passes the gates.
     """
     assumed = config.prompt_source.path != "lab" and not at_hand(config.prompt_source.path)
     groups = _assumed(config) if assumed else grouped(_read(config))
@@ -106,7 +106,7 @@ class Work:
         self.around = lengths.around()
 
     def prompt(self, language: str) -> float:
-        """Tokens of a prompt in a language, with the chat template; that of an unseen one is a sentence or two."""
+        """Tokens of a prompt in a language, with the chat template; those of a sentence or two if no text is known."""
         texts = self.prompts.texts.get(language)
         if not texts or not any(texts):
             return self.around + 40 * self.lengths.expansion_of(language)
@@ -124,7 +124,7 @@ class Work:
         return min(found or self.lengths.turned(self.answer(source), source, target, self.kind), limit)
 
     def respond(self, prompts: int | None = None, languages: Iterable[str] = ()) -> Load:
-        """The answers to the prompts or, for the probe, to so many in each language."""
+        """The answers to all prompts or, for the probe, to `prompts` in each language."""
         load = Load()
         wanted = dict.fromkeys(languages, prompts) if prompts is not None else self.prompts.responses
         for code, count in wanted.items():

@@ -38,7 +38,7 @@ def sample(
         typer.Option(
             metavar="PATH",
             parser=new_path,
-            help="A .jsonl file; a folder where the source is one of <language> tables.",
+            help="A .jsonl file; a folder if the source is one of <language> tables.",
         ),
     ],
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 42,

@@ -22,8 +22,8 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the multiplier of F
 class NearDuplicates:
     """Finds texts that share most of their character 5-grams with one seen before.
 
-    MinHash with banding (Broder 1997) proposes, the Jaccard index of the sets of 5-grams decides. Our own few lines,
-    since the libraries bring SciPy along. Raises ConfigError for a threshold out of range.
+    MinHash with banding (Broder 1997) proposes, the Jaccard index of the sets of 5-grams decides. It is our own, since
+    the libraries depend on SciPy. Raises ConfigError for a threshold out of range.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -36,7 +36,7 @@ class NearDuplicates:
         self._buckets: dict[int, list[int]] = {}
 
     def seen(self, text: str) -> bool:
-        """Whether a text is nearly one that was seen; if not, it is kept for those to come."""
+        """Whether a text is nearly equal to an earlier one; if not, it is kept to compare later ones with."""
         text = normalized(text)
         shingles = _shingles(text)
         signature = _signature(shingles)
@@ -53,7 +53,7 @@ class NearDuplicates:
         return False
 
     def _keys(self, signature: np.ndarray) -> list[int]:
-        """One integer per band, of the band's number and values."""
+        """One integer per band, made of the band's number and values."""
         bands = signature[: self._bands * self._rows].reshape(self._bands, self._rows).astype(np.uint64)
         keys = np.arange(1, self._bands + 1, dtype=np.uint64) * _MIX
         for column in range(self._rows):
@@ -85,7 +85,7 @@ def _signature(shingles: np.ndarray) -> np.ndarray:
 
 
 def normalized(text: str) -> str:
-    """A text without what makes no difference: width and composition of characters (NFKC), case, spaces."""
+    """A text without differences in width and composition of characters (NFKC), case and spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 

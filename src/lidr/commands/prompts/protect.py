@@ -1,6 +1,6 @@
 """What a translation must leave alone: code, addresses, placeholders, numbers and line breaks.
 
-`cut` takes a text apart into what is translated and what stays as it is, `check` says what a translation lost.
+`cut` divides a text into what is translated and what stays unchanged, `check` says what a translation lost.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Part:
 def cut(text: str, how: Cut) -> list[Part]:
     """Parts that give the text again when joined (masks filled in).
 
-    `whole` is one part. The others leave out code blocks: `paragraphs` and `blocks` (what is between code blocks) go
-    as they are and masked, `lines` masked and one by one, and `spans` are the texts between whatever is protected.
+    `whole` is one part. The others leave out code blocks: `paragraphs` are not masked; `blocks` (what is between code
+    blocks) and `lines` are; `spans` are the texts between protected spans.
     """
     if how == "whole":
         return [Part(text, True)]
@@ -109,7 +109,7 @@ def protected(text: str) -> list[str]:
 
 
 def check(source: str, translation: str, languages: tuple[str, str], identifier: LanguageIdentifier) -> str:
-    """The reason why a text is no good translation, or an empty string. `languages` are those of the two texts.
+    """Why a text is not a good translation; empty if it is one. `languages` are those of the two texts.
 
     "empty", "code", "address", "placeholder", "numbers", "line_breaks", "not_translated" (still in the source's
     language), "wrong_language". Numbers are compared by their digits, in whatever script and with whatever separators;

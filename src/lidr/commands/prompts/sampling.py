@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lidr.cells import is_blank, text_cell
 from lidr.commands.prompts.near_duplicates import NearDuplicates, normalized
@@ -49,14 +48,16 @@ class Sample:
 
 
 def draw_sample(
-    rows: Iterable[tuple[str, Prompt, dict[str, Any]]], wanted: Wanted, elsewhere: Mapping[str, Collection[str]] = {}
+    rows: Iterable[tuple[str, Prompt, Mapping[str, object]]],
+    wanted: Wanted,
+    elsewhere: Mapping[str, Collection[str]] = {},
 ) -> Sample:
     """Draw `wanted.n` prompts, or as many as there are, of (place for messages, prompt, row).
 
-    `elsewhere` are the ids that other languages have; what one of them lacks is left out. A prompt's turn depends on
+    `elsewhere` are the ids that other languages have; what one of them lacks is left out. A prompt's place depends on
     the seed and its id alone, so the order of the rows makes no difference, and rows that are added change the sample
-    as little as possible. Of equal prompts the one with the first id counts; of nearly equal ones the first drawn. Rows
-    wait in a temporary database on disk. Raises DataError if nothing is left, and for an id with two texts.
+    as little as possible. Of equal prompts the one with the first id is kept, of nearly equal ones the first drawn.
+    Rows are in a temporary database on disk. Raises DataError if nothing is left, and for an id with two texts.
     """
     sample = Sample()
     columns = "number INTEGER, place, id UNIQUE, language, text, answer, stratum, drawn, same UNIQUE"
@@ -81,7 +82,7 @@ def draw_sample(
 
 
 def _fill(sample: Sample, table: sqlite3.Connection, quotas: dict[str, int], wanted: Wanted) -> None:
-    """Draw in order, first within the quotas; what near duplicates leave open is then filled from all strata."""
+    """Draw in order, first within the quotas; then fill the places of near duplicates from all strata."""
     near = NearDuplicates(wanted.near) if wanted.near is not None else None
     decided: set[int] = set()
     query = "SELECT number, id, language, text, answer, stratum FROM prompt ORDER BY drawn, id"
@@ -111,7 +112,7 @@ def allocate(sizes: dict[str, int], n: int) -> dict[str, int]:
 
 
 def _unwanted(prompt: Prompt, wanted: Wanted, elsewhere: Mapping[str, Collection[str]]) -> str:
-    """Why a prompt is left out; nothing if it is not."""
+    """Why a prompt is left out; empty if it is not."""
     if not prompt.text.strip():
         return "empty"
     if len(prompt.text) < wanted.min_characters:
@@ -121,7 +122,7 @@ def _unwanted(prompt: Prompt, wanted: Wanted, elsewhere: Mapping[str, Collection
     return next((f"missing in {code}" for code, ids in elsewhere.items() if prompt.prompt_id not in ids), "")
 
 
-def _stratum(row: dict[str, Any], name: str | None, place: str) -> str:
+def _stratum(row: Mapping[str, object], name: str | None, place: str) -> str:
     if name is None:
         return ""
     if name not in row:
@@ -187,7 +188,7 @@ def write_sample(
 
 
 def _targets(out: Path, codes: list[str], language: str, source: Path) -> dict[str, Path]:
-    """The file of each language. Raises ConfigError if they could not be written without harm."""
+    """The file of each language. Raises ConfigError if writing them would do harm."""
     if not codes and out.suffix != ".jsonl":
         raise ConfigError(f"--out {out}: the sample is one table; name it with .jsonl at the end")
     targets = {code: out / f"{code}.jsonl" for code in codes} or {language: out}

@@ -1,4 +1,4 @@
-"""Prompt sets in other languages, aligned by id: what is translated is checked, and kept so that nothing is paid twice.
+"""Prompt sets in other languages, aligned by id; translations are checked, and kept so that none is paid for twice.
 
 Every piece that a translator returns goes into a memory beside the files at once. A translation that lost something
 (`protect.check`) is retried once, cut into smaller pieces; if that fails too it goes to `<language>.failed.jsonl`.
@@ -11,11 +11,10 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lidr.commands.prompts.protect import Part, check, cut, join, protected
 from lidr.commands.prompts.translators.base import Offer, Piece, Translator
@@ -37,7 +36,7 @@ Prompts = Callable[[], Iterable[Prompt]]
 class Outcome:
     """What became of one language: prompts, how many of them were retried, and those set aside, by reason.
 
-    `characters` and `usd` are what this command sent, and what that costs where characters cost something.
+    `characters` is how many this command sent, `usd` their price, None if characters cost nothing.
     """
 
     characters: int = 0
@@ -105,9 +104,8 @@ def translate_prompts(
 ) -> dict[str, Outcome]:
     """Write `<language>.jsonl` for the source and every target language into `out`; outcomes by target.
 
-    `prompts` yields the source's prompts on every call. What it will cost is said before anything is sent. Raises
-    ConfigError if it would cost more than `max_usd`, or where `out` holds something else, and RunError if another
-    command is at work in it.
+    `prompts` yields the source's prompts on every call. The cost is said before anything is sent. Raises ConfigError if
+    it would be more than `max_usd`, or if `out` holds something else, and RunError if another command works in `out`.
     """
     note = _claim(out, made_from, source, targets, prompts)
     outcomes = {}
@@ -127,7 +125,7 @@ def translate_prompts(
 
 
 class _Job:
-    """One direction."""
+    """The translation into one language."""
 
     def __init__(self, prompts: Prompts, translator: Translator, memory: Memory, source: str, target: str) -> None:
         self.prompts, self.translator, self.memory = prompts, translator, memory
@@ -140,7 +138,7 @@ class _Job:
         return sum(len(piece.text) for piece in self._pieces(retry=False) if piece.key not in self.memory)
 
     def ask(self, retry: bool, purse: _Purse) -> None:
-        """Have translated what is owed, first or in the retry, and keep every piece as it comes."""
+        """Translate what is owed, of the first attempt or the retry, and keep every piece as it comes."""
         pieces = kept = 0
         for piece in self._pieces(retry):
             pieces += 1
@@ -168,7 +166,7 @@ class _Job:
         price = self.translator.usd_per_million_characters
         outcome.usd = None if price is None else outcome.characters * price / 1e6
 
-        def rows() -> Iterator[dict[str, Any]]:
+        def rows() -> Iterator[Mapping[str, object]]:
             for prompt in self.prompts():
                 retry = prompt.prompt_id in self.to_retry
                 text, reason = self._attempt(prompt, retry) if retry else (self._text(prompt, retry)[0], "")
@@ -202,14 +200,14 @@ class _Job:
                     yield Piece(key, part.text, tuple(dict.fromkeys(protected(part.text))))
 
     def _attempt(self, prompt: Prompt, retry: bool) -> tuple[str | None, str]:
-        """(text, reason): what the memory has for a prompt, and why it cannot be used, if so."""
+        """(text, reason): what the memory has for a prompt, and why it cannot be used; empty if it can."""
         text, failure = self._text(prompt, retry)
         if text is None:
             return None, failure
         return text, check(prompt.text, text, (self.source, self.target), self.identifier)
 
     def _text(self, prompt: Prompt, retry: bool) -> tuple[str | None, str]:
-        """What the memory has for a prompt, or the failure in its place; of a missing piece "translation_error"."""
+        """(text, failure): what the memory has for a prompt; the failure of a missing piece is "translation_error"."""
         parts, found = self._parts(prompt, retry), {}
         for part in parts:
             if part.translated:
@@ -224,13 +222,13 @@ class _Job:
         return cut(prompt.text, self.translator.cuts[retry])
 
     def _key(self, part: Part, retry: bool) -> str:
-        # What is paid by the character is asked alike in a retry: a piece that is not cut smaller would be paid twice.
+        # A retry that is paid by the character has the same keys: a piece that is not cut smaller is paid for once.
         again = retry and self.translator.usd_per_million_characters is None
         return content_id(_FORMAT, self.translator.identity, self.source, self.target, part.text, again)
 
 
 class _Purse:
-    """What a translator that is paid by the character costs, and the limit."""
+    """What a translator that charges by the character costs, and the limit."""
 
     def __init__(self, usd_per_million: float | None, max_usd: float | None, say: Callable[[str], None]) -> None:
         self.price, self.max_usd, self.say = usd_per_million, max_usd, say
@@ -251,7 +249,7 @@ class _Purse:
             )
 
     def paying(self, pieces: Iterable[Piece], done: Collection[str]) -> Iterator[Piece]:
-        """The pieces up to where the limit is reached; those that are done cost nothing."""
+        """The pieces until the limit is reached; those in `done` cost nothing."""
         for piece in pieces:
             if piece.key not in done:
                 cost = (self.characters + len(piece.text)) * (self.price or 0.0) / 1e6
@@ -269,10 +267,10 @@ class _Purse:
             )
 
 
-def _claim(out: Path, made_from: str, source: str, targets: list[str], prompts: Prompts) -> dict[str, Any]:
-    """Check that `out` is free or this translation's; what is to be noted there before anything is sent.
+def _claim(out: Path, made_from: str, source: str, targets: list[str], prompts: Prompts) -> Mapping[str, object]:
+    """Check that `out` is free or this translation's; returns the note that goes there before anything is sent.
 
-    Raises ConfigError if it is something else's, or if tables of other languages would no longer fit.
+    Raises ConfigError if `out` has something else, or tables of other languages that would no longer fit.
     """
     about, before = out / "translation.json", {"source": made_from, "from": source, "to": []}
     if about.exists():
@@ -285,9 +283,9 @@ def _claim(out: Path, made_from: str, source: str, targets: list[str], prompts: 
                 f"{out} holds a translation of {before['source']} from {before['from']}; give another --out"
             )
     own = [*before["to"], *([source] if before["to"] else [])]
-    if standing := [code for code in [source, *targets] if code not in own and (out / f"{code}.jsonl").exists()]:
+    if foreign := [code for code in [source, *targets] if code not in own and (out / f"{code}.jsonl").exists()]:
         raise ConfigError(
-            f"{out / f'{standing[0]}.jsonl'} is there already and was not made by this command; give another --out"
+            f"{out / f'{foreign[0]}.jsonl'} is there already and was not made by this command; give another --out"
         )
     others = [code for code in before["to"] if code not in targets and (out / f"{code}.jsonl").exists()]
     if others and _changed(out / f"{source}.jsonl", prompts):
@@ -311,15 +309,15 @@ def _changed(path: Path, prompts: Prompts) -> bool:
 
 
 def _number(answer: str | None) -> str | None:
-    """What is carried over of an answer: one in words would be in the wrong language."""
+    """The answer if it is a number; one in words would be in the wrong language."""
     return answer if answer is not None and _NUMBER.fullmatch(answer.strip()) else None
 
 
-def _row(prompt: Prompt, text: str, answer: str | None) -> dict[str, Any]:
+def _row(prompt: Prompt, text: str, answer: str | None) -> dict[str, str]:
     return {"id": prompt.prompt_id, "instruction": text} | ({} if answer is None else {"answer": answer})
 
 
-def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def _write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Replace a file as a whole, row by row."""
     with replacing(path) as aside, aside.open("w", encoding="utf-8") as handle:
         for row in rows:

@@ -19,7 +19,7 @@ ModelRepoOption = Annotated[str | None, typer.Option(metavar="ORG/NAME", help="T
 DataRepoOption = Annotated[str | None, typer.Option(metavar="ORG/NAME", help="The pairs' repository on the Hub.")]
 LicenseOption = Annotated[str | None, typer.Option(help="Such as apache-2.0. Default: the recipe's about.license.")]
 BaseModelOption = Annotated[
-    str | None, typer.Option(metavar="ORG/NAME", help="The base model on the Hub, where the recipe has it in a folder.")
+    str | None, typer.Option(metavar="ORG/NAME", help="The base model on the Hub, if the recipe has it in a folder.")
 ]
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from lidr.cards import Published, RunFacts, data_card, data_files, model_card, read_facts
 from lidr.cards.base import given_license
@@ -24,6 +24,9 @@ from lidr.models import check_trained
 from lidr.run_dir import RunDir
 from lidr.seals import check_sealed, digest, read_seal
 
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperation, HfApi
+
 # A model as `save_pretrained` writes it. No pickles, no optimiser state.
 MODEL_FILES = (
     "config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer.json",
@@ -31,9 +34,9 @@ MODEL_FILES = (
     "merges.txt", "chat_template.jinja", "chat_template.json", "processor_config.json", "preprocessor_config.json",
     "*.py", "*.tiktoken", "*.spm", "*.codes",
 )  # fmt: skip
-# What tells of the run; in both repositories below run/.
+# Files about the run; both repositories have them below run/.
 DOCUMENTS = ("recipe.yaml", "results.json", "report.html", "report.md", "reproducibility.md", "reproducibility.json")
-# Files of an earlier push that a later one takes away where it has no such file: transformers would load old weights
+# Files of an earlier push that a later one removes if it has no such file: transformers would load old weights
 # beside new ones, and `load_dataset` has no use for pairs that the card does not name.
 _REPLACED = {"model": ("model*.safetensors", "model.safetensors.index.json"), "dataset": ("data/*/iteration_*.jsonl",)}
 _SHORTEST_SECRET = 8
@@ -72,7 +75,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What one repository got; `commit` is where to see it. `removed` are files of an earlier push that are gone."""
+    """What was sent to a repository; `commit` is its address. `removed` are files of an earlier push that are gone."""
 
     upload: Upload
     commit: str
@@ -82,8 +85,8 @@ class Sent:
 def plan_uploads(config: Config, run: RunDir, iteration: int, published: Published) -> list[Upload]:
     """Which files would go where; reads the run only.
 
-    Raises ConfigError if no repository is named, RunError if there is nothing to send, where model and pairs are
-    of different recipes, or if one of the files holds a secret.
+    Raises ConfigError if no repository is named, RunError if there is nothing to send, if model and pairs are of
+    different recipes, or if one of the files holds a secret.
     """
     if not published.model_repo and not published.data_repo:
         raise ConfigError("name where it goes: --model-repo org/name, --data-repo org/name, or both")
@@ -122,7 +125,7 @@ def _model_upload(facts: RunFacts, run: RunDir, published: Published, repo: str,
 
 
 def _missing_weights(folder: Path, names: list[str]) -> str:
-    """A file of weights that the folder ought to have and has not: without it a push would take them off the Hub."""
+    """A file of weights that the folder lacks; a push without it would remove the weights from the Hub."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
@@ -131,7 +134,7 @@ def _missing_weights(folder: Path, names: list[str]) -> str:
 
 
 def check_license(config: Config, published: Published, public: bool) -> None:
-    """Raises ConfigError for a public upload that nobody could use lawfully."""
+    """Raises ConfigError for a public upload without a licence, which nobody may use."""
     if public and given_license(config, published) in (None, "unknown"):
         raise ConfigError(
             "no licence: what is public without one may not be used. Give --license apache-2.0 (or what the base model "
@@ -149,7 +152,7 @@ def send(uploads: list[Upload], public: bool, message: str, say: Callable[[str],
     """Send everything, one commit for each repository; new repositories are private unless `public`.
 
     The token is the Hub client's own: HF_TOKEN or a stored login. Sending the same again changes nothing. Raises
-    HubError, before anything is sent where a token is missing or a repository is public that should not be.
+    HubError, before anything is sent if a token is missing or a repository is public that should not be.
     """
     import huggingface_hub
 
@@ -171,13 +174,13 @@ def send(uploads: list[Upload], public: bool, message: str, say: Callable[[str],
         yield Sent(upload, str(commit), stale)
 
 
-def _existing_files(api: Any, upload: Upload, public: bool) -> list[str] | None:
+def _existing_files(api: HfApi, upload: Upload, public: bool) -> list[str] | None:
     """The files of a repository, or None if there is none yet."""
     with _hub_errors(upload):
         try:
             found = api.repo_info(upload.repo, repo_type=upload.kind)
         except Exception as error:
-            if _status(error) in (401, 404):  # the Hub tells of no difference; creating it tells
+            if _status(error) in (401, 404):  # the Hub does not distinguish the two; creating it does
                 return None
             raise
     if not found.private and not public:
@@ -188,7 +191,7 @@ def _existing_files(api: Any, upload: Upload, public: bool) -> list[str] | None:
     return [file.rfilename for file in found.siblings or []]
 
 
-def _operations(upload: Upload, stale: list[str]) -> list[Any]:
+def _operations(upload: Upload, stale: list[str]) -> list[CommitOperation]:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     added = [
@@ -220,7 +223,7 @@ def _status(error: BaseException) -> int | None:
 
 @contextmanager
 def _hub_errors(upload: Upload) -> Iterator[None]:
-    """Whatever the client raises as a HubError with a way out; its releases differ in whose exceptions they raise."""
+    """Turn whatever the client raises, which differs by release, into a HubError with a way out."""
     try:
         yield
     except Exception as error:

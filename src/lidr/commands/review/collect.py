@@ -1,4 +1,4 @@
-"""Sheets out of a run and verdicts into it: the thin shell around `sheet`, `read` and `summary`.
+"""Writes sheets from a run and reads verdicts into it, with `sheet`, `read` and `summary`.
 
 RUN/review/review-<run>-<language>.html   the sheets
 RUN/review/verdicts/*.json                every file of verdicts that was read, one per reviewer and sheet
@@ -53,7 +53,7 @@ def write_sheets(
     out: Path | None,
     say: Say,
 ) -> list[Path]:
-    """Write a page per language to the folder `out` or, where it ends with .html, to that file. Returns their paths."""
+    """Write a page per language to the folder `out` or, if it ends with .html, to that file. Returns their paths."""
     is_page = out is not None and out.suffix.lower() in (".html", ".htm")
     if is_page and len(languages) > 1:
         raise RunError(f"{out} would be one page of one language; add --languages CODE, or give --out a folder's name")
@@ -81,7 +81,7 @@ def write_sheets(
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A file of verdicts that was read: where from, its text, what it holds, and its verdicts joined with the pairs."""
+    """A file of verdicts: its path, its text, its parsed content, and its verdicts joined with the pairs."""
 
     name: str
     text: str
@@ -90,7 +90,7 @@ class _Read:
 
     @property
     def kept_as(self) -> str:
-        """One name for every file of the same reviewer about the same sheet: the last one that is read stays."""
+        """The file's name in the run: one for each reviewer and sheet, so a later file replaces an earlier one."""
         owner = content_id(self.found.sheet, self.found.reviewer.identity)[:8]
         parts = f"{self.found.language}-iteration_{self.found.iteration}", _plain(self.found.reviewer.identity), owner
         return "-".join(part for part in parts if part) + ".json"
@@ -99,8 +99,8 @@ class _Read:
 def read_verdicts(config: Config, run: RunDir, paths: Sequence[Path], say: Say) -> ReviewSummary:
     """Read files of verdicts, keep them with those read before, and write and return the summary of all.
 
-    A kept file is replaced by a given one of the same reviewer and sheet. Kept ones that are about pairs which the run
-    no longer has are left out, and said so. Nothing is written where a file is wrong: that raises DataError.
+    A given file replaces a kept one of the same reviewer and sheet. Kept ones about pairs that the run no longer has
+    are left out with a message. If a file is wrong, DataError is raised and nothing is written.
     """
     given = [_read(config, run, path) for path in dict.fromkeys(paths)]
     _check_owners(given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +21,7 @@ class _Closed(BaseModel):
 
 
 class Entry(_Closed):
-    """One pair: the side that was found better as it was shown; None if there is only a comment so far."""
+    """The verdict on one pair, by the sides as they were shown; None if there is only a comment so far."""
 
     pair: str
     verdict: Answer | None
@@ -34,12 +34,12 @@ class Reviewer(_Closed):
 
     @property
     def identity(self) -> str:
-        """The same for all spellings of a name by spaces and case."""
+        """The name without differences in spaces and case."""
         return " ".join(self.name.casefold().split())
 
 
 class VerdictFile(_Closed):
-    """What the page saves: which sheet, who, when (ISO 8601), and one entry per pair that was touched."""
+    """What the page saves: which sheet, who, when (ISO 8601), and one entry per edited pair."""
 
     schema_: Literal[1] = Field(alias="schema")
     kind: Literal["lidr-review-verdicts"]
@@ -57,7 +57,7 @@ class VerdictFile(_Closed):
 class Judged(Row):
     """A verdict joined with its pair. `prefers` is "chosen", "rejected", "tie" or "unsure".
 
-    `answer` is the verdict as it was given, on a sheet that showed the chosen side as A where `is_chosen_first`.
+    `answer` is the verdict as given; the sheet showed the chosen side as A if `is_chosen_first`.
     """
 
     pair_id: str
@@ -73,7 +73,7 @@ class Judged(Row):
 
     @property
     def result(self) -> int | None:
-        """1 where the chosen side is preferred, -1 the rejected one, 0 for a tie, None where it was not judged."""
+        """1 if the chosen side is preferred, -1 if the rejected one is, 0 for a tie, None if not judged."""
         return {"chosen": 1, "rejected": -1, "tie": 0}.get(self.prefers)
 
 
@@ -99,17 +99,17 @@ def parse_verdicts(text: str, name: str) -> VerdictFile:
 
 
 def check_sheet(found: VerdictFile, sheet: Sheet, name: str) -> None:
-    """Whether verdicts are about this sheet's pairs. Raises DataError that says what to do where they are not."""
+    """Check that verdicts are about this sheet's pairs. If not, raises DataError that says what to do."""
     if found.sheet != sheet.fingerprint:
         raise DataError(
             f"{name}: these verdicts are about other pairs than run {sheet.run!r} has for {sheet.language!r} in "
             f"iteration {sheet.iteration}: the sheet was made from run {found.run!r} (sheet {found.sheet[:40]}, "
-            f"here it would be {sheet.fingerprint}). Read them with the run that made the sheet; where that is this "
-            "one, its pairs were remade since, and a new sheet is needed"
+            f"here it would be {sheet.fingerprint}). Read them with the run that made the sheet; if that is this "
+            "one, its pairs have been made again since, and a new sheet is needed"
         )
 
 
-def join(found: VerdictFile, sheet: Sheet, pairs: Iterable[Mapping[str, Any]], name: str) -> list[Judged]:
+def join(found: VerdictFile, sheet: Sheet, pairs: Iterable[Mapping[str, object]], name: str) -> list[Judged]:
     """The judged entries of a file that is about `sheet`, with the pairs that they are about.
 
     `pairs` are all the pairs of the iteration and language. Raises DataError that names the entry, for a pair that is
@@ -125,8 +125,9 @@ def join(found: VerdictFile, sheet: Sheet, pairs: Iterable[Mapping[str, Any]], n
         wanted[entry.pair] = number
     ids = {}
     for row in pairs:
-        if (pair := sheet.pair_name(row["id"])) in wanted:
-            ids[pair] = (row["id"], row["prompt_id"])
+        pair_id = str(row["id"])
+        if (pair := sheet.pair_name(pair_id)) in wanted:
+            ids[pair] = (pair_id, str(row["prompt_id"]))
     judged = []
     for number, entry in enumerate(found.verdicts):
         if entry.pair not in ids:
@@ -160,5 +161,5 @@ def check_once(files: Sequence[tuple[str, VerdictFile, Sequence[Judged]]]) -> No
                 raise DataError(
                     f"{name}: reviewer {found.reviewer.name!r} has judged pair {verdict.pair_id} (prompt "
                     f"{verdict.prompt_id}) in {known} already; give one of the two files alone, and "
-                    f"delete {known} where the run's review/verdicts keeps it and this one shall count"
+                    f"delete {known} if the run's review/verdicts keeps it and this one is to count"
                 )

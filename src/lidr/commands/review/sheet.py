@@ -1,8 +1,8 @@
-"""The page that a native speaker judges: sampled pairs of one language, in an order of sides that gives nothing away.
+"""The page that a native speaker judges: sampled pairs of one language, whose order of sides gives nothing away.
 
-The page is blind in its source too. Which side is A comes of a hash over the SHA-256 of the run's file of pairs, which
-is in the run and not in the page, and pairs go by names made with that same key: a pair's own id is a hash of chosen
-and rejected in this order, so anybody could tell from it which is which.
+The page's source gives nothing away either. A hash keyed with the SHA-256 of the run's file of pairs, which is not in
+the page, decides which side is A and makes the names of the pairs. A pair's own id cannot be its name: it is a hash of
+chosen and rejected in this order, which anybody could compute.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 from lidr.languages import LANGUAGES
-from lidr.records import content_id
+from lidr.records import Json, PreferencePair, content_id
 from lidr.report.formatting import language_name, printable
 
 SCHEMA = 1
@@ -42,7 +41,7 @@ class Sheet:
 
     @property
     def fingerprint(self) -> str:
-        """Tells sheets apart, and so their verdicts; the same for every size of the sample."""
+        """Identifies the sheet in its verdicts; the same for every size of the sample."""
         return content_id("review sheet", SCHEMA, self.key, self.iteration, self.language, self.seed)
 
     def pair_name(self, pair_id: str) -> str:
@@ -50,21 +49,21 @@ class Sheet:
         return content_id("review pair", self.key, pair_id)
 
     def is_chosen_first(self, pair_id: str) -> bool:
-        """Whether the chosen answer is A; as good as a fair coin for each pair."""
+        """Whether the chosen answer is A; a fair coin for each pair."""
         return int(content_id("review order", self.key, self.seed, pair_id), 16) % 2 == 0
 
 
-def sample_pairs(rows: Iterable[dict[str, Any]], size: int, seed: int) -> list[dict[str, Any]]:
-    """Up to `size` pairs, a function of the seed and the prompts' ids alone, with memory for no more than these.
+def sample_pairs(rows: Iterable[Json], size: int, seed: int) -> list[Json]:
+    """Up to `size` pairs, which depend only on the seed and the ids; no more than these are in memory.
 
     The prompts with the smallest hashes are drawn, in the order of their hashes. So all languages get the same prompts
     as far as they have pairs for them, and a larger sample begins with the smaller one. A prompt with several pairs
-    gives one of them: its chosen answer would be the one that comes back.
+    gives one of them: an answer that is shown again would be known as the chosen one.
     """
-    kept: dict[str, tuple[str, dict[str, Any]]] = {}  # prompt id -> the pair's own rank, the pair
+    kept: dict[str, tuple[str, Json]] = {}  # prompt id -> the pair's own rank, the pair
     ranks: list[tuple[int, str]] = []  # a heap, the largest hash first
     for row in rows:
-        prompt_id, rank = row["prompt_id"], content_id("review draw", seed, row["id"])
+        prompt_id, rank = str(row["prompt_id"]), content_id("review draw", seed, row["id"])
         if prompt_id in kept:
             kept[prompt_id] = min(kept[prompt_id], (rank, row), key=lambda item: item[0])
             continue
@@ -86,7 +85,7 @@ def _prompt_rank(seed: int, prompt_id: str) -> int:
 def text_direction(text: str, language: str) -> str:
     """`rtl` or `ltr`, by what most of the letters are; the language's own direction if there are none.
 
-    By letters, because an answer may be in another language than its prompt.
+    The letters decide, because an answer may be in another language than its prompt.
     """
     classes = [unicodedata.bidirectional(character) for character in text]
     right, left = classes.count("R") + classes.count("AL"), classes.count("L")
@@ -95,15 +94,15 @@ def text_direction(text: str, language: str) -> str:
     return "rtl" if right > left else "ltr"
 
 
-def page_data(sheet: Sheet, pairs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """All that the page knows: what the verdicts will say they are about, and per pair the prompt and texts A and B."""
+def page_data(sheet: Sheet, pairs: Iterable[Json]) -> Json:
+    """The page's data: what its verdicts are about, and for each pair the prompt and the texts A and B."""
     shown = []
-    for pair in pairs:
-        sides = [pair["chosen"], pair["rejected"]]
-        first, second = sides if sheet.is_chosen_first(pair["id"]) else reversed(sides)
-        texts = {"prompt": pair["prompt"], "A": first, "B": second}
+    for pair in map(PreferencePair.from_dict, pairs):
+        sides = [pair.chosen, pair.rejected]
+        first, second = sides if sheet.is_chosen_first(pair.id) else reversed(sides)
+        texts = {"prompt": pair.prompt, "A": first, "B": second}
         shown.append(
-            {"pair": sheet.pair_name(pair["id"])}
+            {"pair": sheet.pair_name(pair.id)}
             | {name: {"text": printable(text), "dir": text_direction(text, sheet.language)}
                for name, text in texts.items()}
         )  # fmt: skip
@@ -111,15 +110,15 @@ def page_data(sheet: Sheet, pairs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {"schema": SCHEMA, "kind": VERDICTS_KIND, **about, "seed": sheet.seed, "levels": LEVELS, "pairs": shown}
 
 
-def script_safe(value: Any) -> str:
-    """JSON that neither ends the script element around it nor is anything but JSON to any parser."""
+def script_safe(value: object) -> str:
+    """JSON that cannot end the script element around it, and that every parser reads as JSON."""
     text = json.dumps(value, ensure_ascii=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
-def render_page(sheet: Sheet, pairs: Iterable[dict[str, Any]]) -> str:
+def render_page(sheet: Sheet, pairs: Iterable[Json]) -> str:
     """The sheet as one HTML page that loads nothing; only its own script may run, by its hash."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup

@@ -16,7 +16,7 @@ SUMMARY_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class ReviewerCounts:
-    """What one reviewer said in one language; `said_a` and `said_b` show a liking for one place on the page."""
+    """What one reviewer said in one language; `said_a` and `said_b` show whether they favour a place on the page."""
 
     name: str
     level: str
@@ -39,8 +39,9 @@ class Agreement:
 class LanguageSummary:
     """One iteration and language.
 
-    `human` counts every pair once, by the sum of its reviewers: how often the chosen side is preferred; `unscored` are
-    pairs that nobody could judge. `probe` is the probe's reward accuracy by who judged, if it is about the same model.
+    `human` is how often the chosen side is preferred. It counts every pair once, by the sum of its reviewers; its
+    `unscored` are pairs that nobody could judge. `probe` is the probe's reward accuracy by who judged, if it is about
+    the same model.
     """
 
     iteration: int
@@ -78,7 +79,7 @@ def _language(judged: Sequence[Judged], iteration: int, language: str, probe: Im
     for verdict in judged:
         by_identity[verdict.reviewer.casefold()].append(verdict)
     by_reviewer = {verdicts[0].reviewer: verdicts for _, verdicts in sorted(by_identity.items())}
-    # The probe compares answers of M0, of which the pairs of iteration 1 are made; those of later ones are not.
+    # The probe compares answers of M0, which only the pairs of iteration 1 are made of.
     probed = probe.languages.get(language) if probe and iteration == 1 else None
     return LanguageSummary(
         iteration,
@@ -105,9 +106,9 @@ def _duels(judged: Iterable[Judged]) -> Iterable[Duel]:
 def agreement(first: Sequence[Judged], second: Sequence[Judged]) -> Agreement:
     """How far two reviewers agree on the pairs that both judged.
 
-    Verdicts are A, B and tie by the first one's sheet; pairs that one of them could not judge are left out. By A and B,
-    not by chosen and rejected: the reviewers cannot see these, and chance is what they would agree on without reading,
-    such as always A.
+    Verdicts are A, B and tie by the first one's sheet; pairs that one of them could not judge are left out. The labels
+    are A and B, since reviewers do not see which side is chosen: agreement by chance is agreement without reading, such
+    as always A.
     """
     others = {verdict.pair_id: verdict for verdict in second}
     labels = []
@@ -130,7 +131,7 @@ def cohens_kappa(labels: Sequence[tuple[int, int]]) -> float | None:
     """Agreement of two raters beyond chance; 1 is full agreement, 0 is chance.
 
     J. Cohen, "A Coefficient of Agreement for Nominal Scales", Educational and Psychological Measurement 20 (1960),
-    37-46. None if nothing was rated by both, or where both always say the same one thing.
+    37-46. None if nothing was rated by both, or if both always give the same rating.
     """
     n = len(labels)
     first, second = Counter(a for a, _ in labels), Counter(b for _, b in labels)

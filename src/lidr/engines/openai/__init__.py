@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -19,6 +19,7 @@ from lidr.errors import ConfigError
 from lidr.machine.hardware import Hardware
 from lidr.machine.requirements import need_package
 from lidr.models.architecture import Architecture
+from lidr.records import Json
 from lidr.settings import HidesValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Trimmed
 
 
@@ -47,7 +48,7 @@ class OpenAI(EnginePlugin):
     """Seconds after which a request counts as failed and is sent again."""
     max_retries: NonNegativeInt = 8
     """How often a request is sent again after 429, 5xx, a timeout, a lost connection or a damaged reply."""
-    extra_body: dict[str, Any] = Field(default_factory=dict)
+    extra_body: Json = Field(default_factory=dict)
     """Fields of the server's own to be sent with every request; null leaves out one that is sent by itself (`seed:
     null`), for servers that refuse it. A key goes into the environment, see `api_key_env`."""
     usd_per_million_input_tokens: NonNegativeFloat | None = None
@@ -72,7 +73,7 @@ class OpenAI(EnginePlugin):
             parts = urlsplit(url)
             is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
             is_url &= url.isprintable() and " " not in url and not parts.query and not parts.fragment
-        except ValueError:  # a port that is no number
+        except ValueError:  # a port that is not a number
             is_url = False
         if not is_url:
             raise ValueError("a URL is needed, such as http://localhost:8000/v1")
@@ -92,7 +93,7 @@ class OpenAI(EnginePlugin):
         return self
 
     @property
-    def server(self) -> dict[str, Any] | None:
+    def server(self) -> Json | None:
         return {"base_url": self.base_url, "extra_body": self.extra_body} if self.launch is None else None
 
     def open(self, model: str, trust_remote_code: bool) -> Engine:
@@ -104,7 +105,7 @@ class OpenAI(EnginePlugin):
 
         return OpenAIEngine(model, self)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Json:
         return {"extra_body": self.extra_body}
 
     def check_trainable(self) -> None:
@@ -128,7 +129,7 @@ class OpenAI(EnginePlugin):
         return self.concurrency
 
     def use(self, shape: Architecture, hardware: Hardware, longest: float, mean: float) -> EngineUse:
-        """Of a launched server, which is taken for vLLM."""
+        """The use of a launched server, which is assumed to be vLLM."""
         found = re.search(r"(?:--tensor-parallel-size|-tp)[ =](\d+)", self.launch or "")
         arguments = {"tensor_parallel_size": int(found[1])} if found else {}
         return vllm_use(arguments, shape, hardware, longest, mean, self.concurrency)

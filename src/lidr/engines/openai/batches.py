@@ -1,7 +1,7 @@
 """The batch mode of OpenAI's API: files of requests, answered within a day at a lower price.
 
-The requests of a stage are cut into chunks, always in the same way. Every batch bears its chunk's hash in its metadata,
-so that a later run finds what was sent before, and nothing is paid twice.
+The requests of a stage are always cut into the same chunks. Every batch has its chunk's hash in its metadata, so that a
+later run finds what was sent before, and nothing is paid twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import IO, Any, Final, Literal, NoReturn
 
-from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
+from openai import APIConnectionError, APIStatusError, NotFoundError, Omit, OpenAI, omit
 
 from lidr.engines.base import Completion, Request, Sampling
 from lidr.engines.openai.engine import OpenAIEngine
@@ -38,15 +38,16 @@ from lidr.engines.openai.protocol import (
     said,
 )
 from lidr.errors import EngineError
+from lidr.records import Json
 
 POLL_S = 30.0
 MAX_ROWS = 50_000  # OpenAI's limits are this and 200 MB
 MAX_BYTES = 180_000_000
-# Polls in a row without a reply, each with its own attempts, after which the run ends; the batches do not.
+# After so many polls in a row without a reply, each with several attempts, the run ends; the batches continue.
 SILENT_POLLS = 20
 _ENDPOINT: Final = "/v1/chat/completions"
 _ENDED = ("completed", "failed", "expired", "cancelled")
-DAMAGED_ANSWERS = 2  # to one row, in as many batches, after which the row has failed
+DAMAGED_ANSWERS = 2  # after so many to one row, each in another batch, the row has failed
 _NO_BATCHES = (404, 405, 501)
 Failure = APIStatusError | APIConnectionError | DamagedReply
 _FAILURES = (APIStatusError, APIConnectionError, DamagedReply)
@@ -55,7 +56,7 @@ _AGAIN = "run the same command again"
 
 @dataclass
 class _Chunk:
-    """Rows of one batch. `owed` has the requests without an answer so far, without their messages, by their ids."""
+    """The rows of one batch. `owed` has the requests without an answer, by id and without their messages."""
 
     file: IO[bytes]  # JSON lines of all rows
     hash: str
@@ -84,7 +85,7 @@ class Batch(Part):
     status: Literal[
         "validating", "in_progress", "finalizing", "cancelling", "completed", "failed", "expired", "cancelled"
     ]
-    metadata: dict[str, Any] | None = None
+    metadata: Json | None = None
     input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
@@ -93,7 +94,7 @@ class Batch(Part):
 
 
 class _Page(Part):
-    data: list[Any]
+    data: list[object]
     has_more: bool | None = None
 
 
@@ -103,7 +104,7 @@ class _File(Part):
 
 class _Response(Part):
     status_code: int | None = None
-    body: Any = None
+    body: object = None
 
 
 class _Line(Part):
@@ -111,19 +112,19 @@ class _Line(Part):
 
     custom_id: str
     response: _Response | None = None
-    error: Any = None
+    error: object = None
 
 
 class BatchEngine(OpenAIEngine):
-    """A server that is asked by files of requests."""
+    """A server that gets its requests in files."""
 
     def generate(
         self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
     ) -> Iterator[Completion]:
-        """See `Engine.generate`. All chunks are submitted first; rows come as their batches end.
+        """See `Engine.generate`. It submits all chunks first, and yields rows when their batches end.
 
-        Raises EngineError for a server without batch mode, and at the end if rows got no answer. An interrupt leaves
-        the batches running.
+        Raises EngineError for a server without batch mode, and at the end if rows got no answer. After an interrupt the
+        batches continue.
         """
         settings = self.config
         with OpenAI(
@@ -146,10 +147,10 @@ class BatchEngine(OpenAIEngine):
 def _chunks(
     engine: OpenAIEngine, requests: Iterable[Request], sampling: Sampling, done: Collection[str]
 ) -> Iterator[_Chunk]:
-    """The full list in chunks, without those of which every row is done."""
+    """The full list in chunks, without chunks whose rows are all done."""
     chunk = _new_chunk()
     digest, rows, size = hashlib.sha256(), 0, 0
-    seen: set[str] = set()  # a batch with the same id twice is refused
+    seen: set[str] = set()  # servers refuse a batch with an id twice
 
     def finished() -> Iterator[_Chunk]:
         chunk.hash = digest.hexdigest()
@@ -188,7 +189,7 @@ def _line(engine: OpenAIEngine, request: Request, sampling: Sampling) -> bytes:
 
 @dataclass(eq=False)
 class _Sent:
-    """A batch that has not ended, as it was when last seen."""
+    """A batch that has not ended, in its last known state."""
 
     batch: Batch
     chunk: _Chunk
@@ -206,7 +207,7 @@ class _Batches:
 
     @cached_property
     def earlier(self) -> list[Batch]:
-        """The batches that lidr has ever sent here, whichever run it was."""
+        """All batches that lidr has sent to this server, in any run."""
         try:
             return self._ours()
         except _FAILURES as error:
@@ -217,7 +218,7 @@ class _Batches:
             self._fail(error)
 
     def begin(self, chunk: _Chunk) -> Iterator[Completion]:
-        """Yield what earlier batches of this chunk have answered; find one under way, or submit what is left."""
+        """Yield the answers of earlier batches of this chunk; find a running one, or submit the rest."""
         earlier = [batch for batch in self.earlier if (batch.metadata or {}).get("lidr") == chunk.hash]
         for batch in earlier:
             if batch.status in _ENDED:
@@ -261,20 +262,20 @@ class _Batches:
             self.last = f"batch {sent.batch.id} {sent.batch.status}{reasons}"
 
     def _ours(self) -> list[Batch]:
-        """All batches of lidr's, newest first. Raises DamagedReply if one of them cannot be read."""
+        """All batches of lidr, newest first. Raises DamagedReply if one of them cannot be read."""
         found: dict[str, Batch] = {}
-        after: dict[str, Any] = {}
+        after: str | Omit = omit
         while True:
-            page = _read(_Page, self.client.batches.with_raw_response.list(limit=100, **after))
+            page = _read(_Page, self.client.batches.with_raw_response.list(limit=100, after=after))
             ids = [described["id"] for described in page.data if isinstance(described, dict) and "id" in described]
             for described in page.data:
                 metadata = described.get("metadata") if isinstance(described, dict) else None
                 if isinstance(metadata, dict) and "lidr" in metadata:
                     batch = read_part(Batch, described)
                     found.setdefault(batch.id, batch)
-            if not page.has_more or not ids or after.get("after") == ids[-1]:
+            if not page.has_more or not ids or after == ids[-1]:
                 return list(found.values())
-            after = {"after": str(ids[-1])}
+            after = str(ids[-1])
 
     def _submit(self, chunk: _Chunk) -> Batch:
         """A new batch of the chunk's rows without an answer."""
@@ -290,7 +291,7 @@ class _Batches:
                 self._fail(error)
 
     def _create(self, file_id: str, chunk_hash: str) -> Batch:
-        """A new batch. Where the reply is lost, the batch may be there nevertheless: look before it is sent again."""
+        """A new batch. If the reply is lost, the batch may still exist, so look before sending it again."""
         once = self.client.with_options(max_retries=0).batches.with_raw_response
         for attempt in range(self.engine.config.max_retries + 1):
             try:
@@ -308,7 +309,7 @@ class _Batches:
         raise AssertionError("the last attempt returns or raises")
 
     def _poll(self, batch: Batch) -> Batch:
-        """The batch as it is now. A server that is away for a while changes nothing for it."""
+        """The batch in its current state; unchanged if the server does not reply for a while."""
         try:
             batch = _read(Batch, self.client.batches.with_raw_response.retrieve(batch.id))
             self.silent = 0
@@ -319,7 +320,7 @@ class _Batches:
         return batch
 
     def _fail(self, error: Failure) -> NoReturn:
-        """Raises EngineError for a call that came to nothing."""
+        """Raises EngineError for a call that failed."""
         if isinstance(error, APIStatusError) and not _passing(error):
             self.engine.give_up(self.engine.said(error))
         reason = self.engine.said(error) if isinstance(error, APIStatusError) else one_line(error.__cause__ or error)
@@ -329,7 +330,7 @@ class _Batches:
         ) from None
 
     def _collect(self, batch: Batch, chunk: _Chunk) -> Iterator[Completion]:
-        """What an ended batch says about rows that have no answer yet, refusals last."""
+        """An ended batch's answers for owed rows, with refusals last."""
         refused: list[Completion] = []
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
             for line in filter(None, self._lines(file_id)):
@@ -348,13 +349,13 @@ class _Batches:
     def _lines(self, file_id: str) -> list[bytes]:
         try:
             return self.client.files.content(file_id).content.split(b"\n")
-        except NotFoundError:  # the API keeps them for a month
+        except NotFoundError:  # the API keeps files for a month
             return []
         except (APIStatusError, APIConnectionError) as error:
             self._fail(error)
 
     def _completion(self, line: bytes, chunk: _Chunk) -> Completion | None:
-        """The completion in a line; None for a line that has no answer for a row that needs one."""
+        """The completion in a line; None if it is not for an owed row or has no usable answer."""
         try:
             row = read_part(_Line, parse(line))
         except DamagedReply as failure:
@@ -382,7 +383,7 @@ class _Batches:
 
 
 def _read(kind: type[PartT], raw: Any) -> PartT:
-    """What the API said to a call. Raises DamagedReply."""
+    """The API's reply to a call. Raises DamagedReply."""
     return read_part(kind, parse(raw.http_response.content))
 
 

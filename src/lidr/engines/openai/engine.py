@@ -1,7 +1,7 @@
-"""Any server that speaks OpenAI's chat completions: an API, vLLM, llama.cpp, `transformers serve`.
+"""Every server that speaks OpenAI's chat completions: an API, vLLM, llama.cpp, `transformers serve`.
 
-Several requests are under way at the same time; each is sent again after a failure that may pass, and what fails for
-good is an error of its row, or of the run where it would hold for every row.
+Several requests are open at the same time. A request is sent again after a failure that may pass. A permanent failure
+is an error of its row, or of the run if it holds for every row.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from lidr.engines.openai.protocol import (
 from lidr.engines.openai.serving import Server
 from lidr.errors import EngineError
 from lidr.models.chat import server_fields
+from lidr.records import Json
 
 try:
     from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
@@ -53,23 +54,23 @@ T = TypeVar("T")
 
 BACKOFF_S = 0.5  # before the second attempt; doubled before each further one
 BACKOFF_MAX_S = 30.0
-RETRY_AFTER_MAX_S = 120.0  # limits per minute ask for up to 60; one per day would ask for hours
+RETRY_AFTER_MAX_S = 120.0  # limits per minute ask for up to 60 s, limits per day for hours
 CONNECT_TIMEOUT_S = 10.0
-DAMAGED_RETRIES = 4  # of a request to which replies come, and are paid, that hold no answer
+DAMAGED_RETRIES = 4  # of a request whose replies, which are paid, have no answer
 MAX_REPLY_BYTES = 2**26
 
-# Fields that a server may not know. Without the length limit: a prompt that is too long is refused with its name.
+# Fields that a server may not know. The length limit is not one: servers name it if they refuse a long prompt.
 _OPTIONAL_FIELDS = ("temperature", "top_p", "seed", "stop", "repetition_penalty", "chat_template_kwargs")
-# Causes of a lost connection that no later attempt can mend, by their names in the HTTP library.
+# Permanent causes of a lost connection, by their names in the HTTP library.
 _WRONG_URL = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
 
 
 class OpenAIEngine:
     """Chat completions over HTTP, `concurrency` at a time.
 
-    The event loop runs only while `generate` waits for answers, in the caller's thread. A field of `extra_body` that
-    is null is left out of the request: the way to a server that refuses one of the fields sent here. With `launch`,
-    `model` is a folder, and the server runs from here to `close`.
+    The event loop runs in the caller's thread, only while `generate` waits for answers. A null in `extra_body` leaves
+    the field out of the request, for servers that refuse it. With `launch`, `model` is a folder, and the server runs
+    until `close`.
     """
 
     def __init__(self, model: str, config: OpenAI) -> None:
@@ -82,21 +83,21 @@ class OpenAIEngine:
             self.model, self.base_url = self.server.model, self.server.base_url
         self.template = server_fields(Path(model)) if config.launch is not None else {}
         self.prefill: PrefillMode | None = None if config.prefill == "auto" else config.prefill
-        self.told = False  # whether the first failure was said
+        self.told = False  # whether the first failure was printed
         self.logprobs = True  # until the server refuses them
-        # OpenAI's API refuses what it does not know, and has no defaults of a model's; nor do those with its batches.
+        # OpenAI's API and those with its batch mode refuse unknown fields, and have no defaults of a model.
         self.extended = not (self.is_openai or config.batch)
-        self.left_out: frozenset[str] = frozenset()  # fields that the server refuses and whose value changes nothing
-        self.answered = False  # whether the server has ever answered: it is there, and takes the fields that are sent
-        self.hold_until = 0.0  # by the monotonic clock: until then the server asked for quiet
+        self.left_out: frozenset[str] = frozenset()  # refused fields whose value changes nothing
+        self.answered = False  # whether the server has ever answered, and so accepts our fields
+        self.hold_until = 0.0  # on the monotonic clock; the server asked to wait until then
 
     def generate(
         self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
     ) -> Iterator[Completion]:
-        """See `Engine.generate`. Takes a request from `requests` only when it is to be sent.
+        """See `Engine.generate`. It takes a request from `requests` only when it can send it.
 
-        Raises EngineError for what holds for every request (a wrong key or model, a server that is away), and at the
-        end where requests were left without an answer; a later call asks for just these.
+        Raises EngineError for a failure of all requests (a wrong key or model, no server), and at the end if requests
+        got no answer; a later call sends only these.
         """
         owed = (request for request in requests if request.request_id not in done)
         tasks: set[asyncio.Task[Completion]] = set()
@@ -112,7 +113,7 @@ class OpenAIEngine:
                     if not tasks:
                         break
                     finished, _ = runner.run(asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))
-                    # Answers first, so that none is lost to the error that another task raises.
+                    # Answers first, so that the error of another task does not lose them.
                     for task in sorted(finished, key=lambda task: task.exception() is not None):
                         tasks.discard(task)
                         yield from outcomes.take(task)
@@ -123,12 +124,12 @@ class OpenAIEngine:
                 runner.run(_close(client, tasks))
 
     def close(self) -> None:
-        """Stop the launched server, if there is one; every `generate` closes its own connections."""
+        """Stop the launched server, if there is one. `generate` closes its connections itself."""
         if self.server:
             self.server.close()
 
     def _client(self) -> AsyncOpenAI:
-        timeout = Timeout(None, connect=CONNECT_TIMEOUT_S)  # a whole request's time is limited in `_attempts`
+        timeout = Timeout(None, connect=CONNECT_TIMEOUT_S)  # `_attempts` limits the time of a whole request
         # No proxy between us and a server on this machine.
         http_client = DefaultAsyncHttpxClient(trust_env=False) if self.server else None
         return AsyncOpenAI(
@@ -136,7 +137,7 @@ class OpenAIEngine:
         )
 
     async def _answer(self, client: AsyncOpenAI, request: Request, sampling: Sampling) -> Completion:
-        """Ask until there is an answer. Raises NoAnswer and Unreadable after the last attempt, Refused at once."""
+        """Send until there is an answer. Raises NoAnswer and Unreadable after the last attempt, Refused at once."""
         try:
             completion = await self._attempts(lambda: self._ask(client, request, sampling))
         except DamagedReply as error:
@@ -154,7 +155,7 @@ class OpenAIEngine:
         return completion
 
     async def _ask(self, client: AsyncOpenAI, request: Request, sampling: Sampling) -> Completion:
-        """One attempt, repeated without fields that the server refuses and the recipe does not need."""
+        """One attempt, repeated without fields that the server refuses and that change nothing."""
         left_out = self.left_out
         while True:
             body = self.body(request, sampling, left_out)
@@ -192,8 +193,8 @@ class OpenAIEngine:
                 raise APIConnectionError(request=response.http_request) from error
         return bytes(content)
 
-    def _needless(self, body: dict[str, Any], error: APIStatusError) -> frozenset[str]:
-        """Fields of neutral value that a refusal names."""
+    def _needless(self, body: Json, error: APIStatusError) -> frozenset[str]:
+        """The fields that a refusal names and whose value changes nothing."""
         if error.status_code not in ROW_STATUS:
             return frozenset()
         message = f"{error.message} {error.body}"
@@ -201,10 +202,10 @@ class OpenAIEngine:
         return frozenset(name for name in neutral if name not in self.config.extra_body and names_field(message, name))
 
     async def _attempts(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What `ask` returns, after as many attempts as it takes.
+        """The result of `ask`, after as many attempts as necessary.
 
-        Raises NoAnswer after the last one, DamagedReply after the last one that was, APIStatusError for a status that
-        will stay, EngineError without a server.
+        Raises NoAnswer after the last attempt, DamagedReply after the last damaged reply, APIStatusError for a
+        permanent status, EngineError if there is no server.
         """
         reason, retry_after, damaged = "", None, 0
         for attempt in range(self.config.max_retries + 1):
@@ -236,12 +237,12 @@ class OpenAIEngine:
         raise NoAnswer(reason)
 
     async def _quiet(self) -> None:
-        """Wait as long as the server asked any request to: what is sent until then is refused, too."""
+        """Wait as long as the server asked any request to wait: it would refuse the others, too."""
         while (left := self.hold_until - time.monotonic()) > 0:
             await asyncio.sleep(left + random.uniform(0, BACKOFF_S))
 
     async def _find_prefill(self, client: AsyncOpenAI) -> None:
-        """Ask the server whether it can continue a turn. Others ignore the request, or refuse it."""
+        """Find out whether the server can continue a turn. Servers that cannot ignore or refuse such a request."""
 
         async def ask() -> Any:
             return parse((await client.models.with_raw_response.list()).http_response.content)
@@ -250,11 +251,11 @@ class OpenAIEngine:
             owners = {model["owned_by"] for model in (await self._attempts(ask))["data"]}
         except (NoAnswer, DamagedReply) as failure:
             raise EngineError(
-                f"{self.base_url} does not list its models ({failure}), so it is not known whether it can continue a "
-                "turn that has been begun. Set engine.prefill to continue (vLLM, SGLang) or to instruction"
+                f"{self.base_url} does not list its models ({failure}), so lidr does not know whether it can "
+                "continue a begun turn. Set engine.prefill to continue (vLLM, SGLang) or to instruction"
             ) from None
         except (APIStatusError, LookupError, TypeError):
-            owners = set()  # a server without such a list is neither of the two
+            owners = set()  # vLLM and SGLang have such a list
         self.prefill = "continue" if owners & {"vllm", "sglang"} else "instruction"
 
     def find_prefill(self) -> None:
@@ -266,22 +267,22 @@ class OpenAIEngine:
 
         asyncio.run(find())
 
-    def body(self, request: Request, sampling: Sampling, left_out: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """All fields of a request but for the model's name and those that are left out."""
+    def body(self, request: Request, sampling: Sampling, left_out: frozenset[str] = frozenset()) -> Json:
+        """The fields of a request, without the model's name and `left_out`."""
         length_field = "max_completion_tokens" if self.is_openai else "max_tokens"
         fields = turns(request, self.prefill) | decoding(sampling, length_field, self.logprobs, self.extended)
-        if sampling.temperature:  # with one seed for all, samples of one prompt would be the same
+        if sampling.temperature:  # with one seed for all, samples of a prompt would be equal
             fields["seed"] = row_seed(sampling, request.request_id) % 2**31
         given = (fields | self.template | self.config.extra_body).items()
         return {name: value for name, value in given if value is not None and name not in left_out}
 
     def _lost(self, error: Exception) -> str:
-        """Why a request came to nothing. Raises EngineError if no connection was ever made."""
+        """Why a connection was lost. Raises EngineError if there never was one."""
         if self.server:
             self.server.check()
         if isinstance(error, TimeoutError):
             return f"no reply within {self.config.timeout_s:g} s"
-        cause = type(error.__cause__).__name__  # by name: the HTTP library below the openai package has changed before
+        cause = type(error.__cause__).__name__  # by name: the openai package has changed its HTTP library
         said = one_line(error.__cause__ or "") or cause
         if cause in _WRONG_URL:
             raise EngineError(
@@ -294,9 +295,9 @@ class OpenAIEngine:
             ) from None
         return f"connection lost ({said})"
 
-    def check_fields(self, body: dict[str, Any], reason: str) -> None:
+    def check_fields(self, body: Json, reason: str) -> None:
         """Raises EngineError if a refusal names a field that comes with every request."""
-        if self.answered:  # a request with these fields was accepted, so it is not they
+        if self.answered:  # a request with these fields was accepted
             return
         for name in (*_OPTIONAL_FIELDS, *self.config.extra_body):
             if name in body and names_field(reason, name):
@@ -304,7 +305,7 @@ class OpenAIEngine:
                 self.give_up(f"{reason}. Set {value}engine.extra_body.{name}: null to leave this field out")
 
     def give_up(self, reason: str) -> NoReturn:
-        """Raises EngineError for what holds for every request."""
+        """Raises EngineError for a reason that holds for every request."""
         if self.server:
             raise self.server.failure(f"refuses model {self.model} ({reason})") from None
         raise EngineError(
@@ -314,11 +315,11 @@ class OpenAIEngine:
         ) from None
 
     def said(self, error: APIStatusError) -> str:
-        """What the server says about a failed request."""
+        """The server's message about a failed request."""
         return self._hide_key(said(error.status_code, error.body, error.message))
 
     def _hide_key(self, text: str) -> str:
-        """A server may repeat the key in its message."""
+        """The text without the key, which a server may repeat in its message."""
         return mask(text)
 
 
@@ -342,7 +343,7 @@ def _read_key(config: OpenAI, needed: bool) -> str:
 
 
 def _pause(attempt: int, retry_after: float | None) -> float:
-    """Seconds before this attempt (1 is the second): exponential with jitter, never less than the server asks for."""
+    """Seconds before this attempt (1 is the second): exponential with jitter, at least what the server asks for."""
     backoff = min(BACKOFF_S * 2 ** (attempt - 1), BACKOFF_MAX_S) * random.uniform(0.5, 1)
     return backoff if retry_after is None else min(retry_after, RETRY_AFTER_MAX_S) + random.uniform(0, BACKOFF_S)
 

@@ -1,4 +1,4 @@
-"""What became of requests to a server: answers, refusals of single rows, and failures that are about all of them."""
+"""The outcomes of requests to a server: answers, refusals of single rows, and failures that concern all rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lidr.errors import EngineError
 
 
 class ServerEngine(Protocol):
-    """What is asked: an engine for servers. `answered` says whether there ever was an answer."""
+    """An engine for a server. `answered` says whether the server has ever answered."""
 
     base_url: str
     answered: bool
@@ -21,20 +21,20 @@ class ServerEngine(Protocol):
     def config(self) -> OpenAI: ...
 
     def give_up(self, reason: str) -> NoReturn:
-        """Raise EngineError for what holds for every request."""
+        """Raise EngineError for a reason that holds for every request."""
         ...
 
 
-# This many failures in a row, or as many as requests are under way, are the server's fault and no longer the rows'.
+# The server and not the rows is at fault after so many failures in a row, or as many as there are open requests.
 SAME_FAILURES = 5
 
 
 class NoAnswer(Exception):
-    """A request without an answer after all attempts; says why the last one failed."""
+    """A request without an answer after all attempts, with the reason why the last one failed."""
 
 
 class Refused(Exception):
-    """A request that the server will not take, or whose answer it ended for a reason that is unknown."""
+    """A request that the server refuses, or whose answer it ended for an unknown reason."""
 
     def __init__(self, completion: Completion) -> None:
         super().__init__(completion.error)
@@ -42,15 +42,15 @@ class Refused(Exception):
 
 
 class Unreadable(Refused):
-    """A request to which every reply was damaged."""
+    """A request to which all replies were damaged."""
 
 
 class Outcomes:
-    """Tells failures of single requests from one of the server, by the company in which they come.
+    """Distinguishes failures of single requests from failures of the server.
 
-    Until the server has answered anything, refusals in the same words are held back: if there are `limit` of them,
-    they are about the configuration (a chat template that takes no system turn, for example). Damaged replies are held
-    back until the next answer: `limit` of them in a row are about the server.
+    Until the server has answered anything, refusals with the same reason are held back: `limit` of them mean a wrong
+    configuration (for example a chat template without system turns). Damaged replies are held back until the next
+    answer: `limit` of them in a row mean a fault of the server.
     """
 
     def __init__(self, engine: ServerEngine, limit: int) -> None:
@@ -61,7 +61,7 @@ class Outcomes:
         self.last = ""
 
     def take(self, task: asyncio.Task[Completion]) -> Iterator[Completion]:
-        """What can be yielded now that this task has finished. Raises EngineError as the engine's `generate` does."""
+        """The completions that a finished task allows to yield. Raises EngineError as the engine's `generate` does."""
         try:
             completion = task.result()
         except NoAnswer as failure:
@@ -73,35 +73,35 @@ class Outcomes:
             self.lost_in_a_row += 1
             if self.lost_in_a_row >= self.limit:
                 raise EngineError(
-                    f"{self.engine.base_url} sends no answers any more: {self.lost_in_a_row} requests in a row got no "
+                    f"{self.engine.base_url} no longer sends answers: {self.lost_in_a_row} requests in a row got no "
                     f"usable reply (last: {failure}). Everything else is kept; run the same command again"
                 ) from None
         except Refused as refusal:
             self.lost_in_a_row = 0
             self.refused.append(refusal.completion)
-            if not self._told_apart() and len(self.refused) >= self.limit:
+            if not self._concern_rows() and len(self.refused) >= self.limit:
                 if refusal.completion.passing:
                     raise EngineError(
                         f"{self.engine.base_url}: {refusal}, the same for all of the first {self.limit} requests; "
-                        "there is no whole answer among them"
+                        "none of them has a complete answer"
                     ) from None
                 self.engine.give_up(all_refused(str(refusal), self.limit))
         else:
             self.lost_in_a_row = 0
             yield completion
             yield from _released(self.unreadable)
-        if self._told_apart():
+        if self._concern_rows():
             yield from _released(self.refused)
 
     def end(self) -> Iterator[Completion]:
-        """What was held back; then EngineError if requests got no answer."""
+        """Yield what was held back. Raises EngineError if requests got no answer."""
         yield from _released(self.refused)
         yield from _released(self.unreadable)
         if self.lost:
             raise EngineError(f"{self.engine.base_url}: {self._failures()}")
 
-    def _told_apart(self) -> bool:
-        """Whether the refusals are known to be about their rows."""
+    def _concern_rows(self) -> bool:
+        """Whether the refusals are known to concern their rows."""
         return self.engine.answered or not same_words(self.refused)
 
     def _failures(self) -> str:
@@ -118,12 +118,12 @@ def _released(held: list[Completion]) -> Iterator[Completion]:
 
 
 def same_words(refused: Collection[Completion]) -> bool:
-    """Whether all these refusals give one and the same reason."""
+    """Whether all these refusals have the same reason."""
     return len({completion.error for completion in refused}) <= 1
 
 
 def all_refused(reason: str, count: int) -> str:
-    """The reason why the first `count` requests were refused, as a fault of the configuration."""
+    """The message for a refusal of all of the first `count` requests, which is a fault of the configuration."""
     return (
         f"{reason} (the same for all of the first {count} requests; a model without system turns needs "
         "system_prompt: null)"

@@ -1,27 +1,27 @@
-"""OpenAI's chat completions as JSON: the turns and fields that are sent, and what a reply says."""
+"""OpenAI's chat completions as JSON: the turns and fields of a request, and the contents of a reply."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lidr.credentials import mask
 from lidr.engines.base import Completion, FinishReason, Request, Sampling
 from lidr.engines.encoding import up_to_stop
-from lidr.records import writable
+from lidr.records import Json, writable
 
 PrefillMode = Literal["continue", "instruction"]
 
-ROW_STATUS = (400, 413, 422)  # a statement about one request
+ROW_STATUS = (400, 413, 422)  # these concern one request
 _RETRY_STATUS = (408, 409, 429)  # and 500 and above
 _CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}  # vLLM's and SGLang's names
 
-# Values that change nothing. They are sent, because a server may have defaults of its own (vLLM and SGLang take them
-# from the model's generation_config), and left out again for a server that refuses the field.
+# Values that change nothing. They are sent because a server may have other defaults (vLLM and SGLang take them from the
+# model's generation_config), and left out if a server refuses the field.
 NEUTRAL: dict[str, float] = {
     "top_p": 1.0,
     "top_k": -1,
@@ -31,7 +31,7 @@ NEUTRAL: dict[str, float] = {
     "frequency_penalty": 0.0,
 }
 
-# Why servers say that an answer ended, in lower case. What is in none of these lists is a failure.
+# The reasons for the end of an answer that servers give, in lower case. All others are failures.
 _FINISHED = {
     "stop", "eos", "eos_token", "end_of_text", "endoftext", "end_turn", "end_of_turn", "stop_sequence", "stop_string",
     "stop_token", "stop_word", "complete", "completed",
@@ -53,15 +53,15 @@ _TOOLS = {"tool_calls", "tool_call", "tool_use", "function_call"}
 
 
 class DamagedReply(Exception):
-    """A reply that holds no answer; says what is wrong with it."""
+    """A reply without an answer, with what is wrong with it."""
 
 
 class FailedReply(Exception):
-    """A reply in which the server says that it failed, with the status of success."""
+    """A reply with the status of success in which the server reports a failure."""
 
 
 class NotWhole(Exception):
-    """An answer that cannot be used, for the reason for which it ended; `passing` as in `Completion`."""
+    """An answer that cannot be used because of the reason for its end; `passing` as in `Completion`."""
 
     def __init__(self, reason: str, passing: bool = False) -> None:
         super().__init__(reason)
@@ -69,14 +69,14 @@ class NotWhole(Exception):
 
 
 class Part(BaseModel):
-    """A part of a reply: the fields that are read, with their types; a server may send more."""
+    """A part of a reply: the fields that lidr reads, with their types. A server may send more."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
 
 Tokens = Annotated[int, Field(ge=0, lt=2**31)]
-# Rounding may lift a probability of 1 a little. -inf, which llama.cpp writes as null, is a probability of 0.
-LogProbability = Annotated[float, Field(le=1e-3)]  # NaN is not
+# Rounding may raise a probability of 1 a little. -inf, which llama.cpp writes as null, is a probability of 0.
+LogProbability = Annotated[float, Field(le=1e-3)]  # this excludes NaN
 
 
 PartT = TypeVar("PartT", bound=Part)
@@ -95,10 +95,10 @@ class _Message(Part):
 class _Choice(Part):
     message: _Message
     index: Annotated[int, Field(ge=0, le=0)] | None = None
-    finish_reason: Any = None
-    stop_reason: Any = None  # vLLM: the stop string, or a token's number, which is not meant
-    matched_stop: Any = None  # SGLang
-    logprobs: Any = None
+    finish_reason: object = None
+    stop_reason: object = None  # vLLM: the stop string, or a token's number, which lidr ignores
+    matched_stop: object = None  # SGLang
+    logprobs: object = None
 
 
 class _ChatCompletion(Part):
@@ -116,7 +116,7 @@ class _FirstToken(_Token):
 
 
 class _LogProbabilities(Part):
-    content: list[Any] | None = None  # only the first token is looked at
+    content: list[object] | None = None  # lidr reads only the first token
 
 
 def may_pass(status: int) -> bool:
@@ -124,8 +124,8 @@ def may_pass(status: int) -> bool:
     return status in _RETRY_STATUS or status >= 500
 
 
-def turns(request: Request, mode: PrefillMode | None) -> dict[str, Any]:
-    """The fields that hold the conversation; `mode` says how the prefill, if there is one, is brought in."""
+def turns(request: Request, mode: PrefillMode | None) -> Json:
+    """The fields with the conversation; `mode` says how to include the prefill."""
     messages = [{"role": role, "content": writable(content)} for role, content in request.messages]
     if not request.prefill:
         return {"messages": messages}
@@ -135,9 +135,9 @@ def turns(request: Request, mode: PrefillMode | None) -> dict[str, Any]:
     return {"messages": messages}
 
 
-def decoding(sampling: Sampling, length_field: str, logprobs: bool, extended: bool) -> dict[str, Any]:
-    """The fields that say how to decode. `extended` sends neutral values too that OpenAI's own API does not know."""
-    fields: dict[str, Any] = {
+def decoding(sampling: Sampling, length_field: str, logprobs: bool, extended: bool) -> Json:
+    """The fields that say how to decode. `extended` adds neutral values that OpenAI's own API does not know."""
+    fields: Json = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
@@ -155,7 +155,7 @@ def decoding(sampling: Sampling, length_field: str, logprobs: bool, extended: bo
 
 
 def names_field(text: str, field: str) -> bool:
-    """Whether a server's message names a field of the request, in whatever spelling: `top_k`, `topK`, `top-k`."""
+    """Whether a server's message names a field of the request, in any spelling: `top_k`, `topK`, `top-k`."""
     pattern = "[_ -]?".join(map(re.escape, field.split("_")))
     return re.search(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE) is not None
 
@@ -164,11 +164,11 @@ def error_completion(request_id: str, reason: str, passing: bool = False) -> Com
     return Completion(request_id, "", "error", error=reason, passing=passing)
 
 
-def read_reply(request: Request, reply: Any, sampling: Sampling) -> Completion:
-    """The completion in a reply, as JSON text or read already.
+def read_reply(request: Request, reply: object, sampling: Sampling) -> Completion:
+    """The completion in a reply, which is JSON in bytes or parsed JSON.
 
-    A server may repeat the prefill, or leave the stop string or more in the text: both are cut away. Raises
-    DamagedReply for a reply without a complete answer, FailedReply for one that says so itself.
+    If the server repeats the prefill, or leaves the stop string or more in the text, both are cut off. Raises
+    DamagedReply for a reply without a complete answer, FailedReply for one that reports a failure.
     """
     if isinstance(reply, bytes):
         reply = parse(reply)
@@ -197,11 +197,11 @@ def read_reply(request: Request, reply: Any, sampling: Sampling) -> Completion:
     )
 
 
-def read_finish_reason(reason: Any) -> FinishReason:
-    """How an answer ended, by the server's own word for it: "stop" is a natural end, "length" a limit of the length.
+def read_finish_reason(reason: object) -> FinishReason:
+    """How an answer ended, from the server's own word: "stop" is a natural end, "length" a limit of the length.
 
-    Raises NotWhole for every other reason, DamagedReply for an answer that was interrupted, and for one that comes
-    without a reason: nobody can know whether it is whole.
+    Raises DamagedReply for an answer that was interrupted or has no reason, since it may be incomplete, and NotWhole
+    for every other reason.
     """
     name = re.sub(r"[ -]", "_", reason.strip().lower()) if isinstance(reason, str) else ""
     shown = f"finish_reason {one_line(repr(reason))}"
@@ -220,8 +220,8 @@ def read_finish_reason(reason: Any) -> FinishReason:
     raise NotWhole(f"lidr does not know whether the answer is whole ({shown})", passing=True)
 
 
-def parse(content: bytes) -> Any:
-    """The value of a reply's JSON. Raises DamagedReply if it is not JSON, or nested too deeply to be read."""
+def parse(content: bytes) -> object:
+    """The value of a reply's JSON. Raises DamagedReply if it is not JSON or nested too deeply."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -229,8 +229,8 @@ def parse(content: bytes) -> Any:
         raise DamagedReply(f"the reply is not JSON: {begun!r}") from None
 
 
-def read_part(kind: type[PartT], value: Any) -> PartT:
-    """A part of a reply, with fields of the right types. Raises DamagedReply with the first that has not."""
+def read_part(kind: type[PartT], value: object) -> PartT:
+    """A part of a reply, with checked types. Raises DamagedReply with the first wrong field."""
     try:
         return kind.model_validate(value)
     except (ValidationError, OverflowError) as error:
@@ -246,7 +246,7 @@ def _without(prefill: str, text: str) -> str:
     return begun.removeprefix(prefill).lstrip() if prefill and begun.startswith(prefill) else text
 
 
-def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...]:
+def _first_token(logprobs: object) -> tuple[tuple[str, float], ...]:
     """(token, log-probability) of the likeliest first tokens; empty if the server did not send them."""
     content = read_part(_LogProbabilities, logprobs).content if logprobs is not None else None
     if not content:
@@ -259,16 +259,16 @@ def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...]:
     )
 
 
-def said(status: int | str, body: Any, message: str = "") -> str:
-    """The status and the server's own message, on one line."""
+def said(status: int | str, body: object, message: str = "") -> str:
+    """The status and the server's message, on one line."""
     if isinstance(body, dict):
         body = body.get("message") or body.get("detail") or body
     return f"{status} {one_line(body or message)}"
 
 
-def one_line(value: Any) -> str:
+def one_line(value: object) -> str:
     try:
-        # Masked before it is cut, since half of a key is no key that can be found.
+        # Masked before it is cut, because half of a key is not recognised as a key.
         return writable(mask(" ".join(str(value)[:5000].split())))[:300]
     except RecursionError:
         return f"a {type(value).__name__}, nested deeply"

@@ -1,7 +1,7 @@
-"""Start a server of a model folder on this machine, wait until it answers, and stop it again.
+"""Start a server for a model folder on this machine, wait until it answers, and stop it.
 
-Run as a module, this file is the keeper: a small process between lidr and the server. It holds a pipe from lidr, and
-when the pipe closes, because lidr asks for it or because lidr is no more, it stops the server and all its processes.
+As a program, this module is the keeper: a small process between lidr and the server. It reads a pipe from lidr. When
+lidr closes the pipe or ends, the keeper stops the server and all its processes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 from lidr.credentials import expand
 from lidr.errors import ConfigError, EngineError
 
-STOP_S = 15.0  # between the request to end and the kill
-KILL_S = 5.0  # for killed processes to be gone, and their memory with them
+STOP_S = 15.0  # from the request to end to the kill
+KILL_S = 5.0  # for killed processes to end and free their memory
 POLL_S = 0.2
 _LOG_LINES = 20
 _LOG_BYTES = 20_000
@@ -34,16 +33,16 @@ _HOST = "127.0.0.1"
 
 
 class Server:
-    """A server of one model, on a free port of this machine.
+    """A server for one model, on a free port of this machine.
 
-    `model` becomes the name that requests have to use. Raises ConfigError if there is no such command, EngineError
-    where the server ends or does not answer within `timeout_s` seconds.
+    Requests must use the name in the attribute `model`. Raises ConfigError if there is no such command, EngineError if
+    the server ends or does not answer within `timeout_s` seconds.
     """
 
     def __init__(self, command: str, model: str, timeout_s: float, key: str) -> None:
         self.key, self.port, self.model = key, _free_port(), os.path.abspath(model)
         filled = {"{model}": self.model, "{port}": str(self.port)}
-        self.command = [_fill(word, filled) for word in shlex.split(command)]  # as it may be shown
+        self.command = [_fill(word, filled) for word in shlex.split(command)]  # without secrets
         check_command(self.command, "engine.launch")
         descriptor, name = tempfile.mkstemp(prefix="lidr-server-", suffix=".log")
         self.log, self.failed = Path(name), False
@@ -53,7 +52,7 @@ class Server:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # an interrupt from the terminal is lidr's alone
+                start_new_session=True,  # so that an interrupt from the terminal reaches lidr alone
             )
         try:
             self._await(timeout_s)
@@ -71,7 +70,7 @@ class Server:
             raise self.failure(f"ended with exit code {code}")
 
     def failure(self, what: str) -> EngineError:
-        """The error to be raised, with the end of the server's output, which is kept."""
+        """The error to raise, with the end of the server's output. The output is kept."""
         self.failed = True
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - _LOG_BYTES))
@@ -103,13 +102,13 @@ class Server:
         seconds = time.monotonic() - started
         print(f"the server answers after {seconds:.1f} s, as {self.model}", file=sys.stderr, flush=True)
 
-    def _listed(self) -> list[dict[str, Any]] | None:
-        """The models that it says it serves; None while it does not answer."""
-        connection = http.client.HTTPConnection(_HOST, self.port, timeout=10)  # no proxy between us and this machine
+    def _listed(self) -> list[tuple[str, object]] | None:
+        """(name, owner) of the models in the server's list; None while it does not answer."""
+        connection = http.client.HTTPConnection(_HOST, self.port, timeout=10)  # uses no proxy
         try:
             connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {self.key}"})
             reply = connection.getresponse()
-            return [model | {"id": str(model["id"])} for model in json.loads(reply.read())["data"]]
+            return [(str(model["id"]), model.get("owned_by")) for model in json.loads(reply.read())["data"]]
         except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError):
             return None
         finally:
@@ -117,7 +116,7 @@ class Server:
 
 
 def check_command(words: list[str], field: str) -> None:
-    """Raises ConfigError if a command cannot be started: nobody has it, or a variable in it is not set."""
+    """Raises ConfigError if a command cannot be started: it does not exist, or one of its variables is not set."""
     try:
         program = [expand(word) for word in words][:1]
     except KeyError as error:
@@ -126,14 +125,13 @@ def check_command(words: list[str], field: str) -> None:
         raise ConfigError(f"{field}: there is no command {' '.join(words[:1])}; install it, or correct {field}")
 
 
-def _served_name(listed: list[dict[str, Any]], folder: str) -> str:
+def _served_name(listed: list[tuple[str, object]], folder: str) -> str:
     """The server's name for the model of this folder."""
-    names = [model["id"] for model in listed]
-    if folder in names or len(names) != 1:
+    if folder in dict(listed) or len(listed) != 1:
         return folder
-    # `transformers serve` lists what is in the Hub's cache, by author, and would answer with that. It takes paths, too.
-    cached = listed[0].get("owned_by") == names[0].rpartition("/")[0]
-    return folder if cached else names[0]
+    name, owner = listed[0]
+    # `transformers serve` lists the models in the Hub's cache with their authors, and also accepts paths.
+    return folder if owner == name.rpartition("/")[0] else name
 
 
 def _fill(word: str, values: dict[str, str]) -> str:
@@ -152,13 +150,13 @@ def _free_port() -> int:
 def keep(command: list[str]) -> int:
     """Run the server until it ends or standard input does; returns its exit code.
 
-    Variables of the environment are filled in here, so that a key is in no other process's command line.
+    Environment variables are filled in here, so that no other process has a key in its command line.
     """
-    # In a group of its own, so that all its processes can be stopped together and this one stays.
+    # In its own group, so that all its processes can be stopped together, without this one.
     server = subprocess.Popen([expand(word) for word in command], stdin=subprocess.DEVNULL, start_new_session=True)
 
     def stop_at_the_end_of_input() -> None:
-        os.read(sys.stdin.fileno(), 1)  # nothing is ever written to it
+        os.read(sys.stdin.fileno(), 1)  # lidr never writes to it
         _signal_group(server.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(STOP_S)
@@ -167,13 +165,13 @@ def keep(command: list[str]) -> int:
     threading.Thread(target=stop_at_the_end_of_input, daemon=True).start()
     code = server.wait()
     deadline = time.monotonic() + KILL_S
-    while _signal_group(server.pid, signal.SIGKILL) and time.monotonic() < deadline:  # workers that outlive it
+    while _signal_group(server.pid, signal.SIGKILL) and time.monotonic() < deadline:  # workers that are still running
         time.sleep(0.05)
     return code if code >= 0 else 128 - code
 
 
 def _signal_group(group: int, number: signal.Signals) -> bool:
-    """Whether any process of the group was there to be signalled."""
+    """Signal a group of processes; returns whether there was any."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -183,6 +181,6 @@ def _signal_group(group: int, number: signal.Signals) -> bool:
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Only the end of the pipe ends the keeper. Not SIG_IGN, which the server would inherit.
+        # Only the end of the pipe ends the keeper. The server would inherit SIG_IGN.
         signal.signal(number, lambda *_: None)
     sys.exit(keep(sys.argv[1:]))

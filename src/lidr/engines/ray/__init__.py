@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,7 @@ from lidr.machine.hardware import Hardware
 from lidr.machine.requirements import need_package
 from lidr.models.architecture import Architecture
 from lidr.plugins import built_in, load
+from lidr.records import Json
 from lidr.settings import NonNegativeFloat, PositiveInt
 
 
@@ -29,7 +30,7 @@ class Ray(EnginePlugin):
     workers: PositiveInt | None = None
     """How many; null takes as many as the cluster has room for."""
     gpus_per_worker: NonNegativeFloat | None = None
-    """GPUs of each worker, or a share of one; null is 1 where the cluster has GPUs (for vLLM: what its parallel sizes
+    """GPUs of each worker, or a share of one; null is 1 if the cluster has GPUs (for vLLM: what its parallel sizes
     need), else 0."""
     cpus_per_worker: PositiveInt = 1
     """CPU cores of each worker."""
@@ -58,7 +59,7 @@ class Ray(EnginePlugin):
     def torch_device(self) -> str:
         return self.worker.torch_device()
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Json:
         return self.worker.identity()
 
     def check_trainable(self) -> None:
@@ -66,7 +67,7 @@ class Ray(EnginePlugin):
 
     def check(self, field: str) -> None:
         need_package("ray", f"{field}.type ray", "ray")
-        if not self.worker.torch_device().startswith("cuda"):  # this node may have no GPU, and others some
+        if not self.worker.torch_device().startswith("cuda"):  # only other nodes may have GPUs
             plugin_of(self.worker).check(f"{field}.worker")
 
     def loads_as(self, stored: str) -> tuple[str, str | None]:
@@ -77,12 +78,12 @@ class Ray(EnginePlugin):
             yield f"workers={workers}", self.model_copy(update={"workers": workers})
 
     def use(self, shape: Architecture, hardware: Hardware, longest: float, mean: float) -> EngineUse:
-        """Workers on one machine; those on one device share its speed, and add up in its memory."""
+        """Workers on one machine; those on one device share its speed, and their memory is added."""
         worker, device = plugin_of(self.worker).use(shape, hardware, longest, mean), hardware.device
         each: float = self.cpus_per_worker
         if device.is_gpu:
             each = worker.devices * worker.replicas if self.gpus_per_worker is None else self.gpus_per_worker
-        part = (each if device.is_gpu else each / device.cores) or 1.0  # of a device
+        part = (each if device.is_gpu else each / device.cores) or 1.0  # of a device per worker
         room = int(hardware.count / part + 1e-6)
         workers = self.workers or max(1, room)
         together = min(workers, max(1, int(1 / part + 1e-6)))

@@ -1,6 +1,6 @@
-"""An engine made of engines: workers on a Ray cluster, each with the model on GPUs or CPU cores of its own.
+"""An engine of several engines: workers on a Ray cluster, each with the model on its own GPUs or CPU cores.
 
-Only Ray's core is used: one actor per worker, whose answers stream back row by row.
+It uses only Ray's core: one actor per worker, which streams its answers back row by row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 from lidr.engines.base import Completion, Engine, Request, Sampling, Scored, ScoreRequest, ScoringEngine, plugin_of
 from lidr.engines.ray import Ray
@@ -28,16 +28,30 @@ try:
 except ImportError as error:
     raise EngineError(f'engine.type ray needs one more package: pip install "lidr[ray]" ({error})') from None
 
-WINDOW_PIECES = 64  # of which requests are sorted by length: memory stays flat in the number of requests
-MAX_DEATHS = 3  # in a row: of workers that load the model, or of workers that answer the same piece
-WAIT_S = 10.0  # without news, after which it is looked whether the cluster still has room for a worker
-TOGETHER_S = 0.1  # answers that leave a worker in one message
-CLOSE_S = 5.0  # for workers to free the model before their processes are ended
-OBJECT_STORE_BYTES = 2**27  # where Ray is started here; texts are small, and Ray's default is 30 % of the memory
+if TYPE_CHECKING:
+    from ray import ObjectRef, ObjectRefGenerator
+    from ray.actor import ActorHandle
+
+T = TypeVar("T")
+
+WINDOW_PIECES = 64  # requests of so many pieces are sorted by length; bounds the memory
+MAX_DEATHS = 3  # in a row, of workers that load the model or that answer the same piece
+WAIT_S = 10.0  # after this time without news, check that the cluster has room for a worker
+TOGETHER_S = 0.1  # a worker sends the answers of this time in one message
+CLOSE_S = 5.0  # workers have this time to free the model before their processes are ended
+OBJECT_STORE_BYTES = 2**27  # of a Ray that is started here; texts are small, and Ray's default is 30 % of the memory
+
+
+class _Options(TypedDict):
+    """The options of a worker's actor."""
+
+    num_cpus: int
+    num_gpus: float
+    runtime_env: dict[str, dict[str, str]]
 
 
 class _Worker:
-    """What an actor runs. Loading is a call of its own, so that its error is told apart from a process that died."""
+    """The class of an actor. Loading is a separate call, so that its error differs from the death of a process."""
 
     def __init__(self, make_engine: Callable[[], Engine]) -> None:
         self.make_engine = make_engine
@@ -46,7 +60,7 @@ class _Worker:
         self.engine = self.make_engine()
 
     def answer(self, requests: list[Any], sampling: Sampling | None, done: frozenset[str]) -> Iterator[list[Any]]:
-        """Completions, or without `sampling` the scores of given answers."""
+        """Completions, or scores of given answers if `sampling` is None."""
         yield from together(
             self.engine.generate(requests, sampling, done)
             if sampling
@@ -57,9 +71,9 @@ class _Worker:
         self.engine.close()
 
 
-def together(completions: Iterable[Any]) -> Iterator[list[Any]]:
-    """Answers as they come, those of TOGETHER_S seconds in one message: each message costs its reader some time."""
-    answers: list[Any] = []
+def together(completions: Iterable[T]) -> Iterator[list[T]]:
+    """Answers in messages, each with those of TOGETHER_S seconds, because every message costs its reader some time."""
+    answers: list[T] = []
     sent = time.monotonic()
     try:
         for completion in completions:
@@ -68,30 +82,30 @@ def together(completions: Iterable[Any]) -> Iterator[list[Any]]:
                 yield answers
                 answers, sent = [], time.monotonic()
     except Exception:
-        yield answers  # what was made before is not lost
+        yield answers  # so that finished answers are not lost
         raise
     yield answers
 
 
 @dataclass(slots=True, eq=False)
 class _Piece:
-    """Requests that one worker answers together, and the ids of those that are still owed."""
+    """Requests that one worker answers together, and the ids that are still owed."""
 
-    requests: list[Any]
+    requests: list[Request | ScoreRequest]
     owed: set[str]
-    deaths: int = 0  # of workers, since the last answer
+    deaths: int = 0  # of its workers since the last answer
 
 
 @dataclass(slots=True, eq=False)
 class _Seat:
-    """A worker as seen from here. `loading` is None once it can answer; the first of `pieces` is the one it is at."""
+    """A worker. `loading` is None if it is ready to answer; it works on the first of `pieces`."""
 
-    actor: Any
-    loading: Any
-    pieces: deque[tuple[_Piece, Any]] = field(default_factory=deque)  # with the stream of its answers
+    actor: ActorHandle
+    loading: ObjectRef | None
+    pieces: deque[tuple[_Piece, ObjectRefGenerator]] = field(default_factory=deque)  # with the stream of answers
 
     @property
-    def awaited(self) -> Any:
+    def awaited(self) -> ObjectRef | ObjectRefGenerator | None:
         return self.loading if self.loading is not None else self.pieces[0][1] if self.pieces else None
 
     def takes(self, ahead: int) -> bool:
@@ -104,9 +118,9 @@ class _Seat:
 class RayEngine:
     """`workers` engines that share the requests of a call.
 
-    Pieces are cut from the full list of requests and the number of workers, so they are the same in an interrupted run
-    and an uninterrupted one; which worker gets which does not matter. A worker that dies costs only the rows that it
-    has not answered: another one gets them. What an engine raises in a worker is raised here as EngineError.
+    The full list of requests and the number of workers decide the pieces, so they are the same in an interrupted and an
+    uninterrupted run; it does not matter which worker gets which. If a worker dies, another one gets the rows that it
+    has not answered. An engine's error in a worker is raised here as EngineError.
     """
 
     def __init__(self, config: Ray, make_engine: Callable[[], Engine]) -> None:
@@ -125,7 +139,7 @@ class RayEngine:
     def generate(
         self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
     ) -> Iterator[Completion]:
-        """See `Engine.generate`. Ended early, it takes back what the workers were given."""
+        """See `Engine.generate`. If it is ended early, it cancels the workers' pieces."""
         yield from self._share_out(requests, sampling, done)
 
     def score(self, requests: Iterable[ScoreRequest], done: Collection[str] = frozenset()) -> Iterator[Scored]:
@@ -136,7 +150,7 @@ class RayEngine:
         worker = plugin_of(self.config.worker)
         at_once = worker.at_once()
         pieces = cut(requests, done, at_once, at_once * worker.batches_together, self.count)
-        queue = deque(islice(pieces, 1))  # the next one, if there is one, and before it those of workers that died
+        queue = deque(islice(pieces, 1))  # pieces of workers that died, then the next new one
         try:
             while queue or any(seat.pieces for seat in self.seats):
                 self._hand_out(queue, pieces, sampling)
@@ -149,7 +163,7 @@ class RayEngine:
                 seat.pieces.clear()
 
     def close(self) -> None:
-        """Free the models, end the workers, and Ray too where it was started or connected to here."""
+        """Free the models and end the workers, and also Ray if this engine started it or connected to it."""
         if ray.is_initialized():
             closing = [seat.actor.close.remote() for seat in self.seats if seat.loading is None]
             if closing:
@@ -165,7 +179,7 @@ class RayEngine:
         return _Seat(actor, actor.load.remote())
 
     def _wait_until_loaded(self) -> None:
-        """For all workers, as long as they keep coming; one is enough, and the others join in when they are there."""
+        """Wait while workers keep finishing to load. One is enough to begin; the others join when they are ready."""
         told = False
         while any(seat.loading is not None for seat in self.seats):
             ready = self._wait()
@@ -190,18 +204,18 @@ class RayEngine:
                     seat.pieces.append((piece, method.remote(piece.requests, sampling, done)))
 
     def _wait(self) -> list[_Seat]:
-        """Workers that have something to say. Raises EngineError if none is left and none can be started."""
+        """Workers with news. Raises EngineError if no worker is left and none can be started."""
         awaited = {id(seat.awaited): seat for seat in self.seats if seat.awaited is not None}
         references = [seat.awaited for seat in awaited.values()]
         ready, _ = ray.wait(references, num_returns=1, timeout=WAIT_S)
         if not ready and all(seat.loading is not None for seat in self.seats) and not _room(self.options):
             raise EngineError(f"the workers have died, and {_shortage(1, self.options)}; run again to continue")
-        if ready:  # all of them, so that none is kept waiting by one that always has something to say
+        if ready:  # take all, so that a worker that always has news does not delay others
             ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
         return [awaited[id(reference)] for reference in ready]
 
-    def _receive(self, seat: _Seat, queue: deque[_Piece]) -> Iterator[Any]:
-        """Take one message of a worker: that it has loaded, answers, the end of a piece, or its death."""
+    def _receive(self, seat: _Seat, queue: deque[_Piece]) -> Iterator[Completion | Scored]:
+        """Take a worker's message: that it has loaded the model, answers, the end of a piece, or its death."""
         try:
             if seat.loading is not None:
                 ray.get(seat.loading)
@@ -221,7 +235,7 @@ class RayEngine:
             yield from completions
 
     def _replace(self, seat: _Seat, error: Exception, queue: deque[_Piece]) -> None:
-        """Start a worker in place of one that died, and take back its pieces. Raises EngineError after MAX_DEATHS."""
+        """Replace a worker that died, and take back its pieces. Raises EngineError after MAX_DEATHS."""
         reason = " ".join(str(error).split())[:500]
         if seat.loading is not None:
             self.failed_starts += 1
@@ -237,16 +251,18 @@ class RayEngine:
         owed = sum(len(piece.owed) for piece, _ in seat.pieces)
         print(f"a worker died, {owed} rows go to others; starting a new one ({reason})", file=sys.stderr)
         queue.extendleft(piece for piece, _ in reversed(seat.pieces) if piece.owed)
-        ray.kill(seat.actor)  # it may be cut off rather than dead
+        ray.kill(seat.actor)  # it may be disconnected and still run
         self.seats[self.seats.index(seat)] = self._start()
 
 
-def cut(requests: Iterable[Any], done: Collection[str], smallest: int, largest: int, workers: int) -> Iterator[_Piece]:
-    """Pieces with something owed, those with long prompts first.
+def cut(
+    requests: Iterable[Request | ScoreRequest], done: Collection[str], smallest: int, largest: int, workers: int
+) -> Iterator[_Piece]:
+    """Pieces with owed requests, those with long prompts first.
 
-    Each is half of what an even share of the remaining requests would be, in whole batches of `smallest`: large at
-    first, and small at the end, so that workers finish together (guided self-scheduling, Polychronopoulos and Kuck,
-    1987). Nothing but which pieces are left out depends on `done`.
+    A piece is half of an even share of the remaining requests, in whole batches of `smallest`: large at first and small
+    at the end, so that workers finish together (guided self-scheduling, Polychronopoulos and Kuck, 1987). `done` only
+    decides which pieces are left out.
     """
     remaining = iter(requests)
     while window := list(islice(remaining, largest * WINDOW_PIECES)):
@@ -263,7 +279,7 @@ def cut(requests: Iterable[Any], done: Collection[str], smallest: int, largest: 
 
 
 def _connect(address: str | None) -> bool:
-    """Start Ray or connect to a cluster; False if this process already has. Raises EngineError if none is."""
+    """Start Ray or connect to a cluster; False if this process already has one. Raises EngineError if that fails."""
     if ray.is_initialized():
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -278,8 +294,8 @@ def _connect(address: str | None) -> bool:
     return True
 
 
-def _actor_options(config: Ray) -> dict[str, Any]:
-    """What each worker needs, and its environment: threads of its own cores only."""
+def _actor_options(config: Ray) -> _Options:
+    """The needs of each worker, and its environment: threads for its own cores only."""
     gpus = config.gpus_per_worker
     if gpus is None:
         gpus = plugin_of(config.worker).gpus() if any(node.get("GPU") for node in _nodes()) else 0
@@ -289,8 +305,8 @@ def _actor_options(config: Ray) -> dict[str, Any]:
     return {"num_cpus": config.cpus_per_worker, "num_gpus": gpus, "runtime_env": {"env_vars": variables}}
 
 
-def _count_workers(config: Ray, options: dict[str, Any]) -> int:
-    """As many as are asked for, or as there is room for. Raises EngineError if that is less."""
+def _count_workers(config: Ray, options: _Options) -> int:
+    """The number that the recipe asks for, or that fits. Raises EngineError if fewer fit."""
     room = _room(options)
     count = config.workers or room
     if not 0 < count <= room:
@@ -298,7 +314,7 @@ def _count_workers(config: Ray, options: dict[str, Any]) -> int:
     return count
 
 
-def _needs(options: dict[str, Any]) -> dict[str, float]:
+def _needs(options: _Options) -> dict[str, float]:
     return {"CPU": options["num_cpus"], "GPU": options["num_gpus"]}
 
 
@@ -306,14 +322,14 @@ def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _room(options: dict[str, Any]) -> int:
-    """Workers that fit the cluster when nothing else uses it; each needs all that it needs on one node."""
+def _room(options: _Options) -> int:
+    """The number of workers that fit if nothing else uses the cluster; all that a worker needs is on one node."""
     needs = {name: each for name, each in _needs(options).items() if each}
-    # GPUs may be shared (0.1 of one each), and 1 / 0.1 must be 10.
+    # Workers may share GPUs (0.1 of one each), and 1 / 0.1 must be 10.
     return sum(min(int(node.get(name, 0) / each + 1e-6) for name, each in needs.items()) for node in _nodes())
 
 
-def _shortage(count: int, options: dict[str, Any]) -> str:
+def _shortage(count: int, options: _Options) -> str:
     nodes = _nodes()
     has = " and ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in ("GPU", "CPU"))
     return (
@@ -323,7 +339,7 @@ def _shortage(count: int, options: dict[str, Any]) -> str:
 
 
 def _raised_in_worker(error: RayTaskError) -> EngineError:
-    """The message alone where it is written for the user; else with the worker's traceback as text."""
+    """The message alone if it is written for the user; else with the worker's traceback."""
     cause = error.cause
     if isinstance(cause, LidrError):
         return EngineError(str(cause))

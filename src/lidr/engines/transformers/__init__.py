@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
 
@@ -14,6 +14,7 @@ from lidr.engines.memory import NF4_BYTES, EngineUse, Need
 from lidr.machine.hardware import GIB, Device, Hardware
 from lidr.machine.requirements import check_device, need_package
 from lidr.models.architecture import Architecture
+from lidr.records import Json
 from lidr.settings import PositiveInt
 
 
@@ -49,7 +50,7 @@ class Transformers(EnginePlugin):
     def torch_device(self) -> str:
         return self.device
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Json:
         return {"quantize": self.quantize}
 
     def check(self, field: str) -> None:
@@ -96,7 +97,7 @@ class Transformers(EnginePlugin):
         )  # fmt: skip
 
     def _bytes(self, device: Device) -> int:
-        """Of a number of the weights and of the cache."""
+        """Bytes of one number of the weights or the cache."""
         return {"float32": 4, "auto": 2 if device.is_gpu or device.bf16 else 4}.get(self.dtype, 2)
 
     def _weights(self, shape: Architecture, device: Device) -> float:

@@ -1,7 +1,7 @@
-"""Decoding in slots: an answer that is finished leaves at once, and the next request takes its place.
+"""Decoding in slots: a finished answer leaves at once, and the next request takes its slot.
 
 `generate` of transformers decodes a batch until its longest answer is finished, and copies the whole cache of keys and
-values for every token. Here a batch never waits for its longest answer, and a step writes its keys and values in place.
+values for every token. Here no batch waits for its longest answer, and a step writes its keys and values in place.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -21,15 +21,18 @@ from lidr.engines.base import Sampling
 from lidr.machine.hardware import machine_memory
 from lidr.models.rotary import changing_context
 
-PREFILL_TOKENS = 8192  # of prompts that are read in one pass, padding included: bounds the memory of the activations
-SHORT_LIST = 64  # tokens among which a draw ends nearly always
-COLUMNS, CACHE_GROWTH = 256, 1.5  # the cache grows by so many columns, or to so many times; growing copies it once
-MEMORY_SHARE = 0.8  # of the device that weights and cache may take together
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PREFILL_TOKENS = 8192  # of prompts that one pass reads, with padding; bounds the memory of activations
+SHORT_LIST = 64  # likeliest tokens that are nearly always enough for a draw
+COLUMNS, CACHE_GROWTH = 256, 1.5  # the cache grows by COLUMNS or by this factor; growing copies it once
+MEMORY_SHARE = 0.8  # of the device's memory, for weights and cache together
 
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """One request on its way: token ids of its prompt, and of its answer so far."""
+    """A request in progress: token ids of its prompt and of its answer so far."""
 
     request_id: str
     prompt: list[int]
@@ -48,22 +51,22 @@ class Generation:
         return (*self.prompt, *self.generated)
 
     def draw(self) -> Tensor:
-        """The next number in [0, 1) of the row's own."""
+        """The row's next random number in [0, 1)."""
         if self.generator is None:
             self.generator = torch.Generator().manual_seed(self.seed)
         return torch.rand((), generator=self.generator)
 
 
 class SlotCache(Cache):
-    """Keys and values of the rows being answered, per layer (rows, heads, columns, width).
+    """Keys and values of the rows in progress, per layer (rows, heads, columns, width).
 
-    Rows are aligned at their last token, column `end - 1`; what lies before a row's first token is masked. Slots
-    [0, used) are taken. All layers hold all tokens, those of a sliding window too: the model's mask leaves them out.
+    Rows are aligned at their last token, in column `end - 1`; the columns before a row's first token are masked. Slots
+    [0, used) are taken. All layers keep all tokens, also those with a sliding window: the model's mask excludes tokens.
     """
 
     def __init__(self) -> None:
         super().__init__(layers=[])
-        self.layers: list[Any]
+        self.layers: list[_SlotLayer]
         self.rows = self.used = 0
         self.start = self.end = self.columns = 0
 
@@ -72,9 +75,9 @@ class SlotCache(Cache):
         return self.end - self.start
 
     def admit(self, past: DynamicCache, places: Tensor | None = None) -> None:
-        """Put right-aligned rows that another pass has read into the next slots.
+        """Copy right-aligned rows of another pass into the next slots.
 
-        `places` (rows,) says which of them each slot gets; None is each once, in their order.
+        `places` (rows,) is the row of each slot; None means every row once, in order.
         """
         width = past.get_seq_length()
         count = past.layers[0].keys.shape[0] if places is None else len(places)
@@ -97,7 +100,7 @@ class SlotCache(Cache):
             yield from (layer.keys, layer.values)
 
     def release(self, slot: int) -> None:
-        """Free a slot; the last one takes its place."""
+        """Free a slot; the row of the last slot moves there."""
         self.used -= 1
         if slot != self.used:
             columns = slice(self.start, self.end)
@@ -106,17 +109,17 @@ class SlotCache(Cache):
                 layer.values[slot, :, columns] = layer.values[self.used, :, columns]
 
     def stepped(self) -> None:
-        """A pass has written column `end`."""
+        """Count the column `end` that a pass has written."""
         self.end += 1
         if self.end == self.columns:
             self._lay_out(self.width, self.used)
 
     def narrow(self, width: int) -> None:
-        """Leave out the columns that no row reaches."""
+        """Drop the columns that no row reaches."""
         self.start = self.end - width
 
     def _lay_out(self, end: int, rows: int) -> None:
-        """Move what is held so that it ends at column `end`, with room after it, and for `rows` rows."""
+        """Move the contents so that they end at column `end`, with room for more columns and for `rows` rows."""
         columns = max(end + COLUMNS, int(end * CACHE_GROWTH))
         for layer in self.layers:
             layer.keys = self._moved(layer.keys, rows, end, columns)
@@ -124,7 +127,7 @@ class SlotCache(Cache):
         self.rows, self.start, self.end, self.columns = rows, end - self.width, end, columns
 
     def _moved(self, old: Tensor, rows: int, end: int, columns: int) -> Tensor:
-        # Zeros, because a masked column counts 0 times what is in it, and that must be a number.
+        # Zeros, because a masked column is multiplied by 0, and NaN would stay NaN.
         new = old.new_zeros(rows, old.shape[1], columns, old.shape[3])
         new[: self.used, :, end - self.width : end] = old[: self.used, :, self.start : self.end]
         return new
@@ -135,17 +138,17 @@ class _SlotLayer(CacheLayerMixin):
     keys: Tensor
     values: Tensor
 
-    def __init__(self, cache: SlotCache, like: Any) -> None:
+    def __init__(self, cache: SlotCache, like: CacheLayerMixin) -> None:
         super().__init__()
-        # Weakly: in a cycle, gigabytes would wait for the garbage collector.
+        # A weak reference: in a cycle, gigabytes would wait for the garbage collector.
         self.cache = cast(SlotCache, weakref.proxy(cache))
         self.keys, self.values = like.keys[:0, :, :0], like.values[:0, :, :0]
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to do: `SlotCache.admit` makes the tensors."""
+        """Do nothing: `SlotCache.admit` makes the tensors."""
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         cache = self.cache
         rows, columns = slice(0, cache.used), slice(cache.start, cache.end + 1)
         self.keys[rows, :, cache.end] = key_states[:, :, 0]
@@ -165,13 +168,13 @@ class _SlotLayer(CacheLayerMixin):
 class SlotDecoder:
     """Answers rows with a model, `slots` at a time.
 
-    `is_done` says of a row whether its answer has come to an end. What a row is decoded together with depends on the
-    rows given to `decode` alone, so the same rows give the same answers, whatever was answered before.
+    `is_done` says whether a row's answer has ended. The rows given to `decode` alone decide which rows are decoded
+    together, so the same rows always give the same answers.
     """
 
     def __init__(
         self,
-        model: Any,
+        model: PreTrainedModel,
         sampling: Sampling,
         slots: int,
         token_budget: int | None,
@@ -186,29 +189,29 @@ class SlotDecoder:
 
     @torch.inference_mode()
     def decode(self, rows: Iterable[Generation]) -> Iterator[Generation]:
-        """Yield each row once its answer is finished. Long prompts first: the last to start should be short ones."""
+        """Yield each row when its answer is finished. Long prompts should be first, so that the last rows are short."""
         queue = deque(rows)
         while queue or self.active:
             free = self.slots - len(self.active)
-            # Reading prompts costs at least what a step costs, so it is done for several at a time.
+            # Reading prompts costs at least as much as a step, so several are read at a time.
             if queue and (free >= max(1, self.slots // 8) or not self.active):
                 yield from self._admit(queue)
             while self._is_full():
-                queue.appendleft(self.active[-1])  # its answer so far is read again with its prompt
+                queue.appendleft(self.active[-1])  # it starts again with its answer so far as part of the prompt
                 self._leave(len(self.active) - 1)
                 self._narrow()
             if self.active:
                 yield from self._take(self.next_logits(), 0)
 
     def _admit(self, queue: deque[Generation]) -> Iterator[Generation]:
-        """Read the prompts of as many rows as there is room for; their first tokens come out of it."""
+        """Read the prompts of as many rows as there is room for, and choose their first tokens."""
         while queue and len(self.active) < self.slots:
             batch: list[Generation] = []
             texts: set[tuple[int, ...]] = set()
             while queue and len(self.active) + len(batch) < self.slots:
                 width = max([queue[0].length, *(row.length for row in batch)])
                 texts.add(queue[0].tokens)
-                # What a token takes is known from the first pass, which therefore is a small one in any case.
+                # The memory per token is known only after the first pass, which is therefore small.
                 count = len(batch) + 1 if self.token_budget is None else len(texts)
                 if batch and width * count > PREFILL_TOKENS:
                     break
@@ -227,14 +230,14 @@ class SlotDecoder:
             yield from self._take(logits, first)
 
     def read(self, rows: list[Generation]) -> tuple[DynamicCache, Tensor, Tensor | None]:
-        """Keys and values of rows' tokens, right-aligned, and the logits after the last one, (rows, vocabulary).
+        """Keys and values of rows' tokens, right-aligned, and the logits after the last token, (rows, vocabulary).
 
-        Rows with the same tokens, such as samples of one prompt, are read once; then the keys and values are those of
-        the different texts, and the last value says which of them each row has (see `SlotCache.admit`).
+        Rows with the same tokens, such as samples of one prompt, are read once. Then the keys and values are those of
+        the different texts, and the last value is the text of each row (see `SlotCache.admit`).
         """
         texts = list(dict.fromkeys(row.tokens for row in rows))
         width = max(map(len, texts))
-        # A row is padded with its own first token. Padding is masked, so any token would do.
+        # A row is padded with its first token. Padding is masked, so any token would do.
         ids = [[*tokens[:1] * (width - len(tokens)), *tokens] for tokens in texts]
         lengths = torch.tensor(list(map(len, texts)), device=self.device)
         mask = self._mask(lengths, width)
@@ -255,7 +258,7 @@ class SlotDecoder:
         return past, logits[repeated], repeated
 
     def next_logits(self) -> Tensor:
-        """Read the newest token of every active row; the logits after it, (rows, vocabulary)."""
+        """Read the newest token of every active row; returns the logits after it, (rows, vocabulary)."""
         tokens = torch.tensor([[row.generated[-1]] for row in self.active], device=self.device)
         lengths = torch.tensor([row.length for row in self.active], device=self.device)
         output = self.model(
@@ -271,7 +274,7 @@ class SlotDecoder:
         return logits
 
     def _take(self, logits: Tensor, first: int) -> Iterator[Generation]:
-        """Choose the next token of the rows from slot `first` on; those that are finished leave."""
+        """Choose the next token of the rows from slot `first` on, and yield those that are finished."""
         self.chooser.choose(logits, self.active[first:], first)
         before = len(self.active)
         for slot in reversed(range(first, before)):
@@ -293,27 +296,27 @@ class SlotDecoder:
             self.cache.narrow(max(row.length for row in self.active) - 1)  # the newest token is not in it yet
 
     def _is_full(self, more: int = 0, width: int = 0) -> bool:
-        """Whether the rows, with so many more of that width, are beyond the budget; a single one never is."""
+        """Whether the rows and `more` rows of `width` exceed the budget; a single row never does."""
         rows = len(self.active) + more
         return self.token_budget is not None and rows > 1 and rows * max(self.cache.width, width) > self.token_budget
 
     def _mask(self, lengths: Tensor, width: int) -> Tensor:
-        """(rows, width), 1 where a column holds a token of the row."""
+        """(rows, width): 1 in the columns with a token of the row, else 0."""
         return (torch.arange(width, device=self.device) >= (width - lengths)[:, None]).long()
 
 
 class TokenChooser:
-    """From logits to tokens: repetition penalty, then the likeliest, or a draw that depends on the row alone."""
+    """Chooses tokens from logits: repetition penalty, then the likeliest or a draw that depends on the row alone."""
 
     def __init__(self, sampling: Sampling, slots: int, device: torch.device) -> None:
         self.sampling, self.slots, self.device = sampling, slots, device
-        # (slots, columns): ids of a row's tokens, which the penalty is for, filled up with the first of them. A matrix
-        # over the vocabulary would cost more than the model's own work on some devices.
+        # (slots, columns): ids of a row's tokens, for the penalty, padded with the first one. On some devices a matrix
+        # over the vocabulary would cost more than the model.
         self.seen = torch.zeros(slots, 0, dtype=torch.long, device=device)
         self.penalises = sampling.repetition_penalty != 1
 
     def choose(self, logits: Tensor, rows: list[Generation], first: int) -> None:
-        """Append a token to each of `rows`, in the slots from `first` on. `logits` (rows, vocabulary) are spent."""
+        """Append a token to each of `rows`, in the slots from `first` on. It overwrites `logits` (rows, vocabulary)."""
         if self.sampling.top_logprobs:
             self._note_likeliest(logits, rows)
         seen = self.seen[first : first + len(rows)] if self.penalises else None
@@ -326,12 +329,12 @@ class TokenChooser:
             row.generated.append(token)
 
     def _penalised(self, logits: Tensor, seen: Tensor) -> Tensor:
-        """Scores of `seen` tokens (rows, columns) lowered as in Keskar et al. 2019, arXiv 1909.05858, in float32."""
+        """Lowered scores of `seen` tokens (rows, columns), in float32 (Keskar et al. 2019, arXiv 1909.05858)."""
         penalty, found = self.sampling.repetition_penalty, logits.gather(1, seen).float()
         return torch.where(found < 0, found * penalty, found / penalty)
 
     def _best(self, logits: Tensor, seen: Tensor | None) -> Tensor:
-        """The best of the unseen tokens or of the penalised ones; the matrix is read once and never converted.
+        """The best token, seen or not; it reads the matrix once and does not convert it.
 
         On a CPU in bfloat16, `argmax` takes six times as long as `max`, and `scatter_` a hundred times as long as
         writing by index.
@@ -345,7 +348,7 @@ class TokenChooser:
         return torch.where(penalised.values > unseen.values.float(), best_seen, unseen.indices)
 
     def admit(self, rows: list[Generation], first: int) -> None:
-        """Rows take the slots from `first` on."""
+        """Give rows the slots from `first` on."""
         if self.penalises:
             self._grow(max(row.length for row in rows))
             width = self.seen.shape[1]
@@ -353,12 +356,12 @@ class TokenChooser:
             self.seen[first : first + len(rows)] = torch.tensor(tokens, device=self.device)
 
     def release(self, slot: int, last: int) -> None:
-        """The row of the last slot moves to `slot`."""
+        """Move the row of the last slot to `slot`."""
         if self.penalises and slot != last:
             self.seen[slot] = self.seen[last]
 
     def _grow(self, columns: int) -> None:
-        """Room for rows of so many tokens."""
+        """Make room for rows of so many tokens."""
         if columns > self.seen.shape[1]:
             more = columns + COLUMNS - self.seen.shape[1]
             filling = self.seen[:, :1] if self.seen.shape[1] else self.seen.new_zeros(self.slots, 1)
@@ -372,10 +375,10 @@ class TokenChooser:
                 rows[number].likeliest = pairs
 
     def _draw(self, logits: Tensor, seen: Tensor | None, rows: list[Generation]) -> Tensor:
-        """One number in [0, 1) per row says how far to go from the likeliest token on.
+        """Draw a token per row: a number in [0, 1) says how far to go, beginning with the likeliest token.
 
-        The likeliest few are nearly always enough. To sort the vocabulary for every token would take as long as the
-        model's own work.
+        A few likeliest tokens are nearly always enough. Sorting the vocabulary for every token takes as long as the
+        model itself.
         """
         scores = logits.float()
         if seen is not None:
@@ -390,8 +393,10 @@ class TokenChooser:
         return tokens
 
     def _walk(self, scores: Tensor, total: Tensor, numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The tokens (rows,) at which the probabilities of the `count` likeliest sum to more than `numbers` (rows,),
-        as shares of the nucleus, the fewest tokens that have `top_p` together; and whether `count` are enough (rows,).
+        """The tokens (rows,) at which the probabilities of the `count` likeliest sum to more than `numbers` (rows,).
+
+        The probabilities are shares of the nucleus, the fewest tokens that have `top_p` together. The second value
+        (rows,) says whether `count` tokens are enough.
         """
         best = scores.topk(count)
         reached = (best.values - total).exp().cumsum(-1)  # (rows, count)
@@ -401,7 +406,7 @@ class TokenChooser:
             nucleus = reached.gather(1, last[:, None]).squeeze(1)
             enough = nucleus >= self.sampling.top_p
         else:
-            # Rounded sums may end below 1: of the whole vocabulary, the numbers are shares of what they come to.
+            # Rounded sums may end below 1, so for the whole vocabulary the last sum counts as 1.
             nucleus = reached[:, -1] if count == scores.shape[-1] else torch.ones_like(reached[:, 0])
             enough = numbers < reached[:, -1]
         place = torch.minimum((reached <= (numbers * nucleus)[:, None]).sum(-1), last)
@@ -414,10 +419,10 @@ def likeliest(scores: Tensor, top: int) -> list[list[tuple[int, float]]]:
     return [list(zip(*row, strict=True)) for row in zip(ids.tolist(), values.tolist(), strict=True)]
 
 
-def tokens_in_memory(model: Any, cache: SlotCache) -> int:
-    """Tokens whose keys and values fit into the device's memory beside the weights.
+def tokens_in_memory(model: PreTrainedModel, cache: SlotCache) -> int:
+    """The number of tokens whose keys and values fit into the device's memory beside the weights.
 
-    It depends on the machine alone and not on what else is running, so that batches are the same in a resumed run.
+    It depends on the machine alone, not on other processes, so that a resumed run has the same batches.
     """
     if model.device.type == "cuda":
         total = torch.cuda.get_device_properties(model.device).total_memory
@@ -427,17 +432,17 @@ def tokens_in_memory(model: Any, cache: SlotCache) -> int:
     return max(1, int((MEMORY_SHARE * total - model.get_memory_footprint()) / CACHE_GROWTH / per_token))
 
 
-# How far log-probabilities in slots may be from those of a plain pass, in nats on average over the vocabulary. A wrong
-# mask or position moves them by tenths. Products in 8 bits depend on what else is in the batch (0.2 on SmolLM2-135M).
+# The largest difference between log-probabilities in slots and in a plain pass, in nats, as a mean over the vocabulary.
+# A wrong mask or position gives tenths. Products in 8 bits depend on the other rows of the batch (0.2 on SmolLM2-135M).
 _TOLERANCE, _TOLERANCE_16_BIT, _TOLERANCE_QUANTISED = 1e-3, 0.1, 0.5
 
 
 @torch.inference_mode()
-def why_not_in_slots(model: Any) -> str | None:
+def why_not_in_slots(model: PreTrainedModel) -> str | None:
     """Why a model cannot decode in slots, or None if it can.
 
-    Layers that keep more than keys and values of all tokens (recurrent, chunked) are refused by name; what remains is
-    tried: two rows of different lengths have to give what each gives alone.
+    Layers that keep more than keys and values of all tokens (recurrent, chunked) are refused by name. All others are
+    tried: two rows of different lengths must give the result of each alone.
     """
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or [])
     kinds -= {"full_attention", "sliding_attention"}
@@ -448,7 +453,7 @@ def why_not_in_slots(model: Any) -> str | None:
         return "rotary positions that follow the longest row (dynamic or longrope)"
     try:
         error = _difference(model)
-    except Exception as problem:  # an unknown architecture may do anything with a cache it was not made for
+    except Exception as problem:  # an unknown architecture may fail in any way with this cache
         return f"{type(problem).__name__}: {problem}"
     tolerance = _TOLERANCE if model.dtype == torch.float32 else _TOLERANCE_16_BIT
     if getattr(model, "is_quantized", False):
@@ -456,12 +461,13 @@ def why_not_in_slots(model: Any) -> str | None:
     return None if error < tolerance else f"log-probabilities differ by {error:.2g}"
 
 
-def _difference(model: Any) -> float:
+def _difference(model: PreTrainedModel) -> float:
+    """The mean difference between log-probabilities in slots and in a plain pass."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.config.get_text_config().vocab_size, (3, 9), generator=generator).tolist()
     rows = [Generation("", ids[0][:8], 2, 0, ids[0][8:]), Generation("", ids[1][:4], 2, 0, ids[1][4:5])]
     decoder = SlotDecoder(model, Sampling(2), 2, None, lambda row: False)
-    for row in rows:  # one after the other, so that the second joins a longer one
+    for row in rows:  # one by one, so that the second joins a longer one
         newest = row.generated.pop()
         decoder.cache.admit(decoder.read([row])[0])
         row.generated.append(newest)

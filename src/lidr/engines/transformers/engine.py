@@ -1,4 +1,4 @@
-"""Any causal language model with a chat template, through transformers, on CPU or GPU."""
+"""Every causal language model with a chat template, through transformers, on CPU or GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import (
@@ -16,6 +15,8 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
 )
@@ -31,42 +32,43 @@ from lidr.likelihood.scorer import Scorer
 from lidr.machine.devices import pick_device, pick_dtype
 from lidr.models import end_of_turn_ids, load_model, load_tokenizer
 from lidr.models.rotary import changing_context, restart, rotary_modules
+from lidr.records import Json
 
-# Requests are sorted by length within windows of this many batches, so that memory stays flat in their number.
+# Requests are sorted by length within windows of this many batches, so that memory does not grow with their number.
 WINDOW_BATCHES = 64
-# Batches that are decoded as one group. Slots run empty at the end of a group only, and a resumed run repeats what it
-# had answered of one: with answers of log-normal length, 8 batches of 16 take 1.04 times as long as 16 do, 4 of them
-# 1.14 times.
+# Batches that are decoded as one group. Slots run empty only at the end of a group, and a resumed run repeats the group
+# that it had begun. With answers of log-normal length, groups of 8 batches of 16 take 1.04 times as long as groups of
+# 16 batches, groups of 4 batches 1.14 times.
 GROUP_BATCHES = 8
 SCORED_TOGETHER = 1024  # answers from which rows are made
-ROW_TOKENS = 4096  # of a row of scored answers: bounds the memory of its activations
+ROW_TOKENS = 4096  # of scored answers in a row; bounds the memory of activations
 
 
 class TransformersEngine:
-    """A model of transformers; `batch_size` requests are answered at a time, those of similar length together.
+    """A model of transformers that answers `batch_size` requests at a time, those of similar length together.
 
-    Groups are cut from the full list of requests, so they are the same in an interrupted run and an uninterrupted one.
-    Models that cannot decode in slots (`decoding.why_not_in_slots`) go through `generate`, row by row if they would
-    change one another.
+    Groups are cut from the full list of requests, so they are the same in an interrupted and an uninterrupted run.
+    Models that cannot decode in slots (`decoding.why_not_in_slots`) use `generate`, row by row if rows would change one
+    another.
     """
 
     def __init__(self, folder: Path, config: Transformers, trust_remote_code: bool = False) -> None:
         self.device = pick_device(config.device)
         self.tokenizer = load_tokenizer(folder, trust_remote_code)
         self.config = config
-        self.model: Any = load_weights(folder, config, self.device, trust_remote_code)
+        self.model = load_weights(folder, config, self.device, trust_remote_code)
         pack_linear_layers(self.model)
         self.end_ids = end_of_turn_ids(folder, self.tokenizer)
         self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self.in_slots = _in_slots(self.model)
         self.scorer: Scorer | None = None
-        # Rotary frequencies of some models follow the longest row of a batch beyond that many tokens.
+        # Above this length, rotary frequencies of some models follow the longest row of a batch.
         self.changes_above, self.rotary = changing_context(self.model.config), rotary_modules(self.model)
 
     def generate(
         self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
     ) -> Iterator[Completion]:
-        """See `Engine.generate`. A prompt that leaves no room for an answer gets an `error` of its own."""
+        """See `Engine.generate`. A prompt that leaves no room for an answer gets its own `error`."""
         remaining = iter(requests)
         size = self.config.batch_size * GROUP_BATCHES
         while window := list(islice(remaining, self.config.batch_size * WINDOW_BATCHES)):
@@ -77,13 +79,13 @@ class TransformersEngine:
                     rows.append(row)
                 else:
                     yield no_room(row.request_id, row.length, self.context)
-            first = {row.tokens: row.request_id for row in rows}  # samples of one prompt, which is read once
+            first = {row.tokens: row.request_id for row in rows}  # one prompt's samples stay together: read once
             rows.sort(key=lambda row: (row.length, first[row.tokens], row.request_id), reverse=True)
             for start in range(0, len(rows), size):
                 yield from self._answer_group(rows[start : start + size], sampling, done)
 
     def _answer_group(self, rows: list[Generation], sampling: Sampling, done: Collection[str]) -> Iterator[Completion]:
-        """Until every row that is not done is answered; the others are decoded along, as they were before."""
+        """Answer until no row is owed. Done rows are decoded too, so that the batches stay the same."""
         owed = sum(row.request_id not in done for row in rows)
         if owed:
             for row in (self._decode_in_slots if self.in_slots else self._decode_in_batches)(rows, sampling):
@@ -153,15 +155,15 @@ class TransformersEngine:
     def _generate(self, batch: list[Generation], sampling: Sampling) -> list[Generation]:
         """Left-padded rows through `generate` of transformers.
 
-        A row is padded with its own first token: padding is masked out of attention, and this way it does not enter the
-        repetition penalty either.
+        A row is padded with its first token. Attention masks padding, and a token of the prompt does not change the
+        repetition penalty.
         """
         width = max(row.length for row in batch)
         ids = [[row.prompt[0]] * (width - row.length) + row.prompt for row in batch]
         mask = [[0] * (width - row.length) + [1] * row.length for row in batch]
         first = _FirstToken(sampling.top_logprobs)
         stop = _StopStrings(self.tokenizer, sampling.stop, width)
-        torch.manual_seed(batch[0].seed)  # a batch's random numbers do not depend on the batches before it
+        torch.manual_seed(batch[0].seed)  # so a batch does not depend on the batches before it
         output = self.model.generate(
             input_ids=torch.tensor(ids, device=self.device),
             attention_mask=torch.tensor(mask, device=self.device),
@@ -197,7 +199,7 @@ class TransformersEngine:
 def segments_of(
     answers: Iterable[tuple[str, list[int], list[int]]], budget: int
 ) -> Iterator[tuple[list[int], dict[str, list[int]]]]:
-    """(prompt, answers by id) of every prompt; of one with more answers than the budget has room for, several."""
+    """(prompt, answers by id) of every prompt, split into several if the budget has no room for all answers."""
     by_prompt: dict[tuple[int, ...], dict[str, list[int]]] = {}
     for request_id, prompt, answer in answers:
         found = by_prompt.setdefault(tuple(prompt), {})
@@ -222,20 +224,20 @@ class _FirstToken(LogitsProcessor):
 
 
 class _StopStrings(StoppingCriteria):
-    """Ends a row once its last tokens contain a stop string.
+    """Ends a row if its last tokens contain a stop string.
 
-    Is asked after every token of every row, so it decodes a short tail, and that only where the newest token has the
-    stop string's last character.
+    It runs after every token of every row, so it decodes only a short tail, and only if the newest token has the last
+    character of a stop string.
     """
 
-    def __init__(self, tokenizer: Any, stops: tuple[str, ...], prompt_width: int = 0) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: tuple[str, ...], prompt_width: int = 0) -> None:
         self.tokenizer, self.stops, self.prompt_width = tokenizer, stops, prompt_width
         self.may_end: dict[int, bool] = {}  # token -> whether a stop string may end in it
-        # A token is at least one byte, so this many tokens surely hold the longest stop string and what led up to it.
+        # A token is at least one byte, so this many tokens contain the longest stop string and one token more.
         self.tail = max((len(stop.encode()) for stop in stops), default=0) + 1
 
     def found(self, generated: list[int]) -> bool:
-        """Whether the end of an answer holds a stop string; the answer without its newest token held none."""
+        """Whether the end of an answer has a stop string, if the answer without its newest token has none."""
         if not self.stops or not self._may_end(generated[-1]):
             return False
         tail = self.tokenizer.decode(generated[-self.tail :])
@@ -243,40 +245,41 @@ class _StopStrings(StoppingCriteria):
 
     def _may_end(self, token: int) -> bool:
         if token not in self.may_end:
-            # Characters beyond ASCII may be spread over tokens of single bytes, which no token shows.
+            # A character beyond ASCII may be several tokens of single bytes, and none of them shows it.
             text = self.tokenizer.decode([token])
             self.may_end[token] = any(stop[-1] in text or not stop[-1].isascii() for stop in self.stops)
         return self.may_end[token]
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
         rows = input_ids[:, self.prompt_width :].tolist()
         return torch.tensor([self.found(row) for row in rows], device=input_ids.device)
 
 
-def _decoding(sampling: Sampling) -> dict[str, Any]:
-    """The recipe's decoding. What it does not say is off: `load_weights` leaves the model's own defaults behind."""
-    options: dict[str, Any] = {"do_sample": sampling.temperature > 0, "repetition_penalty": sampling.repetition_penalty}
+def _decoding(sampling: Sampling) -> Json:
+    """The recipe's decoding. Everything else is off, because `load_weights` discards the model's own defaults."""
+    options: Json = {"do_sample": sampling.temperature > 0, "repetition_penalty": sampling.repetition_penalty}
     if sampling.temperature > 0:
         return options | {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     return options
 
 
-def load_weights(folder: Path, config: Transformers, device: torch.device, trust_remote_code: bool) -> Any:
+def load_weights(folder: Path, config: Transformers, device: torch.device, trust_remote_code: bool) -> PreTrainedModel:
     """The model for answering, in the recipe's precision or quantised, without its own generation configuration.
 
-    `generate` takes what it is not given from there, so every field of it (suppressed tokens, a least length, sampling)
-    would change the recipe unseen.
+    `generate` takes defaults from that configuration, so its fields (suppressed tokens, a minimum length, sampling)
+    would silently change the recipe.
     """
-    options: dict[str, Any] = {"dtype": pick_dtype(config.dtype, device), "generation_config": GenerationConfig()}
+    # LLM.int8() computes in float16.
+    dtype = torch.float16 if config.quantize == "int8" else pick_dtype(config.dtype, device)
+    options: Json = {"dtype": dtype, "generation_config": GenerationConfig()}
     if config.quantize:
-        options["dtype"] = torch.float16 if config.quantize == "int8" else options["dtype"]  # LLM.int8()'s own
-        options |= {"quantization_config": _quantization(config.quantize, options["dtype"]), "device_map": device}
+        options |= {"quantization_config": _quantization(config.quantize, dtype), "device_map": device}
     model = load_model(folder, trust_remote_code, **options)
     return (model if config.quantize else model.to(device)).eval()
 
 
 def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig:
-    """Raises EngineError if bitsandbytes is missing."""
+    """The settings of bitsandbytes. Raises EngineError if it is missing."""
     if find_spec("bitsandbytes") is None:
         raise EngineError(f'engine.quantize {kind} needs one more package: pip install "lidr[qlora]"')
     if kind == "int8":
@@ -284,7 +287,7 @@ def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig:
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
 
-def _in_slots(model: Any) -> bool:
+def _in_slots(model: PreTrainedModel) -> bool:
     reason = why_not_in_slots(model)
     if reason:
         name = type(model).__name__

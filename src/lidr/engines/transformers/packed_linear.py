@@ -1,18 +1,21 @@
-"""Linear layers whose weights lie in the order in which the CPU's matrix product reads them.
+"""Linear layers with weights in the order in which the CPU's matrix product reads them.
 
-A plain product in bfloat16 brings the weights into that order at every call. With few rows, as in decoding, that is
-much of its time: on two cores of an AMD EPYC a layer of 896 x 4,864 takes 0.78 ms for 64 rows plain and 0.64 ms packed,
-and 0.37 against 0.23 ms for 16 rows. The results are the same there, bit for bit.
+A plain product in bfloat16 reorders the weights at every call. With few rows, as in decoding, that is much of its time:
+on two cores of an AMD EPYC a layer of 896 x 4,864 takes 0.78 ms for 64 rows plain and 0.64 ms packed, and 0.37 against
+0.23 ms for 16 rows. The results there are equal bit for bit.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-_ROWS = 64  # that the order is chosen for; any other number works
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_ROWS = 64  # the number that the order is best for; any other works
 
 
 class PackedLinear(nn.Module):
@@ -32,11 +35,11 @@ class PackedLinear(nn.Module):
 
 
 @torch.no_grad()
-def pack_linear_layers(model: Any) -> int:
-    """Replace the linear layers of a bfloat16 model on a CPU; returns how many, 0 where that is not possible.
+def pack_linear_layers(model: PreTrainedModel) -> int:
+    """Replace the linear layers of a bfloat16 model on a CPU; returns their number, 0 if that is not possible.
 
-    Layers of other kinds (quantised, with hooks, subclasses) stay as they are, and so do all on a CPU for which torch
-    has no such product.
+    Other layers (quantised, with hooks, subclasses) stay unchanged. So do all layers if torch has no such product for
+    the CPU.
     """
     if model.device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return 0

@@ -17,9 +17,10 @@ from lidr.machine.requirements import need_package
 from lidr.models import fingerprint
 from lidr.models.architecture import Architecture
 from lidr.models.files import check_adapter
+from lidr.records import Json
 from lidr.settings import PathText
 
-# Arguments that change what a model answers, beside the number of GPUs and the like.
+# Arguments that change a model's answers, unlike the number of GPUs and the like.
 _CHANGE_ANSWERS = (
     "quantization", "tokenizer", "tokenizer_mode", "tokenizer_revision", "hf_overrides", "hf_config_path", "model_impl",
     "config_format", "load_format", "kv_cache_dtype", "speculative_config",
@@ -32,7 +33,7 @@ class Vllm(EnginePlugin):
 
     can_score: ClassVar[bool] = True
     in_cluster: ClassVar[bool] = True
-    batches_together: ClassVar[int] = 2  # it keeps itself full for most of as many
+    batches_together: ClassVar[int] = 2  # enough, because it fills its slots from all requests that it has
 
     adapter: PathText | None = None
     """Folder of a LoRA adapter, as PEFT saves it, to answer with (iterations: 0)."""
@@ -44,7 +45,7 @@ class Vllm(EnginePlugin):
 
         return VllmEngine(Path(model), self, trust_remote_code=trust_remote_code)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Json:
         """Raises ConfigError for an adapter or a format that cannot be loaded safely."""
         if self.adapter and not Path(self.adapter).is_dir():
             raise ConfigError(f"engine.adapter {self.adapter}: no such folder")
@@ -81,7 +82,7 @@ class Vllm(EnginePlugin):
     def sharing(self, share: float) -> tuple[str, EnginePlugin] | None:
         return f"arguments.gpu_memory_utilization={share}", self._with("gpu_memory_utilization", share)
 
-    def _with(self, name: str, value: Any) -> EnginePlugin:
+    def _with(self, name: str, value: object) -> EnginePlugin:
         return self.model_copy(update={"arguments": self.arguments | {name: value}})
 
     def use(self, shape: Architecture, hardware: Hardware, longest: float, mean: float) -> EngineUse:
@@ -91,7 +92,7 @@ class Vllm(EnginePlugin):
 def vllm_use(
     arguments: dict[str, Any], shape: Architecture, hardware: Hardware, longest: float, mean: float, most_rows: int = 0
 ) -> EngineUse:
-    """What vLLM takes with these arguments, in this process or as a server that gets `most_rows` requests at a time."""
+    """vLLM's use of the hardware, in this process or as a server that gets `most_rows` requests at a time."""
     device, width = hardware.device, max(1.0, min(longest, 2 * mean))
     split = int(arguments.get("tensor_parallel_size", 1)) * int(arguments.get("pipeline_parallel_size", 1))
     replicas = int(arguments.get("data_parallel_size", 1))
@@ -101,7 +102,7 @@ def vllm_use(
     rows = min(most_rows or int(arguments.get("max_num_seqs", _ROWS)), int(max(0.0, room) / per_token / width))
     problem = ""
     if device.is_gpu and split * replicas > hardware.count:
-        problem = f"{split * replicas} GPUs are asked for, there are {hardware.count}"
+        problem = f"{split * replicas} GPUs are asked for, but there are {hardware.count}"
     elif room < longest * per_token:
         least = weights + _EXTRA_GIB + longest * per_token
         problem = f"needs {least:.1f} GiB, of which gpu_memory_utilization allows {budget:.1f}"

@@ -1,4 +1,4 @@
-"""vLLM in this process: requests are taken as there is room for them, and every answer leaves as it is finished."""
+"""vLLM in this process: it takes requests while it has room, and yields every answer when it is finished."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import count
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from lidr.engines.encoding import encode, encode_scored, no_room, row_seed
 from lidr.engines.vllm import Vllm
 from lidr.errors import EngineError
 from lidr.models import end_of_turn_ids, load_tokenizer
+from lidr.records import Json
 
 # Both are read when vLLM is imported.
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
@@ -38,23 +39,32 @@ except ImportError as error:
         "best, because vLLM comes with versions of torch and transformers of its own"
     ) from None
 
-# What differs from vLLM's own defaults, or must not depend on its version; engine.arguments go before them.
-DEFAULTS: dict[str, Any] = {
+if TYPE_CHECKING:
+    from vllm import RequestOutput
+    from vllm.v1.engine.core_client import EngineCoreClient
+
+RequestT = TypeVar("RequestT", bound=Request | ScoreRequest)
+AnswerT = TypeVar("AnswerT", bound=Completion | Scored)
+# Gives a request's tokens and parameters, or the answer to yield for a request that cannot be sent.
+_Prepare = Callable[[RequestT], tuple[list[int], SamplingParams] | AnswerT]
+
+# Values that differ from vLLM's defaults or must not depend on its version; engine.arguments override them.
+DEFAULTS: Json = {
     "enable_prefix_caching": True,  # all translations into a language begin alike
-    "generation_config": "vllm",  # no sampling defaults from the model's folder: they would change the recipe unseen
+    "generation_config": "vllm",  # sampling defaults from the model's folder would silently change the recipe
     "max_logprobs": -1,  # no limit for Sampling.top_logprobs
     "use_tqdm_on_load": False,
 }
 _SET_ELSEWHERE = {"model": "model.path", "trust_remote_code": "model.trust_remote_code"}
-_LORA_RANKS = (8, 16, 32, 64, 128, 256, 512)  # sizes that vLLM has for adapters
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 512)  # ranks that vLLM supports
 
 
 class VllmEngine:
     """A model in vLLM's offline engine, for several GPUs through its own arguments (`tensor_parallel_size` ...).
 
-    What a request is computed together with depends on the moment, so where two tokens are nearly as likely the answer
-    may differ from one run to the next; vLLM's environment variable VLLM_BATCH_INVARIANT=1 prevents that on GPUs that
-    it supports, at a price. Sampled answers have a seed of their own.
+    The other requests in a batch depend on timing, so an answer may differ between runs if two tokens are almost
+    equally likely. vLLM's environment variable VLLM_BATCH_INVARIANT=1 prevents that on some GPUs, but is slower. Each
+    sampled answer has its own seed.
     """
 
     def __init__(self, folder: Path, config: Vllm, trust_remote_code: bool = False) -> None:
@@ -62,25 +72,25 @@ class VllmEngine:
         self.tokenizer = load_tokenizer(folder, trust_remote_code)
         self.end_ids = sorted(end_of_turn_ids(folder, self.tokenizer))
         self.adapter = LoRARequest("adapter", 1, config.adapter) if config.adapter else None
-        self.llm: Any = _start(folder, arguments, trust_remote_code, self.adapter)
+        self.llm = _start(folder, arguments, trust_remote_code, self.adapter)
         self.core = self.llm.llm_engine
         _watch(self.core.engine_core)
         self.context: int = self.core.model_config.max_model_len
-        # As many wait as run: even if all that run end in the same step, the next step is full.
+        # As many requests wait as run, so the next step is full even if all running ones end in one step.
         self.most: int = 2 * self.core.vllm_config.scheduler_config.max_num_seqs
-        self.numbers = count()  # vLLM's ids: no request is mistaken for one of an earlier call that was given up
+        self.numbers = count()  # vLLM's ids, never used twice: an earlier call may have been given up
         self.pending: dict[str, str] = {}  # vLLM's id -> request id, of the newest `generate`
 
     def generate(
         self, requests: Iterable[Request], sampling: Sampling, done: Collection[str] = frozenset()
     ) -> Iterator[Completion]:
-        """See `Engine.generate`. A prompt that leaves no room for an answer gets an `error` of its own.
+        """See `Engine.generate`. A prompt that leaves no room for an answer gets its own `error`.
 
-        `LLM.generate` would want all prompts first and answer with all completions at the end; this drives the engine
-        below it. What an earlier call that was not finished had under way is dropped.
+        `LLM.generate` needs all prompts first and returns all completions at the end, so this uses the engine below it.
+        Open requests of an earlier, unfinished call are dropped.
         """
 
-        def prepare(request: Request) -> tuple[list[int], Any] | Completion:
+        def prepare(request: Request) -> tuple[list[int], SamplingParams] | Completion:
             tokens = encode(self.tokenizer, request, self.end_ids)
             room = self.context - len(tokens)
             if room <= 0:
@@ -90,20 +100,20 @@ class VllmEngine:
         yield from self._drive(requests, done, prepare, lambda name, output: self._read(name, output, sampling))
 
     def score(self, requests: Iterable[ScoreRequest], done: Collection[str] = frozenset()) -> Iterator[Scored]:
-        """See `ScoringEngine.score`: the answer is part of what vLLM reads, and it is asked for one token more."""
+        """See `ScoringEngine.score`. vLLM reads the answer as part of the prompt, and writes one token more."""
         lengths: dict[str, int] = {}  # request id -> tokens of the answer
         params = SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
 
-        def prepare(request: ScoreRequest) -> tuple[list[int], Any] | Scored:
+        def prepare(request: ScoreRequest) -> tuple[list[int], SamplingParams] | Scored:
             encoded = encode_scored(self.tokenizer, request, self.end_ids, self.context - 1)
             if isinstance(encoded, Scored):
                 return encoded
             lengths[request.request_id] = len(encoded[1])
             return encoded[0] + encoded[1], params
 
-        def read(request_id: str, output: Any) -> Scored:
+        def read(request_id: str, output: RequestOutput) -> Scored:
             count, tokens, found = lengths.pop(request_id), output.prompt_token_ids, output.prompt_logprobs
             if found is None:
                 return Scored(request_id, None, count, "vLLM gave it up")
@@ -113,13 +123,10 @@ class VllmEngine:
         yield from self._drive(requests, done, prepare, read)
 
     def _drive(
-        self, requests: Iterable[Any], done: Collection[str], prepare: Callable[[Any], Any],
-        read: Callable[[str, Any], Any],
-    ) -> Iterator[Any]:  # fmt: skip
-        """What `read` makes of vLLM's outputs, as they come.
-
-        `prepare` gives a request's tokens and parameters, or what is yielded for one that cannot be answered.
-        """
+        self, requests: Iterable[RequestT], done: Collection[str], prepare: _Prepare[RequestT, AnswerT],
+        read: Callable[[str, RequestOutput], AnswerT],
+    ) -> Iterator[AnswerT]:  # fmt: skip
+        """Yield `read` of each output of vLLM as soon as it is there."""
         self._abort(self.pending)
         pending = self.pending = {}
         owed = (request for request in requests if request.request_id not in done)
@@ -148,8 +155,8 @@ class VllmEngine:
             self.pending = {}
             cleanup_dist_env_and_memory()
 
-    def _add(self, request: Any, prepare: Callable[[Any], Any], pending: dict[str, str]) -> Any:
-        """Hand a request to vLLM, or return why it cannot be answered."""
+    def _add(self, request: RequestT, prepare: _Prepare[RequestT, AnswerT], pending: dict[str, str]) -> AnswerT | None:
+        """Give a request to vLLM, or return the answer that says why it cannot be sent."""
         number = str(next(self.numbers))
         try:
             prepared = prepare(request)
@@ -162,7 +169,7 @@ class VllmEngine:
         pending[number] = request.request_id
         return None
 
-    def _params(self, request_id: str, sampling: Sampling, room: int) -> Any:
+    def _params(self, request_id: str, sampling: Sampling, room: int) -> SamplingParams:
         sampled = sampling.temperature > 0
         return SamplingParams(
             temperature=sampling.temperature,
@@ -177,24 +184,25 @@ class VllmEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _step(self) -> list[Any]:
-        """Let every running request go on; those that have ended."""
+    def _step(self) -> list[RequestOutput]:
+        """Compute one step; returns the requests that have ended."""
         try:
-            return self.core.step()  # type: ignore[no-any-return]
+            ended: list[RequestOutput] = self.core.step()
+            return ended
         except EngineDeadError as error:
             raise EngineError(
                 f"vLLM's process died ({_said(error)}); its own messages are above. What was answered is kept: run "
                 "the same command again, with a lower engine.arguments.gpu_memory_utilization if memory ran out"
             ) from None
 
-    def _read(self, request_id: str, output: Any, sampling: Sampling) -> Completion:
+    def _read(self, request_id: str, output: RequestOutput, sampling: Sampling) -> Completion:
         made = output.outputs[0]
         used = len(output.prompt_token_ids), len(made.token_ids)
         if made.finish_reason not in ("stop", "length"):
             return Completion(request_id, "", "error", *used, error=f"vLLM gave it up ({made.finish_reason})")
         first: tuple[tuple[str, float], ...] = ()
         if sampling.top_logprobs and made.logprobs:
-            # The token that was drawn is always among them, even where it is not one of the likeliest.
+            # The drawn token is always among them, even if it is not one of the likeliest.
             ranked = sorted(made.logprobs[0].items(), key=lambda item: item[1].rank)[: sampling.top_logprobs]
             first = tuple((self.tokenizer.decode([token]), entry.logprob) for token, entry in ranked)
         stopped_by = made.stop_reason if isinstance(made.stop_reason, str) else None  # a number is an end token
@@ -206,8 +214,8 @@ class VllmEngine:
             pending.clear()
 
 
-def _arguments(config: Vllm) -> dict[str, Any]:
-    """The engine arguments. Raises EngineError for those that vLLM does not have, or that cannot be used here."""
+def _arguments(config: Vllm) -> Json:
+    """The engine arguments. Raises EngineError for one that vLLM does not have or that cannot be used here."""
     known = {field.name for field in dataclasses.fields(EngineArgs)}
     for name in config.arguments:
         if name in _SET_ELSEWHERE:
@@ -228,7 +236,7 @@ def _arguments(config: Vllm) -> dict[str, Any]:
 
 
 def _lora_rank(adapter: str) -> int:
-    """The least size of vLLM's that the adapter fits."""
+    """The smallest rank of vLLM that is enough for the adapter."""
     file = Path(adapter) / "adapter_config.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -240,14 +248,14 @@ def _lora_rank(adapter: str) -> int:
     return next((size for size in _LORA_RANKS if size >= rank), rank)
 
 
-def _start(folder: Path, arguments: dict[str, Any], trust_remote_code: bool, adapter: Any) -> Any:
-    """vLLM with the model and the adapter. Raises EngineError with vLLM's reason where it does not start."""
-    llm: Any = None
+def _start(folder: Path, arguments: Json, trust_remote_code: bool, adapter: LoRARequest | None) -> LLM:
+    """vLLM with the model and the adapter. Raises EngineError with vLLM's reason if it does not start."""
+    llm = None
     try:
         llm = LLM(model=str(folder), trust_remote_code=trust_remote_code, **arguments)
         if adapter:
-            llm.llm_engine.add_lora(adapter)  # else its faults would come up with the first request
-    except Exception as error:  # of any kind: it comes from whatever layer does not like the model or an argument
+            llm.llm_engine.add_lora(adapter)  # now, because otherwise its errors come with the first request
+    except Exception as error:  # every layer of vLLM raises its own errors
         if llm is not None:
             llm.llm_engine.engine_core.shutdown()
         cleanup_dist_env_and_memory()
@@ -259,10 +267,10 @@ def _start(folder: Path, arguments: dict[str, Any], trust_remote_code: bool, ada
     return llm
 
 
-def _watch(client: Any) -> None:
-    """Let the wait for answers end where vLLM's process is killed, as the kernel does when memory runs out.
+def _watch(client: EngineCoreClient) -> None:
+    """End the wait for answers if vLLM's process is killed, for example by the kernel because memory runs out.
 
-    vLLM 0.32 notices it, but its offline engine waits on.
+    vLLM 0.32 notices it, but its offline engine waits forever.
     """
     manager = getattr(getattr(client, "resources", None), "engine_manager", None)
     if manager is None:  # vLLM computes in this process
@@ -276,6 +284,6 @@ def _watch(client: Any) -> None:
 
 
 def _said(error: Exception) -> str:
-    """An error's message on one line; of pydantic's, without the list of all arguments."""
+    """An error's message on one line; for pydantic's errors without the list of all arguments."""
     text = "; ".join(problem["msg"] for problem in error.errors()) if isinstance(error, ValidationError) else str(error)
     return " ".join(text.split())[:1000] or type(error).__name__

@@ -5,7 +5,7 @@ Source: Axolotl's documentation, "RLHF (Beta)", DPO; checked with its prompt str
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import yaml
 
@@ -20,6 +20,7 @@ from lidr.commands.export.formats.base import (
     messages,
     texts,
 )
+from lidr.records import Json
 
 
 class Axolotl(ExportFormat):
@@ -27,7 +28,7 @@ class Axolotl(ExportFormat):
 
     title: ClassVar[str] = "Axolotl"
 
-    def columns(self, item: ExportedPair, plain: bool) -> dict[str, Any]:
+    def columns(self, item: ExportedPair, plain: bool) -> Json:
         if plain:
             return texts(item) | ({"system": item.system_prompt} if item.system_prompt else {})
         return {"messages": messages(item), CHOSEN: answer(item.pair.chosen), REJECTED: answer(item.pair.rejected)}

@@ -1,13 +1,13 @@
-"""What every format is given: a pair with where it comes from, and the export as a whole for its usage notes."""
+"""What every format is given: a pair with its origin, and the export as a whole for its usage notes."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lidr.plugins import Plugin
-from lidr.records import PreferencePair
+from lidr.records import Json, PreferencePair
 
 SPLITS = ("train", "test")  # and the names of their files
 PROMPT, CHOSEN, REJECTED = "prompt", "chosen", "rejected"
@@ -30,10 +30,9 @@ class ExportedPair:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What was exported. `counts` is pairs by language and split; `start_from` is the model to train, as a command
-    names it.
+    """What was exported, with the settings of `training` that any trainer needs, for the usage notes.
 
-    The four values of `training` that any trainer needs are here too, so that the usage notes are those of this run.
+    `counts` is pairs by language and split; `start_from` is the model to train, as a command names it.
     """
 
     run: str
@@ -55,7 +54,7 @@ class Export:
 
     @property
     def splits(self) -> list[str]:
-        """The splits with a pair in them: train, and test where prompts were held out."""
+        """The splits with a pair in them: train, and test if prompts were held out."""
         return [split for split in SPLITS if self.total(split)]
 
 
@@ -68,15 +67,15 @@ class ExportFormat(Plugin):
     plain_by_default: ClassVar[bool] = False
     """Whether rows are texts, and not conversations, if the user does not say."""
     suffix: ClassVar[str] = ".jsonl"
-    """Of the data files, `.jsonl` or `.parquet`."""
+    """The end of the data files' names, `.jsonl` or `.parquet`."""
 
     @abstractmethod
-    def columns(self, item: ExportedPair, plain: bool) -> dict[str, Any]:
+    def columns(self, item: ExportedPair, plain: bool) -> Json:
         """The tool's own columns of a row."""
 
     @abstractmethod
     def usage(self, export: Export) -> str:
-        """Markdown that says how the tool takes it all."""
+        """Markdown that says how to use the export with the tool."""
 
     def files(self, export: Export) -> dict[str, str]:
         """Small text files beside the data, by name."""
@@ -86,8 +85,8 @@ class ExportFormat(Plugin):
         return split + self.suffix
 
 
-def provenance(item: ExportedPair) -> dict[str, Any]:
-    """The columns that say where a row comes from. No tool needs them, and each one passes over them."""
+def provenance(item: ExportedPair) -> Json:
+    """The columns that say where a row comes from. All tools ignore them."""
     pair = item.pair
     return {
         "id": pair.id,
@@ -112,16 +111,16 @@ def answer(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def texts(item: ExportedPair) -> dict[str, Any]:
+def texts(item: ExportedPair) -> Json:
     """The plain form: three strings. There is no place for a system prompt."""
     return {PROMPT: item.pair.prompt, CHOSEN: item.pair.chosen, REJECTED: item.pair.rejected}
 
 
-def conversation(item: ExportedPair) -> dict[str, Any]:
+def conversation(item: ExportedPair) -> Json:
     """The conversational form: three lists of messages."""
     return {PROMPT: messages(item), CHOSEN: [answer(item.pair.chosen)], REJECTED: [answer(item.pair.rejected)]}
 
 
 def fenced(kind: str, code: str) -> str:
-    """Code of ours in a page of Markdown. It never holds anything that a model wrote."""
+    """Our own code in a page of Markdown; it never holds anything that a model wrote."""
     return f"```{kind}\n{code.strip()}\n```\n"

@@ -7,11 +7,12 @@ entry replaces all default names there, so every column in use is named.
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import yaml
 
 from lidr.commands.export.formats.base import CHOSEN, REJECTED, Export, ExportedPair, ExportFormat, fenced
+from lidr.records import Json
 
 _NAMES = {"train": "pairs", "test": "pairs_test"}
 
@@ -21,7 +22,7 @@ class LlamaFactory(ExportFormat):
 
     title: ClassVar[str] = "LLaMA-Factory"
 
-    def columns(self, item: ExportedPair, plain: bool) -> dict[str, Any]:
+    def columns(self, item: ExportedPair, plain: bool) -> Json:
         pair = item.pair
         system = {"system": item.system_prompt} if item.system_prompt else {}
         if plain:

@@ -7,11 +7,12 @@ checks.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import yaml
 
 from lidr.commands.export.formats.base import Export, ExportedPair, ExportFormat, answer, fenced, messages, texts
+from lidr.records import Json
 
 
 class NemoRl(ExportFormat):
@@ -19,7 +20,7 @@ class NemoRl(ExportFormat):
 
     title: ClassVar[str] = "NeMo RL"
 
-    def columns(self, item: ExportedPair, plain: bool) -> dict[str, Any]:
+    def columns(self, item: ExportedPair, plain: bool) -> Json:
         if plain:
             return texts(item)
         ranked = enumerate((item.pair.chosen, item.pair.rejected))

@@ -6,7 +6,7 @@ Source: OpenRLHF's `RewardDataset` with `is_dpo`, version 0.11: with a prompt ke
 from __future__ import annotations
 
 import shlex
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lidr.commands.export.formats.base import (
     CHOSEN,
@@ -19,6 +19,7 @@ from lidr.commands.export.formats.base import (
     fenced,
     texts,
 )
+from lidr.records import Json
 
 
 class OpenRlhf(ExportFormat):
@@ -26,7 +27,7 @@ class OpenRlhf(ExportFormat):
 
     title: ClassVar[str] = "OpenRLHF"
 
-    def columns(self, item: ExportedPair, plain: bool) -> dict[str, Any]:
+    def columns(self, item: ExportedPair, plain: bool) -> Json:
         return texts(item) if plain else conversation(item)
 
     def usage(self, export: Export) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lidr.commands.export.formats.base import Export, ExportedPair, ExportFormat, conversation, fenced, texts
+from lidr.records import Json
 
 
 class Parquet(ExportFormat):
@@ -14,7 +15,7 @@ class Parquet(ExportFormat):
     plain_by_default: ClassVar[bool] = True
     suffix: ClassVar[str] = ".parquet"
 
-    def columns(self, item: ExportedPair, plain: bool) -> dict[str, Any]:
+    def columns(self, item: ExportedPair, plain: bool) -> Json:
         return {"system_prompt": item.system_prompt, **texts(item)} if plain else conversation(item)
 
     def usage(self, export: Export) -> str:

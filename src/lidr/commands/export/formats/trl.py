@@ -5,9 +5,10 @@ Source: TRL's documentation, "Dataset formats and types" (preference, explicit p
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lidr.commands.export.formats.base import Export, ExportedPair, ExportFormat, conversation, fenced, texts
+from lidr.records import Json
 
 
 class Trl(ExportFormat):
@@ -15,7 +16,7 @@ class Trl(ExportFormat):
 
     title: ClassVar[str] = "TRL"
 
-    def columns(self, item: ExportedPair, plain: bool) -> dict[str, Any]:
+    def columns(self, item: ExportedPair, plain: bool) -> Json:
         return texts(item) if plain else conversation(item)
 
     def usage(self, export: Export) -> str:

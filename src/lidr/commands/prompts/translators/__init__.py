@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from pydantic import ValidationError
 
@@ -14,12 +14,12 @@ from lidr.plugins import calling, load
 
 
 def open_translator(
-    name: str, flags: dict[str, Any], base_url: str | None = None, set_: list[str] | None = None
+    name: str, flags: Mapping[str, object], base_url: str | None = None, set_: list[str] | None = None
 ) -> Translator:
-    """The translator of that name with the settings that the command line gives.
+    """The translator of that name with the settings of the command line; `flags` that are None are not given.
 
-    Of `flags` those count that are not None. `set_` are fields of its engine, or of its own if it has none. Raises
-    ConfigError for settings that it does not have.
+    `set_` are fields of its engine, or its own fields if it has no engine. Raises ConfigError for settings that it does
+    not have.
     """
     found = load("translators", name)[0]
     given = {flag: value for flag, value in flags.items() if value is not None}

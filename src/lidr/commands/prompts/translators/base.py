@@ -1,19 +1,20 @@
-"""The translator contract: pieces in, translations out, each as soon as it is there."""
+"""The translator contract: pieces in, translations out, each as soon as it is ready."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from lidr.commands.prompts.protect import Cut
 from lidr.plugins import Plugin
+from lidr.records import Json
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A text to be translated. `keep` are spans that must come back as they are, for translators that can be told."""
+    """A text to be translated. `keep` are spans that must come back unchanged, for translators that can use them."""
 
     key: str
     text: str
@@ -24,7 +25,7 @@ class Piece:
 class Offer:
     """What came back for a piece: a text, or the `failure` in its place.
 
-    A `passing` failure (a server that was away) is tried again by the next command, any other one is remembered.
+    The next command retries a `passing` failure (a server that was away); any other one is remembered.
     """
 
     key: str
@@ -34,13 +35,13 @@ class Offer:
 
 
 class Translator(Protocol):
-    """Something that translates. Its memory is given back by `close`.
+    """Something that translates; `close` frees its memory.
 
-    `identity` is all that shapes its texts. `cuts` is how a prompt is taken apart, at first and when it is retried.
-    `usd_per_million_characters` is None for one that costs nothing by the character.
+    `identity` is all that shapes its texts. `cuts` is how a prompt is cut, at first and in a retry.
+    `usd_per_million_characters` is None if it does not charge by the character.
     """
 
-    identity: dict[str, Any]
+    identity: Json
     cuts: tuple[Cut, Cut]
     usd_per_million_characters: float | None
 

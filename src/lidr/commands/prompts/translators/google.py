@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
 
 from lidr.commands.prompts.protect import Cut
 from lidr.commands.prompts.translators.base import Offer, Piece, Translator, TranslatorPlugin
 from lidr.errors import ConfigError, EngineError
+from lidr.records import Json
 from lidr.settings import NonNegativeFloat
 
 # Limits of translateText (cloud.google.com/translate/quotas, 2026): 1,024 texts and 30,720 code points in a request.
 MAX_TEXTS, MAX_CODE_POINTS = 1024, 30_000
 # List price of the neural model beyond the free half million a month (cloud.google.com/translate/pricing, 2026).
 USD_PER_MILLION_CHARACTERS = 20.0
-_RETRY_S = 600.0  # a quota by the minute is over after one; one by the day is not worth waiting for
+_RETRY_S = 600.0  # a quota per minute ends after one; one per day is not worth waiting for
 _CODES = {"zh": "zh-CN"}
 
 
@@ -73,14 +73,14 @@ class GoogleTranslator:
             credentials=credentials, transport="rest", client_options=options
         )
         self._parent = f"projects/{project}/locations/{location}"
-        self.identity: dict[str, Any] = {"translator": "google", "location": location}
+        self.identity: Json = {"translator": "google", "location": location}
         given = usd_per_million_characters
         self.usd_per_million_characters: float | None = USD_PER_MILLION_CHARACTERS if given is None else given
 
     def translate(
         self, pieces: Iterable[Piece], source: str, target: str, retry: bool, done: Collection[str] = frozenset()
     ) -> Iterator[Offer]:
-        """Raises EngineError if Google refuses: no permission, a quota that is used up."""
+        """Raises EngineError if Google refuses, for lack of permission or a quota that is used up."""
         owed = (piece for piece in pieces if piece.key not in done)
         for batch in batches(owed, MAX_TEXTS, MAX_CODE_POINTS):
             if len(batch[0].text) > MAX_CODE_POINTS:

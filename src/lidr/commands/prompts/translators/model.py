@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from functools import cached_property
-from typing import Any
 
 from pydantic import Field
 
@@ -16,6 +15,7 @@ from lidr.engine_settings import EngineSettings, engine_identity
 from lidr.engines import Engine, Request, Sampling, open_model
 from lidr.languages import get_language
 from lidr.models import resolve_model
+from lidr.records import Json
 from lidr.settings import PathText, PositiveInt
 from lidr.stages.translations import PREFILL, STOP, parse_translation
 from lidr.storage import cache_folder
@@ -25,7 +25,7 @@ _SYSTEM = "You are a helpful assistant."
 
 
 class Model(TranslatorPlugin):
-    """Any language model, by the request of a run's own translations."""
+    """Any language model, asked with the prompt of a run's own translations."""
 
     model: PathText
     """A folder, a hub id, a GGUF file, or the name on a server."""
@@ -41,8 +41,8 @@ class Model(TranslatorPlugin):
 class EngineTranslator:
     """The tag protocol of a run's own translations, greedy; a retry names what must be copied.
 
-    `model` is a Hugging Face folder, a hub id, a GGUF file or `lab`, or a served model's name. The engine is opened
-    with the first piece.
+    `model` is a Hugging Face folder, a hub id, a GGUF file or `lab`, or a served model's name. The first piece opens
+    the engine.
     """
 
     cuts: tuple[Cut, Cut] = ("whole", "paragraphs")
@@ -58,7 +58,7 @@ class EngineTranslator:
             folder, fingerprint = resolve_model(ModelConfig(path=model), cache_folder() / "fingerprints.json")
             self._model, known = str(folder), {"model": fingerprint} | engine_identity(engine)
         templates = [read_template("translate"), read_template("translate_strict"), PREFILL, STOP, _SYSTEM]
-        self.identity: dict[str, Any] = known | {"templates": templates, "sampling": self._sampling.as_dict()}
+        self.identity: Json = {**known, "templates": templates, "sampling": self._sampling.as_dict()}
 
     @cached_property
     def _engine(self) -> Engine:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from lidr.commands.prompts.protect import Cut
 from lidr.commands.prompts.translators.base import Offer, Piece, Translator, TranslatorPlugin
@@ -19,12 +19,16 @@ from lidr.errors import ConfigError
 from lidr.languages import get_language
 from lidr.models import find_model, fingerprint
 from lidr.models.files import check_weights
+from lidr.records import Json
 from lidr.settings import PathText
 from lidr.storage import hash_file
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 Family = Literal["nllb", "m2m100", "madlad", "marian"]
 
-# FLORES-200's codes where they are not ISO 639-3's: it names the individual language of a macrolanguage.
+# FLORES-200's codes that are not ISO 639-3's: it names the individual language of a macrolanguage.
 _FLORES = {"zh": "zho_Hans", "ja": "jpn_Jpan", "ko": "kor_Hang", "ar": "arb_Arab", "sw": "swh_Latn", "fa": "pes_Arab",
            "et": "est_Latn"}  # fmt: skip
 _ISO15924 = {"Latin": "Latn", "Cyrillic": "Cyrl", "Greek": "Grek", "Hebrew": "Hebr", "Arabic": "Arab", "Thai": "Thai",
@@ -43,7 +47,7 @@ def flores_code(code: str) -> str:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences at even places, what is between them at odd ones; `"".join` gives the text again."""
+    """Sentences at even places, what is between them at odd ones; joined they are the text."""
     parts, end = [], 0
     for gap in _SENTENCES.finditer(text):
         parts += [text[end : gap.start()], gap[0]]
@@ -77,7 +81,7 @@ class Seq2SeqTranslator:
 
         folder = find_model(ModelConfig(path=model))
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
         except ImportError as error:  # OPUS-MT's needs sentencepiece
             raise ConfigError(f"{folder}: its tokenizer needs another package: {error}") from None
         except (OSError, ValueError) as error:
@@ -87,12 +91,12 @@ class Seq2SeqTranslator:
                 "ct2-transformers-converter --copy_files tokenizer.json tokenizer_config.json)"
             ) from None
         self.family = _family(folder, self._tokenizer)
-        # A text that holds `</s>` or the name of a language stays text. MADLAD is told the language in the text.
+        # A text that holds `</s>` or the name of a language stays text. MADLAD reads the language from the text.
         self._tokenizer.split_special_tokens = self.family != "madlad"
         self._batch_size = batch_size
         self._decode = _TransformersDecoder(folder) if backend == "transformers" else _CTranslate2Decoder(folder, self)
         weights = hash_file(folder / "model.bin") if backend == "ctranslate2" else fingerprint(folder)
-        self.identity: dict[str, Any] = {"translator": "seq2seq", "model": weights, "backend": backend}
+        self.identity: Json = {"translator": "seq2seq", "model": weights, "backend": backend}
 
     def translate(
         self, pieces: Iterable[Piece], source: str, target: str, retry: bool, done: Collection[str] = frozenset()
@@ -135,9 +139,9 @@ class Seq2SeqTranslator:
         return len(self._tokenizer(text)["input_ids"])
 
     def _target(self, source: str, target: str) -> tuple[str, int | None]:
-        """How the model is told the target language: by a prefix of the text, or by a token that is put first.
+        """(prefix of the text, first token): one of them names the target language to the model.
 
-        Raises ConfigError for one that it does not know. OPUS models with one target language are told nothing.
+        Neither does for OPUS models with one target language. Raises ConfigError for one that the model does not know.
         """
         if self.family == "marian":
             known = getattr(self._tokenizer, "supported_language_codes", [])
@@ -161,7 +165,7 @@ class Seq2SeqTranslator:
         self._decode = None  # type: ignore[assignment]
 
 
-def _family(folder: Path, tokenizer: Any) -> Family:
+def _family(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Family:
     vocabulary = tokenizer.get_vocab()
     names: dict[str, Family] = {"<2es>": "madlad", "spa_Latn": "nllb", "__es__": "m2m100"}
     found = next((family for name, family in names.items() if name in vocabulary), None)
@@ -193,7 +197,9 @@ class _TransformersDecoder:
         check_weights(folder, str(folder))
         self.model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True).to(device).eval()
 
-    def __call__(self, tokenizer: Any, texts: list[str], first_token: int | None) -> list[str | None]:
+    def __call__(
+        self, tokenizer: PreTrainedTokenizerBase, texts: list[str], first_token: int | None
+    ) -> list[str | None]:
         import torch
 
         inputs = tokenizer(texts, return_tensors="pt", padding=True)
@@ -203,7 +209,7 @@ class _TransformersDecoder:
         with torch.inference_mode():
             found = self.model.generate(**inputs, num_beams=4, max_new_tokens=limit, **forced)
         decoded = tokenizer.batch_decode(found, skip_special_tokens=True)
-        # NLLB's decoder begins with the end token, and OPUS-MT is made to put it last where the limit is reached.
+        # NLLB's decoder begins with the end token, and OPUS-MT is made to put it last if the limit is reached.
         ended = (found[:, 1:limit] == tokenizer.eos_token_id).any(dim=1).tolist()
         return [text if whole else None for text, whole in zip(decoded, ended, strict=True)]
 
@@ -220,7 +226,9 @@ class _CTranslate2Decoder:
             raise ConfigError(f"{folder}: no model.bin; convert the model first (ct2-transformers-converter)")
         self.model = ctranslate2.Translator(str(folder), device="auto")
 
-    def __call__(self, tokenizer: Any, texts: list[str], first_token: int | None) -> list[str | None]:
+    def __call__(
+        self, tokenizer: PreTrainedTokenizerBase, texts: list[str], first_token: int | None
+    ) -> list[str | None]:
         tokens = [tokenizer.convert_ids_to_tokens(ids) for ids in tokenizer(texts)["input_ids"]]
         prefix = None if first_token is None else [[tokenizer.convert_ids_to_tokens(first_token)]] * len(texts)
         found = self.model.translate_batch(
