@@ -338,7 +338,7 @@ def test_hub_layout_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     benchmark = MgsmBenchmark(path=path, languages=["en", "th"])
     assert [question.gold for question in benchmark.questions("en")] == ["18", "2125"]
     assert evaluate(benchmark, gold_sentence)["th"].metrics.to_json()["accuracy"] == 1.0
-    with pytest.raises(DataError, match="configuration .sw., split .test."):
+    with pytest.raises(DataError, match=r"configuration .sw., split .test."):
         MgsmBenchmark(path=path, languages=["sw"]).questions("sw")
     with_examples = MgsmBenchmark(path=path, languages=["en", "th"], instruction=False, num_fewshot=8)
     (question,) = with_examples.questions("th")
