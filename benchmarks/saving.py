@@ -27,7 +27,7 @@ from rich.table import Table
 
 from lidr.config import Config
 from lidr.likelihood.forward import PairForward, why_not_packed
-from lidr.progress import track
+from lidr.progress_bar import track
 from lidr.run_dir import Model, RunDir
 from lidr.stages.training import _tokenize
 from lidr.training.reference import autocast, pair_logps

@@ -60,7 +60,7 @@ def measure_lidr(settings: argparse.Namespace, pairs: list[dict[str, Any]], fold
 
     from lidr.config import load_config
     from lidr.likelihood.forward import PairForward, why_not_packed
-    from lidr.progress import Progress
+    from lidr.progress_bar import Progress
     from lidr.run_dir import Model
     from lidr.training.reference import add_columns, autocast, write_reference
     from lidr.training.trainer import PairTrainer, training_arguments

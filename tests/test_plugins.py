@@ -114,7 +114,7 @@ def test_a_strategy_of_another_package_has_a_name(longest: Path, monkeypatch: py
     monkeypatch.setattr(plugins.metadata, "entry_points", lambda **wanted: [point][: wanted.get("name") != "other"])
     config = config_with("longest", Path("prompts"))
     assert config.model_dump()["pairs"]["strategy"]["type"] == "longest" and strategy_of(config).source
-    with pytest.raises(ConfigError, match=r"there is no other; use imbalance or .* or longest or path/file.py:Name"):
+    with pytest.raises(ConfigError, match=r"there is no other; use anchored or .* or longest or path/file.py:Name"):
         plugins.load("strategies", "other")
     sys.modules.pop("mine")
 

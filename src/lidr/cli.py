@@ -147,6 +147,7 @@ def probe(
     from lidr.config import load_config
     from lidr.replacing import open_run
     from lidr.report import terminal as tables
+    from lidr.results import read_progress
     from lidr.run_dir import LOCK_OWNER, RunDir
 
     is_run = (Path(recipe) / "recipe.yaml").exists()
@@ -166,7 +167,7 @@ def probe(
     if LOCK_OWNER in os.environ:  # `lidr run` prints itself what its steps found
         return
     if iteration:
-        tables.print_progress(run, iteration)
+        tables.print_progress(read_progress(run, iteration))
     else:
         tables.print_probe(config, run)
 

@@ -29,7 +29,7 @@ from lidr.errors import RunError
 from lidr.preflight import check_owed
 from lidr.replacing import check_stage
 from lidr.report import page
-from lidr.report.terminal import print_evaluation, print_iteration, print_probe, print_progress
+from lidr.report.terminal import print_evaluation, print_iteration, print_probe
 from lidr.run_dir import LOCK_OWNER, RunDir
 from lidr.seals import is_sealed, stale_because
 from lidr.stages import STAGES, probe
@@ -75,7 +75,7 @@ def run(config: Config, run_dir: RunDir) -> None:
             step("evaluation", config, run_dir, iteration, lock)
             step("probe", config, run_dir, iteration, lock)
             print_iteration(config, write_results(config, run_dir), iteration)
-            if print_progress(run_dir, iteration):
+            if probe.says_stop(run_dir, iteration):  # the stop rule, if the recipe has it
                 break
         if page.is_outdated(run_dir):
             page.run(config, run_dir)

@@ -20,7 +20,7 @@ from lidr.engines.transformers.engine import TransformersEngine
 from lidr.errors import ConfigError, RunError
 from lidr.likelihood.forward import PairForward, RowLayout, find_layout
 from lidr.likelihood.packing import ATTENTION, pair_attention
-from lidr.progress import Progress
+from lidr.progress_bar import Progress
 from lidr.training.trainer import PairTrainer, Telemetry, training_arguments
 from lidr.training.weights import add_adapter
 from tests.support.tiny_models import CONTEXT, PACKED, PADDED, PECULIAR, SMALL, VOCABULARY, build

@@ -16,11 +16,11 @@ import pytest
 from lidr.config import Config, dump_config
 from lidr.report import markdown
 from lidr.report import page as report
-from lidr.report.contents import reservoir
 from lidr.report.document import Table
 from lidr.report.formatting import PAPER
 from lidr.report.log import digest_log
 from lidr.report.measures import Cell, Change, read_measures
+from lidr.report.pairs import reservoir
 from lidr.report.plots import curve_plots, language_plot, line_plot
 from lidr.report.telemetry import group_table
 from lidr.results import Results

@@ -12,7 +12,7 @@ import pytest
 from lidr.config import Config
 from lidr.plugins import built_in
 from lidr.records import Prompt, Response, Score, Translation
-from lidr.report.contents import REASONS
+from lidr.stages.pairs import REASONS
 from lidr.strategies.base import Answers, Candidate, draws_of, scorers_of, strategy_of
 from tests.conftest import WORDS, make_config
 
@@ -45,17 +45,16 @@ def answers_to(config: Config, position: int, fault: str = "") -> Answers:
         return Response("r", answers.prompt_id, code, text, "length" if fault == "length" else "stop", 9, sample=sample)
 
     for code in CODES:
-        answers.responses[code] = [response(code, sample) for sample in range(draws.samples)]
+        answers.responses[code] = [response(code, sample) for sample in range(draws.of(code))]
         if strategy.needs_initial(config):
             answers.initial[code] = [response(code, 0)]
     for source, target in strategy.translations(answers, config):
         text = None if fault else f"{WORDS[target]} {position}, translated from {source}, so it is 3."
         failure = "translation_unparsed" if fault else None
         answers.translations[source, target] = Translation("t", answers.prompt_id, source, target, text, failure)
-    for number, asked in enumerate(strategy.scores(answers, config)):
-        answers.scores[asked] = Score(
-            "s", answers.prompt_id, asked.given, asked.origin, asked.sample, -float(number), 9
-        )
+    for asked in strategy.scores(answers, config):
+        logp = -9 * draw.random()
+        answers.scores[asked] = Score("s", answers.prompt_id, asked.given, asked.origin, asked.sample, logp, 9)
     return answers
 
 

@@ -17,7 +17,7 @@ from lidr.lab.world import FACTS, answer, question
 from lidr.likelihood.forward import PairForward
 from lidr.likelihood.tokens import tokenize_answer, tokenize_prompt
 from lidr.models import end_of_turn_ids, load_tokenizer
-from lidr.progress import Progress
+from lidr.progress_bar import Progress
 from lidr.training.checkpoints import COMPLETE, last_checkpoint
 from lidr.training.loss import dpo_nll_loss
 from lidr.training.trainer import PairTrainer, Telemetry, training_arguments

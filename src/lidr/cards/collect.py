@@ -10,9 +10,9 @@ from lidr.errors import RunError
 from lidr.models import check_trained, read_model_cache
 from lidr.records import PreferencePair
 from lidr.replacing import check_current
-from lidr.report.contents import reservoir, sample
 from lidr.report.document import Sample
 from lidr.report.measures import Measure, read_measures
+from lidr.report.pairs import reservoir, sample
 from lidr.report.rows import with_rows
 from lidr.results import IterationResults, Results, read_results
 from lidr.run_dir import RunDir, say_once

@@ -19,10 +19,10 @@ from lidr.cards.base import (
 )
 from lidr.cards.collect import RunFacts
 from lidr.records import Json
-from lidr.report.contents import pair_table
 from lidr.report.document import Entry, Row, Table
 from lidr.report.formatting import join_names, language_name
 from lidr.report.markdown import SafeMarkdown
+from lidr.report.pairs import pair_table
 from lidr.results import IterationResults
 from lidr.run_dir import RunDir
 

@@ -18,11 +18,11 @@ from lidr.cards.base import (
 )
 from lidr.cards.collect import RunFacts
 from lidr.config import Config, dump_config
+from lidr.report.benchmarks import measure_table
 from lidr.report.findings import findings, paragraphs
 from lidr.report.formatting import join_names, language_name, percent
 from lidr.report.markdown import SafeMarkdown, lines_table
 from lidr.report.measures import Measure
-from lidr.report.sections import measure_table
 from lidr.strategies.base import strategy_of
 
 if TYPE_CHECKING:

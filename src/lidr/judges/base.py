@@ -20,7 +20,7 @@ from lidr.engines import Completion, Engine, Request, Sampling, open_model
 from lidr.engines.openai.protocol import LogProbability, Tokens
 from lidr.errors import ConfigError, EngineError, RunError
 from lidr.plugins import Plugin, calling
-from lidr.progress import track
+from lidr.progress_bar import track
 from lidr.records import Json, Row, content_id
 from lidr.results import JudgeUsage
 from lidr.system_errors import writing

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lidr.progress import duration
+from lidr.progress_bar import duration
 from lidr.records import Row as Record
 from lidr.report.document import Entry, Row, Section, Table
 from lidr.report.telemetry import Step

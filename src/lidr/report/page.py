@@ -15,7 +15,7 @@ from functools import partial
 from lidr.config import Config, dump_config, flatten
 from lidr.records import Json, PreferencePair
 from lidr.report import html, markdown, record
-from lidr.report.contents import PairTable, drop_details, pair_table, pairs_section, reservoir, sample, samples_section
+from lidr.report.benchmarks import benchmark_sections, other_section
 from lidr.report.document import (
     Block,
     Bold,
@@ -54,10 +54,10 @@ from lidr.report.formatting import PAPER, finite, language_name, number
 from lidr.report.judged import judge_section, judge_warnings, read_judge, read_outcomes
 from lidr.report.log import Log, digest_log, time_table
 from lidr.report.measures import read_measures
+from lidr.report.pairs import PairTable, drop_details, pair_table, pairs_section, reservoir, sample, samples_section
 from lidr.report.plots import curve_plots, language_plot
 from lidr.report.probe import probe_advice, probe_section, probe_sentences
 from lidr.report.rows import read_scored, with_rows
-from lidr.report.sections import benchmark_sections, other_section
 from lidr.report.telemetry import group_table
 from lidr.report.verdicts import verdicts_section
 from lidr.results import Results, read_results

@@ -12,7 +12,7 @@ from lidr.config import Config
 from lidr.report.formatting import VERDICTS
 from lidr.report.measures import cell_of, kinds_of
 from lidr.report.unreliable import cut_off, unscored
-from lidr.results import Metrics, ModelResults, Results, read_imbalance, read_progress
+from lidr.results import Metrics, ModelResults, ProgressProbe, Results, read_imbalance
 from lidr.run_dir import RunDir
 from lidr.stages.pairs import PairSummary
 
@@ -44,6 +44,9 @@ def print_iteration(config: Config, results: Results, iteration: int) -> None:
     for model in results.models:  # an iteration that made no pair has no model
         if model.name == f"M{iteration}":
             _print_unreliable(model)
+    for found in results.probe:
+        if isinstance(found, ProgressProbe) and found.model == f"M{iteration}":
+            print_progress(found)
 
 
 def print_evaluation(config: Config, title: str, model: ModelResults) -> None:
@@ -125,18 +128,16 @@ def print_probe(config: Config, run_dir: RunDir) -> None:
         _say(f"the probe finds {found.dominant} dominant; the recipe says {config.dominant}")
 
 
-def print_progress(run_dir: RunDir, iteration: int) -> bool:
-    """What the stop rule says of M_t, if it was asked; returns whether to stop."""
-    found = read_progress(run_dir, iteration)
+def print_progress(found: ProgressProbe | None) -> None:
+    """What the stop rule says of M_t; nothing if it was not asked."""
     if found is None:
-        return False
+        return
     counted = {code: entry.better[found.by[0]] for code, entry in found.languages.items()}
     counted["together"] = found.together
     parts = [f"{name} {better.wins}:{better.losses}" for name, better in counted.items()]
     _say(f"{found.model} against {found.opponent}, answers better : worse  {', '.join(parts)}")
     if found.stop:
         _say(f"stop: {found.reason}; keep M{found.keep}")
-    return found.stop
 
 
 def _number(value: float | None) -> str:

@@ -10,10 +10,10 @@ from typing import Literal, TypedDict
 from lidr.config import Config
 from lidr.errors import DamagedError
 from lidr.records import Verdict
-from lidr.report.contents import reservoir
 from lidr.report.document import Answer, Bold, Folded, Sample, Section, note
 from lidr.report.formatting import clipped, language_name, printable
 from lidr.report.measures import language_order
+from lidr.report.pairs import reservoir
 from lidr.report.rows import read_scored, rows_file
 from lidr.results import Results
 from lidr.run_dir import RunDir

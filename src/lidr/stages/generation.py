@@ -10,7 +10,7 @@ from typing import Any, cast
 from lidr.config import Config, DecodingConfig
 from lidr.engines.base import Completion, Engine, Request, Sampling, Scored, ScoreRequest, ScoringEngine
 from lidr.errors import RunError
-from lidr.progress import track
+from lidr.progress_bar import track
 from lidr.records import Json, Row
 from lidr.seals import RowFile
 

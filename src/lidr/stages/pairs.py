@@ -19,7 +19,7 @@ from lidr.errors import DamagedError, RunError
 from lidr.languages.identification import LanguageIdentifier
 from lidr.numbers import extract_answer
 from lidr.plugins import calling
-from lidr.progress import track
+from lidr.progress_bar import track
 from lidr.records import Dropped, Json, PreferencePair, content_id
 from lidr.run_dir import RunDir
 from lidr.seals import Inputs, Outputs, digest, read_document, read_rows, read_seal, seal, sealed, write_sealed
@@ -30,6 +30,32 @@ from lidr.strategies.base import Candidate, strategy_of
 from lidr.thinking import split_thinking
 from lidr.word_use import WordUse, split_words
 
+# Meanings of the reasons for which there is no pair; a strategy adds those of its own (`Strategy.reasons`).
+REASONS = {
+    "prompt_missing": "The prompt does not exist in this language (or in the dominant one).",
+    "translation_task": "The prompt itself asks for a translation; translating its answer would destroy it.",
+    "response_empty": "The model gave an empty answer.",
+    "response_error": "The engine returned an error instead of an answer.",
+    "truncated": "An answer was cut off by the length limit.",
+    "thinking": "A side holds a thinking block (<think>), which a pair would teach; switch thinking off to train.",
+    "translation_missing": "The answer that this pair needs was not translated.",
+    "translation_error": "The engine returned an error instead of a translation.",
+    "translation_empty": "The translation was empty.",
+    "translation_cut_off": "The translation was cut off by the length limit, and so were its paragraphs, if tried.",
+    "translation_shortened": "Under a fifth of the answer came back, paragraph by paragraph as well.",
+    "translation_unparsed": "The translation did not keep to the requested format, paragraph by paragraph as well.",
+    "identical": "Both sides are the same text, so there is nothing to prefer.",
+    "near_identical": "Both sides share nearly all of their words.",
+    "length_ratio": "One side is many times longer than the other.",
+    "repeated_lines": "A side repeats the same line over and over.",
+    "loop": "A side ends in a loop, the same phrase over and over.",
+    "chosen_wrong_language": "The chosen side is not in the prompt's language.",
+    "chosen_mixed_languages": "Too many words of the chosen side are the dominant language's.",
+    "result_changed": "The translation ends in another number than the answer that it was made from.",
+    "same_result": "Both sides end in the same number.",
+    "rejected_wrong_language": "The rejected side is not in the prompt's language.",
+    "too_long": "Prompt and answer together exceed the training length.",
+}
 _VERSION = 3
 _PROMPTS_COUNTED = 10_000  # enough to know which words a language uses, and bounded in time
 

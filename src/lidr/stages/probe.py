@@ -39,6 +39,7 @@ from lidr.results import (
     ProgressProbe,
     probe_json,
     read_imbalance,
+    read_progress,
 )
 from lidr.run_dir import RunDir
 from lidr.seals import Inputs, Outputs, digest, is_sealed, write_sealed
@@ -126,6 +127,12 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     seconds = round(time.monotonic() - started, 3)
     run_dir.log("stage", iteration=iteration, stage="probe", seconds=seconds, rows=len(sample))
     write_sealed(run_dir.probe(iteration), inputs(config, run_dir, iteration), [probe_json(found)])
+
+
+def says_stop(run: RunDir, iteration: int) -> bool:
+    """Whether the stop rule ends the run with M_t; False if it was not asked."""
+    found = read_progress(run, iteration)
+    return found is not None and found.stop
 
 
 def judged_by(config: Config) -> list[str]:

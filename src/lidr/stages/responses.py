@@ -27,6 +27,7 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
         "system_prompt": config.system_prompt,
         "responses": draws.decoding.model_dump(),
         "samples": draws.samples if draws.samples > 1 else None,
+        **({"samples_only": dict(draws.only)} if draws.only else {}),
         "seed": config.seed,
     }
 
@@ -105,7 +106,7 @@ def make_requests(config: Config, model: Model, prompts: Iterable[Prompt]) -> It
     settings = {"responses": draws.decoding.model_dump(), "system": config.system_prompt, "seed": config.seed}
     for prompt in prompts:
         defining = (FORMAT, model.fingerprint, prompt.prompt_id, prompt.language, prompt.text, settings)
-        for sample in range(draws.samples):
+        for sample in range(draws.of(prompt.language)):
             row_id = content_id(*defining, *([sample] if sample else []))
             yield Request(row_id, chat(config, prompt.text)), prompt, sample
 

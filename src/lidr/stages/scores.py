@@ -148,7 +148,7 @@ def _asked(
 ) -> Iterator[tuple[ScoreRequest, Answers, Likelihood]]:
     """Every answer to be scored under a model, once; answers that failed are left out."""
     strategy, named = strategy_of(config), _by_name(config, run, iteration)
-    directions, languages, samples = strategy.directions(config), config.languages, draws_of(config).samples
+    directions, languages, samples = strategy.directions(config), config.languages, draws_of(config).most
     origins = {*languages, *(f"{source}->{target}" for source, target in directions)}
     wants_initial = strategy.needs_initial(config)
     for answers in read_answers(config, run, iteration, languages, directions, with_initial=wants_initial):

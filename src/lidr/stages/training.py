@@ -18,7 +18,7 @@ from pydantic import StrictInt, TypeAdapter, ValidationError
 
 from lidr.config import Config
 from lidr.errors import DamagedError, RunError
-from lidr.progress import Progress, track
+from lidr.progress_bar import Progress, track
 from lidr.records import canonical_json
 from lidr.results import Saved
 from lidr.run_dir import Model, RunDir

@@ -19,7 +19,7 @@ from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.answers import read_answers
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
-from lidr.strategies.base import direct, strategy_of
+from lidr.strategies.base import direct, strategy_of, translated_sample
 from lidr.templates import fill_template, read_template
 from lidr.thinking import split_thinking
 
@@ -128,7 +128,8 @@ class _Direction:
         for answers in read_answers(self.config, self.run_dir, self.iteration, [self.source]):
             if (self.source, self.target) not in strategy.translations(answers, self.config):
                 continue
-            answer = direct(answers, self.source, self.config)
+            sample = translated_sample(answers, self.source, self.config)
+            answer = direct(answers, self.source, self.config, sample)
             if answer.text is None or answer.problem:
                 continue
             turns = [answers.prompts[self.source].text, answers.prompts[self.target].text] if self.guided else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -90,10 +90,22 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The answers that a strategy needs: how many to each prompt in each language, and how they are decoded."""
+    """The answers that a strategy needs: so many to each prompt in each language, decoded in this way.
+
+    `only` has the languages that need another number.
+    """
 
     samples: int
     decoding: DecodingConfig
+    only: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, language: str) -> int:
+        """The number of answers to each prompt in a language."""
+        return self.only.get(language, self.samples)
+
+    @property
+    def most(self) -> int:
+        return max([self.samples, *self.only.values()])
 
 
 class Strategy(Plugin):
@@ -118,6 +130,10 @@ class Strategy(Plugin):
     def translations(self, answers: Answers, config: Config) -> list[tuple[str, str]]:
         """The (source, target) directions in which this prompt's answers have to be translated."""
         return []
+
+    def translated_sample(self, answers: Answers, source: str, config: Config) -> int:
+        """Which sample of the answers in `source` is translated. Of `answers.responses` only these may be looked at."""
+        return 0
 
     def scorers(self, config: Config) -> list[str]:
         """All models that `scores` may name, see `Likelihood`; by default none."""
@@ -146,8 +162,9 @@ class Strategy(Plugin):
         """How the answers are made, as lines of pseudocode with the recipe's parameters."""
         draws = draws_of(config)
         answers = "y[i, l] <- M[t](x[i, l])   for every i, every l and d"
-        if draws.samples > 1:
-            answers = f"y[i, l, k] <- M[t](x[i, l])   for every i, every l and d, and k = 1 ... {draws.samples}"
+        if draws.most > 1:
+            apart = "".join(f", {count} in {code}" for code, count in draws.only.items())
+            answers = f"y[i, l, k] <- M[t](x[i, l])   for every i, every l and d, and k = 1 ... {draws.samples}{apart}"
         return [answers, f"    # {draws.decoding.in_words()}"]
 
     def chosen_in_words(self) -> str:
@@ -184,10 +201,8 @@ def draws_of(config: Config) -> Draws:
     with calling(strategy, "draws"):
         draws = strategy.draws(config)
         decoding = DecodingConfig.model_validate(draws.decoding.model_dump())
-        if draws.samples < 1 or (draws.samples > 1 and not decoding.temperature):
-            raise ValueError(
-                f"{draws.samples} samples at temperature {decoding.temperature:g}: greedy ones are all alike"
-            )
+        if min([draws.samples, *draws.only.values()]) < 1 or (draws.most > 1 and not decoding.temperature):
+            raise ValueError(f"{draws.most} samples at temperature {decoding.temperature:g}: greedy ones are all alike")
     return draws
 
 
@@ -218,10 +233,17 @@ def rejected(answers: Answers, language: str, config: Config, sample: int = 0) -
     return replace(side, problem=None) if side.problem == "truncated" and may_be_cut_off else side
 
 
+def translated_sample(answers: Answers, source: str, config: Config) -> int:
+    """The sample that the recipe's strategy has translated; 0 if there is no answer."""
+    strategy = strategy_of(config)
+    with calling(strategy, "translated_sample"):
+        return strategy.translated_sample(answers, source, config) if answers.responses.get(source) else 0
+
+
 def translated(answers: Answers, source: str, target: str, config: Config) -> Side:
     """The model's own translation of its answer in `source`."""
     origin = f"{source}->{target}"
-    original = direct(answers, source, config)
+    original = direct(answers, source, config, translated_sample(answers, source, config))
     if original.problem:
         return Side(None, origin, original.problem)
     translation = answers.translations.get((source, target))

@@ -10,7 +10,17 @@ from collections.abc import Iterator
 
 from lidr.config import Config
 from lidr.records import Json
-from lidr.strategies.base import Answers, Candidate, Side, Strategy, direct, is_translation_task, rejected, translated
+from lidr.strategies.base import (
+    Answers,
+    Candidate,
+    Side,
+    Strategy,
+    direct,
+    is_translation_task,
+    rejected,
+    translated,
+    translated_sample,
+)
 
 
 class Imbalance(Strategy):
@@ -49,7 +59,8 @@ class Imbalance(Strategy):
             yield Candidate(answers.prompt_id, dominant, "dominant", None, missing, missing)
             return
         for code in rejected_sources(answers.position, others, config.pairs.dominant_rejected):
-            chosen = apart or direct(answers, dominant, config)
+            best = translated_sample(answers, dominant, config)
+            chosen = apart or direct(answers, dominant, config, best)
             worse = rejected(answers, code, config) if apart else translated(answers, code, dominant, config)
             yield Candidate(answers.prompt_id, dominant, "dominant", prompts[dominant], chosen, worse, bool(apart))
 

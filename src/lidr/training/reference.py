@@ -21,7 +21,7 @@ from lidr.errors import RunError
 from lidr.likelihood.forward import PairForward, to_device
 from lidr.likelihood.packing import Pair, plan_rows
 from lidr.machine.devices import pick_device, uses_bf16
-from lidr.progress import Progress
+from lidr.progress_bar import Progress
 from lidr.records import Row, content_id
 from lidr.run_dir import Model
 from lidr.seals import RowFile, read_rows, read_seal

@@ -20,7 +20,7 @@ from lidr.errors import RunError
 from lidr.likelihood.forward import PairForward, to_device, tolerance
 from lidr.likelihood.packing import Batch, Pair, plan_rows
 from lidr.machine.devices import uses_bf16
-from lidr.progress import Progress
+from lidr.progress_bar import Progress
 from lidr.training.checkpoints import last_checkpoint, layout, mark_complete
 from lidr.training.loss import PairLosses, dpo_nll_loss, nll_lengths, nll_loss
 from lidr.training.telemetry import Alarms, GroupMeans, nested

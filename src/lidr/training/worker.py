@@ -22,7 +22,7 @@ from lidr.likelihood.forward import PairForward, RowLayout, find_layout, read_la
 from lidr.likelihood.packing import Pair
 from lidr.machine.devices import pick_device
 from lidr.models.rotary import changing_context
-from lidr.progress import Progress, track
+from lidr.progress_bar import Progress, track
 from lidr.run_dir import Model, RunDir
 from lidr.storage import partial_path, write_text
 from lidr.system_errors import explain, writing

@@ -22,7 +22,7 @@ from lidr.judges.base import price
 from lidr.machine.hardware import GIB, Hardware, this_machine
 from lidr.models import recorded_answers
 from lidr.models.architecture import Architecture, find_architecture, weights_on_disk
-from lidr.progress import duration
+from lidr.progress_bar import duration
 from lidr.records import Json
 from lidr.run_dir import RunDir
 from lidr.stages.probe import judged_by

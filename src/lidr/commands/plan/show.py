@@ -8,7 +8,7 @@ from rich.text import Text
 
 from lidr.commands.plan.afterwards import Measured
 from lidr.commands.plan.plan import Plan, Step
-from lidr.progress import duration
+from lidr.progress_bar import duration
 
 _SHOWN_WIDTH = 100  # if the output is not a terminal
 

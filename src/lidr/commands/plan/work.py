@@ -61,14 +61,14 @@ def count_prompts(config: Config) -> Prompts:
     assumed = config.prompt_source.path != "lab" and not at_hand(config.prompt_source.path)
     groups = _assumed(config) if assumed else grouped(_read(config))
     strategy, found = strategy_of(config), Prompts(assumed=assumed)
-    samples = draws_of(config).samples
+    draws = draws_of(config)
     for position, prompts in enumerate(groups):
         prompt_id = next(iter(prompts.values())).prompt_id
         answers = Answers(position, prompt_id, prompts)
         for code in config.languages:
             if code in prompts and config.dominant in prompts:
-                answers.responses[code] = [Response("", prompt_id, code, "x", "stop", 1)] * samples
-                found.responses[code] += samples
+                answers.responses[code] = [Response("", prompt_id, code, "x", "stop", 1)] * draws.of(code)
+                found.responses[code] += draws.of(code)
             if code in prompts and len(found.texts[code]) < SAMPLE:
                 found.texts[code].append(prompts[code].text)
         for source, target in strategy.translations(answers, config):
@@ -147,9 +147,9 @@ class Work:
         counts: Counter[tuple[str, str, str]] = Counter()
         for (model, given, origin), count in self.prompts.scores.items():
             counts |= Counter({(same.get(model, model), given, origin): count})
-        load, samples = Load(), draws_of(self.config).samples
+        load, draws = Load(), draws_of(self.config)
         for (_, given, origin), count in counts.items():
-            load.add(count, self.prompt(given) / samples + self._origin(origin), 0.0)
+            load.add(count, self.prompt(given) / draws.of(origin) + self._origin(origin), 0.0)
         return load
 
     def pairs(self, with_rejected: bool) -> Load:

@@ -20,7 +20,7 @@ from lidr.commands.prompts.protect import Part, check, cut, join, protected
 from lidr.commands.prompts.translators.base import Offer, Piece, Translator
 from lidr.errors import ConfigError, EngineError, RunError
 from lidr.languages.identification import LanguageIdentifier
-from lidr.progress import track
+from lidr.progress_bar import track
 from lidr.records import Prompt, content_id
 from lidr.run_dir import RunDir
 from lidr.seals import read_unsealed_rows

@@ -14,34 +14,10 @@ from lidr.records import PreferencePair
 from lidr.report.document import Answer, Block, Entry, Folded, Heading, Row, Sample, Section, Table, note
 from lidr.report.formatting import language_name, percent, printable
 from lidr.results import IterationResults
+from lidr.stages.pairs import REASONS
 from lidr.strategies.base import strategy_of
 
 T = TypeVar("T")
-REASONS = {
-    "prompt_missing": "The prompt does not exist in this language (or in the dominant one).",
-    "translation_task": "The prompt itself asks for a translation; translating its answer would destroy it.",
-    "response_empty": "The model gave an empty answer.",
-    "response_error": "The engine returned an error instead of an answer.",
-    "truncated": "An answer was cut off by the length limit.",
-    "thinking": "A side holds a thinking block (<think>), which a pair would teach; switch thinking off to train.",
-    "translation_missing": "The answer that this pair needs was not translated.",
-    "translation_error": "The engine returned an error instead of a translation.",
-    "translation_empty": "The translation was empty.",
-    "translation_cut_off": "The translation was cut off by the length limit, and so were its paragraphs, if tried.",
-    "translation_shortened": "Under a fifth of the answer came back, paragraph by paragraph as well.",
-    "translation_unparsed": "The translation did not keep to the requested format, paragraph by paragraph as well.",
-    "identical": "Both sides are the same text, so there is nothing to prefer.",
-    "near_identical": "Both sides share nearly all of their words.",
-    "length_ratio": "One side is many times longer than the other.",
-    "repeated_lines": "A side repeats the same line over and over.",
-    "loop": "A side ends in a loop, the same phrase over and over.",
-    "chosen_wrong_language": "The chosen side is not in the prompt's language.",
-    "chosen_mixed_languages": "Too many words of the chosen side are the dominant language's.",
-    "result_changed": "The translation ends in another number than the answer that it was made from.",
-    "same_result": "Both sides end in the same number.",
-    "rejected_wrong_language": "The rejected side is not in the prompt's language.",
-    "too_long": "Prompt and answer together exceed the training length.",
-}
 # Reasons whose detail is a number that differs by row, so that counting the details says nothing.
 _NUMBERED = {"length_ratio", "near_identical", "chosen_mixed_languages", "result_changed", "same_result"}
 
