@@ -203,11 +203,8 @@ StrategyConfig = Annotated[
 
 class PairsConfig(Section):
     strategy: StrategyConfig = "imbalance"  # type: ignore[assignment]
-    """How answers become chosen and rejected: `imbalance` is the paper's way; `random_sides` is the control, the pairs
-    of another strategy (`of`) with their sides drawn at random; `verified_majority` is for prompts that ask for a
-    number, and prefers the model's own answers that end in the number that most of them end in, over all languages.
-    With settings it is `{type: verified_majority, samples: 4}`; `path/file.py:Name` takes one of your own. See
-    `lidr/strategies`."""
+    """How answers become chosen and rejected: `imbalance` is the paper's way, and docs/strategies.md has the others.
+    With settings it is `{type: verified_majority, samples: 4}`; `path/file.py:Name` takes one of your own."""
     dominant_rejected: str = "one"
     """Whose back-translated answers are the dominant language's rejected side: `one` language per prompt in rotation,
     `all` of them (one pair each), a single language code, or `none` for no pairs in the dominant language."""
