@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lidr.benchmarks.shared.confusion import Confusion, check_answer, pass_rates
+from lidr.benchmarks.shared.pass_rates import pass_rates
 from lidr.languages import LANGUAGES
+from lidr.languages.confusion import Confusion, check_answer
 from lidr.languages.identification import LanguageIdentifier
 from lidr.statistics import wilson_interval
 

@@ -40,6 +40,8 @@ def answers_to(config: Config, position: int, fault: str = "") -> Answers:
 
     def response(code: str, sample: int) -> Response:
         text = f"{WORDS[code]} {position}, so it is {draw.choice([3, 3, 3, 4])}."
+        if draw.random() < 0.3:  # some answers switch to another language
+            text += f"\n{WORDS[draw.choice([other for other in CODES if other != code])]} 5, so it is 5."
         if fault == "error":
             return Response("r", answers.prompt_id, code, None, "error", 0, sample=sample, error="no room")
         return Response("r", answers.prompt_id, code, text, "length" if fault == "length" else "stop", 9, sample=sample)

@@ -10,7 +10,8 @@ from typing import ClassVar
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult
 from lidr.benchmarks.metrics import LPR, MetricKind
 from lidr.benchmarks.shared.comparing import Instructions, instructions
-from lidr.benchmarks.shared.confusion import check_answer, pass_rates
+from lidr.benchmarks.shared.pass_rates import pass_rates
+from lidr.languages.confusion import check_answer
 from lidr.languages.identification import LanguageIdentifier
 from lidr.languages.names import asks_for_other_language
 from lidr.records import Row

@@ -24,12 +24,13 @@ from lidr.benchmarks.base import (
     Question,
 )
 from lidr.benchmarks.metrics import ACCURACY, ACCURACY_ON_TARGET, LPR, OFF_TARGET, MetricKind
-from lidr.benchmarks.shared.confusion import check_answer, pass_rates
+from lidr.benchmarks.shared.pass_rates import pass_rates
 from lidr.benchmarks.shared.reading import answer_field, read_language, text_field
 from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.languages import get_language
+from lidr.languages.confusion import check_answer
 from lidr.languages.identification import LanguageIdentifier
 from lidr.numbers import extract_answer, number_text, parse_number, same_number
 from lidr.results import Metrics

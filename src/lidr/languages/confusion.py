@@ -31,8 +31,6 @@ from dataclasses import dataclass
 
 from lidr.languages import get_language
 from lidr.languages.identification import MIN_WORDS_WITHOUT_NAMES, LanguageIdentifier, prose
-from lidr.results import Metric, Metrics
-from lidr.statistics import share
 
 MIN_WORDS = 5  # as in the benchmark's released code
 
@@ -79,26 +77,6 @@ def check_answer(text: str, language: str, identifier: LanguageIdentifier) -> Co
         words = (word for line in lines for word in _foreign_words(line))
     undecided = sum(code is None for _, code in found)
     return Confusion(len(lines) - undecided, undecided, wrong_lines, tuple(dict.fromkeys(words)))
-
-
-def pass_rates(answers: list[Confusion], language: str) -> Metrics:
-    """LPR, WPR and LCPR of the answers in one language, without a value if undefined.
-
-    `n` answers are judged (R above); `undecided` ones (`undecided_lines` beside other metrics) hold no line whose
-    language was identified, and are not among them. `lines` is the number of lines whose language was.
-    """
-    judged = [answer for answer in answers if answer.lines]
-    right_lines = [answer for answer in judged if not answer.wrong_lines]
-    n, passed = len(judged), len(right_lines)
-    wpr, lcpr = Metric(None), Metric(None)
-    if passed and get_language(language).script != "Latin":
-        right_words = sum(not answer.wrong_words for answer in right_lines)
-        wpr = share(right_words, passed)
-        lines_rate, words_rate = passed / n, right_words / passed
-        lcpr = Metric(round(2 * lines_rate * words_rate / (lines_rate + words_rate), 4))
-    undecided = len(answers) - n
-    counts = {"n": n, "undecided": undecided, "undecided_lines": undecided, "lines": sum(a.lines for a in answers)}
-    return Metrics({"lpr": share(passed, n), "wpr": wpr, "lcpr": lcpr}, counts)
 
 
 def _count_words(text: str) -> int:
