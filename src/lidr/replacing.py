@@ -186,10 +186,11 @@ def _steps(config: Config) -> Iterator[tuple[str, int]]:
 
 def _obeyed(config: Config, run: RunDir) -> Config:
     """The recipe that the loop continues with: that of the probe, if it is finished and obeyed."""
+    if config.probe is None or not config.probe.obey:
+        return config
     is_complete = all(is_sealed(*output) for output in probe.outputs(config, run, 0))
-    if config.probe and config.probe.obey and is_complete and (found := read_imbalance(run)):
-        return probe.obeyed(config, found)
-    return config
+    found = read_imbalance(run) if is_complete else None
+    return probe.obeyed(config, found) if found else config
 
 
 # --- what the run would be --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
@@ -21,6 +21,8 @@ from lidr.seals import read_document, read_json, read_seal
 
 SCHEMA = 1
 Interval = tuple[float, float]
+# Counts that every benchmark may have; others are known by being whole numbers.
+_COUNTS = {"n", "n_held_out", "failed", "undecided", "unscored", "ruled", "truncated", "thinking"}
 _INTERVAL_KEYS = {"accuracy": "ci95", "accuracy_held_out": "ci95_held_out"}
 
 
@@ -39,10 +41,10 @@ class JudgeUsage:
     `cost_usd` is None if the recipe names no prices.
     """
 
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float | None
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
     passing: int = 0
 
 
@@ -75,8 +77,9 @@ class Metrics:
         """The sum of some counts; those that a benchmark does not have are 0."""
         return sum(self.counts.get(name, 0) for name in names)
 
-    def __or__(self, other: Metrics) -> Metrics:
-        """Both together; what both have is taken from the second."""
+    def __or__(self, other: Metrics | Mapping[str, object]) -> Metrics:
+        """Both together, the second also as one flat object; what both have is taken from it."""
+        other = Metrics.from_json(other)
         return Metrics(
             {**self.values, **other.values},
             {**self.counts, **other.counts},
@@ -99,14 +102,14 @@ class Metrics:
 
     @classmethod
     def from_json(cls, content: object) -> Metrics:
-        """The reverse of `to_json`. Raises ValueError or TypeError for what is no such object.
+        """The reverse of `to_json`. Raises ValueError for what is no such object.
 
         Numbers that are not finite are gaps, and so are intervals of anything but two numbers.
         """
         if isinstance(content, cls):
             return content
         if not isinstance(content, Mapping):
-            raise TypeError(f"an object is needed, not {content!r:.60}")
+            raise ValueError(f"an object is needed, not {content!r:.60}")
         values: dict[str, Metric] = {}
         counts: dict[str, int] = {}
         notes: Json = {}
@@ -116,7 +119,9 @@ class Metrics:
                 continue
             interval_key = _interval_key(name)
             if isinstance(value, bool) or not (value is None or isinstance(value, int | float)):
-                notes[name] = value
+                notes[name] = json.loads(json.dumps(value), parse_constant=lambda _: None)  # NaN is no JSON
+            elif name in _COUNTS and isinstance(value, float) and value.is_integer():
+                counts[name] = int(value)
             elif isinstance(value, int) and interval_key not in content:
                 counts[name] = value
             else:
@@ -309,6 +314,7 @@ class Results:
 
     def to_json(self) -> str:
         content = {"schema": SCHEMA} | _RESULTS.dump_python(self, mode="json")
+        content["probe"] = [_without_absent(found) for found in content["probe"]]
         return json.dumps(content, indent=1) + "\n"
 
     @classmethod
@@ -378,7 +384,19 @@ _PROGRESS = TypeAdapter(ProgressProbe)
 def probe_json(found: Probe) -> str:
     """A probe's findings as its file has them."""
     kind: TypeAdapter[Probe] = TypeAdapter(type(found))
-    return json.dumps(kind.dump_python(found, mode="json", exclude={"model"}), indent=1)
+    return json.dumps(_without_absent(kind.dump_python(found, mode="json", exclude={"model"})), indent=1)
+
+
+def _without_absent(probe: dict[str, Any]) -> dict[str, Any]:
+    """A probe's JSON without the fields that it has no findings for: there is no judge, or it is the dominant language.
+
+    An older reader asks whether they are there.
+    """
+    for entry in probe["languages"].values():
+        if entry.get("translated", entry) is None:
+            for name in ("translated", "reward_accuracy", "translations", "translation_failed", "failed_by_length"):
+                del entry[name]
+    return {name: value for name, value in probe.items() if name != "judge" or value is not None}
 
 
 def _first(error: ValidationError) -> str:

@@ -58,8 +58,11 @@ def language_files(folder: Path, patterns: Sequence[str] = PATTERNS) -> dict[str
 
 
 def language_file(folder: Path, code: str, patterns: Sequence[str] = PATTERNS) -> Path | None:
-    """The file of one language in such a folder."""
-    return next((file for pattern in patterns if (file := folder / pattern.format(code)).is_file()), None)
+    """The file of one language in such a folder. Raises DataError if there are several."""
+    found = [file for pattern in patterns if (file := folder / pattern.format(code)).is_file()]
+    if len(found) > 1:
+        raise DataError(f"{folder}: several files for {code} ({', '.join(file.name for file in found)}); keep one")
+    return found[0] if found else None
 
 
 def read_lines(path: Path, newline: str | None = None) -> Iterator[str]:
@@ -216,6 +219,8 @@ def configurations(path: str, way_out: str) -> list[str]:
 
 def read_dataset(path: str, configuration: str | None, split: str, way_out: str) -> Iterator[PlacedRow]:
     """(place, row) of one configuration of a data set (hub id or folder). Raises DataError with the way out."""
+    if configuration is not None and _is_saved(path):
+        raise DataError(f"{path}: it was saved by save_to_disk and has no configuration {configuration!r}; {way_out}")
     where = f"{path}/{configuration}" if configuration else path
     try:
         for number, row in enumerate(dataset_rows(_load(path, configuration, split)), 1):

@@ -79,6 +79,7 @@ PREFERENCE = MetricKind(
 WIN_RATE = MetricKind(
     "win_rate", "Win rate", "win rate", "the judge's mean preference for the model over the reference answers",
     "judged", ("n",), middle=0.5, is_key=True, asides=(FAILED, UNSCORED, RULED), supports=PREFERENCE.supports,
+    in_terminal=("win", "tie", "lose", "win_rate"),
 )  # fmt: skip
 SCORE = MetricKind(
     "score", "Score", "score", "the judge's mean rating from 1 to 10, over turns and questions", "judged", ("n",),

@@ -1,7 +1,7 @@
 # ruff: noqa: E501
 """The language table: one record per language, and nothing about models.
 
-Adding a language is one line here; `tests/test_languages.py` checks that every line is complete and that the
+Adding a language is one line here; `tests/languages/test_languages.py` checks that every line is complete and that the
 instruction is written in the language's own script.
 """
 

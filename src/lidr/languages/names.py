@@ -8,7 +8,7 @@ says in which language something is put: "in French", "auf Französisch", "на 
 an everyday word or a country in that form counts only with the word "language" (in Hindi "चीनी में" is "in sugar").
 
 The phrases of English, Spanish, French, German, Russian, Chinese and Japanese were tried on 26,000 real prompts; those
-of the others only on the sentences of `tests/test_language_names.py`. Other phrases are missed: Turkish adds nothing to
+of the others only on the sentences of `tests/languages/test_language_names.py`. Other phrases are missed: Turkish adds nothing to
 "İngilizce" for "in English", so it counts only before a verb such as "yaz" (write). A language of the table that is
 not in this module is recognised by its words for "translate".
 """

@@ -14,7 +14,7 @@ from lidr.report.plots import dot_plot
 from lidr.results import Results
 
 _TITLES = {"accuracy": "Accuracy", "judged": "Judged answers", "language": "Language of the answers"}
-_INTERVALS = "95 % intervals are lines in the plot, and small or in brackets in the table."
+_INTERVALS = "Small figures, or those in brackets, are 95 % intervals, as are the lines of a plot."
 _TESTS = (
     " p: exact McNemar test on the same questions in a language, sign-flip test over the questions for the mean; not "
     "corrected for their number."
@@ -90,7 +90,7 @@ def _change(change: Change | None) -> Entry:
         return Entry("–")
     small = [change.verdict]
     if change.of_gain:
-        small.insert(0, f"{signed(change.of_gain[0])} to {signed(change.of_gain[1])}")
+        small.insert(0, f"95 %: {signed(change.of_gain[0])} to {signed(change.of_gain[1])}")
     if change.p is not None:
         small.append(p_value(change.p))
     return Entry(signed(change.delta), tuple(small), "clear" if change.is_clear else "noise")

@@ -114,7 +114,8 @@ def make_document(config: Config, run_dir: RunDir) -> Document:
     ]
     summary: list[Block] = [Text((" ".join(introduction(config, results)),), "lead")]
     summary += [Text((Bold(f"{title}."), f" {said}"), "alarm") for title, said in probe_advice(results, config)]
-    summary.append(Tiles([finding.tile for finding in found if finding.is_key]))
+    tiles = [finding.tile for finding in found if finding.is_key]
+    summary += [Tiles(tiles)] if tiles else []
     summary += [note(_COMPARED)] if is_compared else []
     summary.append(Bullets([(Bold(f"{topic}."), f" {said}") for topic, said in told]))
     sections = [
@@ -185,7 +186,8 @@ def _training_section(config: Config, log: Log) -> Section | None:
         if at_end := group_table(iteration, curve, config.languages):
             blocks += [Heading("At the end of training", 4), at_end]
     last = [(iteration, curve[max(curve)]) for iteration, curve in curves.items()]
-    return Section("training", "Training", [*blocks, _last_steps(last)]) if blocks else None
+    blocks += [Heading("The last step of each iteration"), _last_steps(last)]
+    return Section("training", "Training", blocks) if curves else None
 
 
 def _last_steps(steps: Sequence[tuple[int, Mapping[str, object]]]) -> Table:
@@ -196,7 +198,7 @@ def _last_steps(steps: Sequence[tuple[int, Mapping[str, object]]]) -> Table:
         for iteration, last in steps
     ]
     header = ["Iteration", *(name.replace("_", " ") for name in names)]
-    return Table("The last step", header, rows, "Values of the last optimiser step.")
+    return Table("The last step of each iteration", header, rows)
 
 
 def _recipe_section(config: Config, run_dir: RunDir) -> Section:

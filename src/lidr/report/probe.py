@@ -112,9 +112,7 @@ def probe_section(results: Results, config: Config) -> Section | None:
 def probe_advice(results: Results, config: Config) -> list[tuple[str, str]]:
     """(title, sentence) of what the probe and the stop rule advise against, for a box at the top."""
     first, later = _kinds(results)
-    advice = [
-        (f"Keep M{found.keep}", f"{found.model} is no step forward: {found.reason}.") for found in later if found.stop
-    ]
+    advice: list[tuple[str, str]] = []
     for probe in first:
         if probe.dominant != config.dominant:
             advice.append(
@@ -128,6 +126,8 @@ def probe_advice(results: Results, config: Config) -> list[tuple[str, str]]:
                 (f"Leave out {join_names(still)}", "By the probe of M0 translated answers are no better there than "
                  "direct ones, or most translations fail.")
             )  # fmt: skip
+    stopped = [found for found in later if found.stop]
+    advice += [(f"Keep M{found.keep}", f"{found.model} is no step forward: {found.reason}.") for found in stopped]
     return advice
 
 

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from lidr.config import Config, GatesConfig
 from lidr.errors import DamagedError, RunError
@@ -304,7 +304,12 @@ _SUMMARY = TypeAdapter(PairSummary)
 
 def read_summary(run_dir: RunDir, iteration: int) -> PairSummary:
     """The summary of an iteration's pairs. Raises RunError if it is not complete, DamagedError if it is damaged."""
-    return _SUMMARY.validate_python(read_document(run_dir.pair_summary(iteration)))
+    path = run_dir.pair_summary(iteration)
+    try:
+        return _SUMMARY.validate_python(read_document(path))
+    except ValidationError:
+        remedy = f"delete it, and `lidr pair {run_dir.path} --iteration {iteration}` makes it again"
+        raise DamagedError(f"{path}: damaged; {remedy}") from None
 
 
 def with_pairs(config: Config, run_dir: RunDir) -> list[int]:

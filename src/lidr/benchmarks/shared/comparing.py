@@ -25,9 +25,9 @@ class Instructions(BenchmarkSettings):
     """What benchmarks that ask instructions share."""
 
     path: PathText | None = None
-    """A folder of `<language>.json` or `.jsonl` files with an `instruction` per row, on disk or behind a URL, or a
-    Hugging Face data set with one configuration per language. null takes the instructions of the answers that are
-    compared with, or of the answers under test if the model is a folder of answers."""
+    """A folder of `<language>.jsonl` (or .json, .csv, .tsv, .parquet) files with an `instruction` per row, on disk or
+    behind a URL, or a Hugging Face data set with one configuration per language. null takes the instructions of the
+    answers that are compared with, or of the answers under test if the model is a folder of answers."""
     languages: LanguageCodes | None = None
     """Languages to be asked; null takes the recipe's."""
     limit: PositiveInt | None = None
