@@ -13,26 +13,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from lidr.config import Config
 from lidr.languages.confusion import check_answer
 from lidr.languages.identification import LanguageIdentifier
 from lidr.languages.names import asks_for_other_language
-from lidr.strategies.base import Answers, Candidate, Draws, Side, Strategy, direct
+from lidr.strategies.base import Answers, Candidate, Side, direct
+from lidr.strategies.sampled import Sampled, per_language
 
 
-class Confusion(Strategy):
+class Confusion(Sampled):
     """An answer in one language throughout is preferred to one that switches."""
-
-    samples: Annotated[int, Field(ge=2, le=1024)] = 4
-    """Answers to each prompt in each language."""
-    temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
-    """They are drawn at this temperature: a higher one switches more often."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Nucleus sampling; 1 is off."""
 
     reasons: ClassVar[dict[str, str]] = {
         "no_pure_sample": "Every answer in this language switches to another one, or its language is undecided.",
@@ -40,22 +32,30 @@ class Confusion(Strategy):
         "wants_other_language": "The prompt asks for another language than its own.",
     }
 
-    def draws(self, config: Config) -> Draws:
-        drawn = {"temperature": self.temperature, "top_p": self.top_p}
-        return Draws(self.samples, config.responses.model_copy(update=drawn))
-
     def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
-        """One candidate per language; none in the dominant one if `pairs.dominant_rejected` is `none`."""
-        for code in config.languages:
-            kind = "dominant" if code == config.dominant else "non_dominant"
-            if kind == "non_dominant" or config.pairs.dominant_rejected != "none":
-                sides = _sides(answers, code, config)
-                yield Candidate(answers.prompt_id, code, kind, answers.prompts.get(code), *sides)
+        """One candidate per language."""
+        yield from per_language(answers, config, lambda code: self._sides(answers, code, config))
 
-    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
-        for code in answers.prompts:
-            if code != config.dominant or config.pairs.dominant_rejected != "none":
-                yield code, code, code
+    def _sides(self, answers: Answers, language: str, config: Config) -> tuple[Side, Side]:
+        """The two samples nearest in length."""
+        none, prompt = Side(None, language), answers.prompts.get(language)
+        if prompt is None:
+            return Side(None, language, "prompt_missing"), none
+        if asks_for_other_language(prompt.text, language):
+            return Side(None, language, "wants_other_language"), none
+        drawn = [direct(answers, language, config, k) for k in range(len(answers.responses.get(language, ())))]
+        usable = [side for side in drawn if side.text is not None and not side.problem]
+        if not usable:
+            return (drawn[0] if drawn else Side(None, language, "response_error")), none
+        identifier = _identifier(tuple(config.languages))
+        found = [(side, check_answer(side.text or "", language, identifier)) for side in usable]
+        pure = [side for side, seen in found if seen.lines and not seen.wrong_lines and not seen.wrong_words]
+        mixed = [side for side, seen in found if seen.wrong_lines or seen.wrong_words]
+        if not pure:
+            return Side(None, language, "no_pure_sample"), none
+        if not mixed:
+            return Side(None, language, "no_mixed_sample"), none
+        return min(product(pure, mixed), key=lambda pair: abs(len(pair[0].text or "") - len(pair[1].text or "")))
 
     def chosen_in_words(self) -> str:
         return "those of its own answers that are in one language throughout"
@@ -68,28 +68,6 @@ class Confusion(Strategy):
             "P <- {(prompt x[i, l], chosen y[i, l, k] in l throughout, rejected y[i, l, m] that switches)}",
             "     for every i, l; of all k, m the two nearest in length",
         ]
-
-
-def _sides(answers: Answers, language: str, config: Config) -> tuple[Side, Side]:
-    """Chosen and rejected: the two samples nearest in length. If there are none, the first side says why."""
-    none, prompt = Side(None, language), answers.prompts.get(language)
-    if prompt is None:
-        return Side(None, language, "prompt_missing"), none
-    if asks_for_other_language(prompt.text, language):
-        return Side(None, language, "wants_other_language"), none
-    sides = [direct(answers, language, config, k) for k in range(len(answers.responses.get(language, ())))]
-    usable = [side for side in sides if side.text is not None and not side.problem]
-    if not usable:
-        return (sides[0] if sides else Side(None, language, "response_error")), none
-    identifier = _identifier(tuple(config.languages))
-    found = [(side, check_answer(side.text or "", language, identifier)) for side in usable]
-    pure = [side for side, seen in found if seen.lines and not seen.wrong_lines and not seen.wrong_words]
-    mixed = [side for side, seen in found if seen.wrong_lines or seen.wrong_words]
-    if not pure:
-        return Side(None, language, "no_pure_sample"), none
-    if not mixed:
-        return Side(None, language, "no_mixed_sample"), none
-    return min(product(pure, mixed), key=lambda pair: abs(len(pair[0].text or "") - len(pair[1].text or "")))
 
 
 @cache

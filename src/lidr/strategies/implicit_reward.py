@@ -23,18 +23,17 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from lidr.config import Config
-from lidr.strategies.base import Answers, Candidate, Draws, Likelihood, Side, Strategy, direct, rejected
+from lidr.strategies.base import Answers, Candidate, Likelihood, Side, direct, rejected
+from lidr.strategies.sampled import Sampled, per_language
 
 
-class ImplicitReward(Strategy):
+class ImplicitReward(Sampled):
     """The sample that the trained model rewards most is preferred to the one that it rewards least."""
 
     samples: Annotated[int, Field(ge=2, le=1024)] = 10
     """Answers to each prompt in each language."""
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 0.9
     """They are drawn at this temperature."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Nucleus sampling; 1 is off."""
     policy: str = "policy"
     """The model that was trained with DPO: `policy` is the one that answered; else a folder."""
     reference: str = "initial"
@@ -44,10 +43,6 @@ class ImplicitReward(Strategy):
         "no_reward": "Fewer than two answers in this language have a log-probability under both models.",
         "same_reward": "The model rewards all answers in this language alike.",
     }
-
-    def draws(self, config: Config) -> Draws:
-        drawn = {"temperature": self.temperature, "top_p": self.top_p}
-        return Draws(self.samples, config.responses.model_copy(update=drawn))
 
     def scorers(self, config: Config) -> list[str]:
         return [self.policy, self.reference]
@@ -64,22 +59,18 @@ class ImplicitReward(Strategy):
         ]
 
     def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
-        """One candidate per language; none in the dominant one if `pairs.dominant_rejected` is `none`."""
-        for code in config.languages:
-            kind = "dominant" if code == config.dominant else "non_dominant"
-            if kind == "non_dominant" or config.pairs.dominant_rejected != "none":
-                sides = self._sides(answers, code, config)
-                yield Candidate(answers.prompt_id, code, kind, answers.prompts.get(code), *sides)
+        """One candidate per language."""
+        yield from per_language(answers, config, lambda code: self._sides(answers, code, config))
 
-    def _sides(self, answers: Answers, code: str, config: Config) -> tuple[Side, Side]:
-        none = Side(None, code)
-        if code not in answers.prompts:
+    def _sides(self, answers: Answers, language: str, config: Config) -> tuple[Side, Side]:
+        none = Side(None, language)
+        if language not in answers.prompts:
             return replace(none, problem="prompt_missing"), none
         known = [
             (sample, reward, tokens)
-            for sample in range(len(answers.responses.get(code, ())))
-            if (reward := self._reward(answers, code, sample, config)) is not None
-            for tokens in [answers.scores[Likelihood(self.policy, config.dominant, code, sample)].tokens]
+            for sample in range(len(answers.responses.get(language, ())))
+            if (reward := self._reward(answers, language, sample, config)) is not None
+            for tokens in [answers.scores[Likelihood(self.policy, config.dominant, language, sample)].tokens]
         ]
         if len(known) < 2:
             return replace(none, problem="no_reward"), none
@@ -87,8 +78,8 @@ class ImplicitReward(Strategy):
         best, worst = (pick(range(len(known)), key=rewards.__getitem__) for pick in (max, min))
         if rewards[best] - rewards[worst] < _ALIKE:
             return replace(none, problem="same_reward"), none
-        chosen = direct(answers, code, config, known[best][0])
-        worse = rejected(answers, code, config, known[worst][0])
+        chosen = direct(answers, language, config, known[best][0])
+        worse = rejected(answers, language, config, known[worst][0])
         return replace(chosen, score=rewards[best]), replace(worse, score=rewards[worst])
 
     def _reward(self, answers: Answers, code: str, sample: int, config: Config) -> float | None:
@@ -97,11 +88,6 @@ class ImplicitReward(Strategy):
         logps = [score.logp for score in found if score is not None and score.logp is not None]
         usable = direct(answers, code, config, sample).problem is None
         return logps[0] - logps[1] if len(logps) == 2 and usable else None
-
-    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
-        for code in answers.prompts:
-            if code != config.dominant or config.pairs.dominant_rejected != "none":
-                yield code, code, code
 
     def chosen_in_words(self) -> str:
         return "those of its own answers that its last training made likelier"

@@ -22,18 +22,17 @@ from pydantic import Field
 from lidr.config import Config
 from lidr.numbers import extract_answer
 from lidr.settings import PositiveInt
-from lidr.strategies.base import Answers, Candidate, Draws, Side, Strategy, direct, rejected
+from lidr.strategies.base import Answers, Candidate, Side, direct, rejected
+from lidr.strategies.sampled import Sampled, per_language
 
 
-class VerifiedMajority(Strategy):
+class VerifiedMajority(Sampled):
     """An answer that ends in the majority's number is preferred to one in the same language that does not."""
 
     samples: Annotated[int, Field(ge=2, le=1024)] = 8
     """Answers to each prompt in each language."""
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 0.9
     """They are drawn at this temperature."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Nucleus sampling; 1 is off."""
     lead: PositiveInt = 2
     """Votes by which a number is ahead of every other one to count as right."""
 
@@ -43,25 +42,11 @@ class VerifiedMajority(Strategy):
         "no_sample_differs": "No answer in this language ends in another number than most answers do.",
     }
 
-    def draws(self, config: Config) -> Draws:
-        drawn = {"temperature": self.temperature, "top_p": self.top_p}
-        return Draws(self.samples, config.responses.model_copy(update=drawn))
-
     def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
-        """One candidate per language; none in the dominant one if `pairs.dominant_rejected` is `none`."""
+        """One candidate per language; the majority is of all languages together."""
         numbers = {code: _numbers(answers, code, config) for code in config.languages}
         agreed = majority([number for found in numbers.values() for number in found if number is not None], self.lead)
-        for code in config.languages:
-            kind = "dominant" if code == config.dominant else "non_dominant"
-            if kind == "dominant" and config.pairs.dominant_rejected == "none":
-                continue
-            sides = _sides(answers, code, config, numbers[code], agreed)
-            yield Candidate(answers.prompt_id, code, kind, answers.prompts.get(code), *sides)
-
-    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
-        for code in answers.prompts:
-            if code != config.dominant or config.pairs.dominant_rejected != "none":
-                yield code, code, code
+        yield from per_language(answers, config, lambda code: _sides(answers, code, config, numbers[code], agreed))
 
     def chosen_in_words(self) -> str:
         return "those of its own answers that end in the number that most of them end in, over all languages"
