@@ -125,7 +125,7 @@ class Metrics:
             elif isinstance(value, int) and interval_key not in content:
                 counts[name] = value
             else:
-                values[name] = Metric(_finite(value), _interval(content.get(interval_key)))
+                values[name] = Metric(finite(value), _interval(content.get(interval_key)))
         categories, judge = content.get("by_category"), content.get("judge")
         return cls(
             values,
@@ -409,13 +409,15 @@ def _interval_key(name: str) -> str:
     return _INTERVAL_KEYS.get(name, f"ci95_{name}")
 
 
-def _finite(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None  # type: ignore[arg-type]
+def finite(value: object) -> float | None:
+    """The value if it is a finite number; None for everything else, which is a gap."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
 
 
 def _interval(bounds: object) -> Interval | None:
     if not isinstance(bounds, list | tuple) or len(bounds) != 2:
         return None
-    low, high = map(_finite, bounds)
+    low, high = map(finite, bounds)
     return None if low is None or high is None else (low, high)

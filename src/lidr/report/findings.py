@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from lidr.config import Config
 from lidr.progress_bar import duration
 from lidr.report.document import Tile
-from lidr.report.formatting import finite, interval, join_names, language_name, number, percent, signed
+from lidr.report.formatting import interval, join_names, language_name, number, percent, signed
 from lidr.report.judged import Outcomes
 from lidr.report.log import Alarm, TimeTable, TrainingCost
 from lidr.report.measures import Change, Measure, MeasureRow, kinds_of, with_interval
 from lidr.report.pairs import PairTable
 from lidr.report.telemetry import Step
 from lidr.report.unreliable import cut_off
-from lidr.results import Metrics, ModelResults, ProgressProbe, Results, Saved
+from lidr.results import Metrics, ModelResults, ProgressProbe, Results, Saved, finite
 from lidr.stages.shortage import fewest
 from lidr.strategies.base import strategy_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -49,13 +48,6 @@ def printable(text: str) -> str:
 def clipped(text: str, limit: int) -> str:
     """At most `limit` characters of a text, and how many more there are."""
     return text if len(text) <= limit else f"{text[:limit]}\n[… {len(text) - limit:,} more characters]"
-
-
-def finite(value: object) -> float | None:
-    """The value if it is a number to show; None for everything else, which is a gap."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return None
 
 
 def p_value(value: float) -> str:

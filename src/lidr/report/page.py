@@ -50,9 +50,9 @@ from lidr.report.findings import (
     saved_sentences,
     single_step,
 )
-from lidr.report.formatting import PAPER, finite, language_name, number
+from lidr.report.formatting import PAPER, language_name, number
 from lidr.report.judged import judge_section, judge_warnings, read_judge, read_outcomes
-from lidr.report.log import Log, digest_log, time_table
+from lidr.report.log import Alarm, Log, digest_log, time_table
 from lidr.report.measures import read_measures
 from lidr.report.pairs import PairTable, drop_details, pair_table, pairs_section, reservoir, sample, samples_section
 from lidr.report.plots import curve_plots, language_plot
@@ -60,7 +60,7 @@ from lidr.report.probe import probe_advice, probe_section, probe_sentences
 from lidr.report.rows import read_scored, with_rows
 from lidr.report.telemetry import group_table
 from lidr.report.verdicts import verdicts_section
-from lidr.results import Results, read_results
+from lidr.results import Results, finite, read_results
 from lidr.run_dir import RunDir
 from lidr.seals import read_seal
 from lidr.stages.pairs import read_dropped, read_pairs, read_summary
@@ -97,6 +97,7 @@ def make_document(config: Config, run_dir: RunDir) -> Document:
     scored = partial(read_scored, config, run_dir)
     measures = with_rows(read_measures(results, config), config, run_dir)
     judge = read_judge(results, config, scored)
+    alarms = sorted(log.alarms.values(), key=lambda alarm: (alarm.iteration, alarm.step))
     times = time_table(results, log)
     is_compared = any(measure.kind.is_told and len(measure.models) > 1 for measure in measures)
     found = findings([measure for measure in measures if measure.kind.section == "accuracy"], config)
@@ -107,7 +108,7 @@ def make_document(config: Config, run_dir: RunDir) -> Document:
         *_untrained(config, run_dir, results),
         *cut_off_warnings(results),
         *judge_warnings(judge),
-        *alarm_warnings(sorted(log.alarms.values(), key=lambda alarm: (alarm.iteration, alarm.step))),
+        *alarm_warnings(alarms),
         *probe_sentences(results, config),
         *costs(tables, times, log.costs),
         *saved_sentences(results),
@@ -125,7 +126,7 @@ def make_document(config: Config, run_dir: RunDir) -> Document:
         other_section(measures),
         probe_section(results, config),
         pairs_section(tables),
-        _training_section(config, log),
+        _training_section(config, log, alarms),
         times.section(),
         _recipe_section(config, run_dir),
         _environment_section(run_dir),
@@ -167,13 +168,13 @@ def _untrained(config: Config, run_dir: RunDir, results: Results) -> list[tuple[
     return [(f"Iteration {i} was not trained", f"{reason}.") for i, reason in reasons.items() if reason]
 
 
-def _training_section(config: Config, log: Log) -> Section | None:
+def _training_section(config: Config, log: Log, alarms: Sequence[Alarm]) -> Section | None:
     """What the trainings logged: curves, and means at the end."""
     blocks: list[Block] = []
     curves = {iteration: curve for iteration, curve in sorted(log.curves.items()) if curve}
     for iteration, curve in curves.items():
         blocks.append(Heading(f"Iteration {iteration}: {len(curve)} step{'s' if len(curve) > 1 else ''}"))
-        for alarm in log.alarms.values():
+        for alarm in alarms:
             if alarm.iteration == iteration:
                 blocks.append(Text((Bold(alarm.title), f", at step {alarm.step}. {alarm.message}"), "alarm"))
         if len(curve) == 1:  # a single point is not a curve

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from lidr.report.formatting import finite, language_name
+from lidr.report.formatting import language_name
 from lidr.report.measures import Cell, Measure
 from lidr.report.telemetry import Curve, Step, group_names, groups, mean_over_pairs
-from lidr.results import Interval
+from lidr.results import Interval, finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

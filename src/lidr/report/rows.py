@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lidr.config import Config
 from lidr.records import Json
-from lidr.report.formatting import finite
 from lidr.report.measures import PLAIN, Cell, Measure
+from lidr.results import finite
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.statistics import bootstrap_interval, compare_mean, compare_paired

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lidr.report.document import Entry, Row, Table
-from lidr.report.formatting import finite, language_name, number, signed
+from lidr.report.formatting import language_name, number, signed
+from lidr.results import finite
 
 Step = Mapping[str, object]  # what was logged of an optimiser step: numbers by name, and `groups`
 Curve = Mapping[int, Step]  # by step

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from lidr.config import Config
 from lidr.machine.environment import environment
 from lidr.records import Json
-from lidr.report.formatting import finite
+from lidr.results import finite
 from lidr.run_dir import RunDir
 from lidr.yaml_input import read_mapping
 
