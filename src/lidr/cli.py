@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lidr.commands.arena import cli as arena
 from lidr.commands.arguments import names, new_path, path, text
 from lidr.commands.audit import cli as audit
 from lidr.commands.export import cli as export
@@ -303,7 +304,7 @@ def import_gguf(
     _say(f"model: {out}")
 
 
-for command in (export.export, publish.card, publish.push, review.review, audit.audit):
+for command in (arena.arena, export.export, publish.card, publish.push, review.review, audit.audit):
     app.command()(command)
 app.add_typer(lab, name="lab")
 

@@ -78,7 +78,7 @@ class Translation(Row):
 
     `recovered` says how a text was rescued: "unclosed" (the turn ended without the closing tag) or "paragraphs" (the
     whole was cut off, broke the format, came back unchanged or was summed up, and was translated paragraph by
-    paragraph).
+    paragraph). `tokens` is how many were generated for it, those of its paragraphs included.
     """
 
     id: str
@@ -88,6 +88,7 @@ class Translation(Row):
     text: str | None
     failure: str | None = None
     recovered: str | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -410,6 +410,18 @@ class RowFile:
             raise
         self._keep(place, offset)
 
+    def take(self, owed: Iterable[str], sources: Iterable[Path]) -> None:
+        """Begin the file with the owed rows of complete files in `sources`, unless it is complete or begun already."""
+        if self.path.exists() or self.partial.exists():
+            return
+        self.open(owed)
+        for source in sources:
+            for row in read_rows(source) if read_seal(source) else ():
+                row_id = str(row["id"])
+                if self.owes(row_id) and row_id not in self:
+                    self.append(row_id, {name: value for name, value in row.items() if name not in _NO_FIELDS})
+        self._close()
+
     def row(self, row_id: str) -> dict[str, Any]:
         """The fields of a kept row, those that `append` was given. Raises KeyError if there is none."""
         place = self._place(row_id)

@@ -71,6 +71,28 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+# The 97.5 % quantile of Student's t with 1, 2, 3 ... degrees of freedom (a table in any textbook).
+_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+def t_interval(values: Sequence[float]) -> Interval | None:
+    """Student's 95 % interval of a mean over repetitions such as seeds, (low, high); None for fewer than two.
+
+    Student, "The Probable Error of a Mean", Biometrika 6 (1908), 1-25. Beyond 30 degrees of freedom the last quantile
+    of the table is used, which is slightly too wide.
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    mean = fsum(values) / n
+    spread = sqrt(fsum((value - mean) ** 2 for value in values) / (n - 1))
+    margin = _T[min(n - 1, len(_T)) - 1] * spread / sqrt(n)
+    return mean - margin, mean + margin
+
+
 def sign_test(wins: int, losses: int) -> float:
     """The p-value of the two-sided exact sign test, ties left out: how often a fair coin would be at least as uneven.
 

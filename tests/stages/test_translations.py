@@ -32,7 +32,7 @@ def completion(text: str, finish_reason: Any = "stop", stopped_by: str | None = 
     ],
 )
 def test_parse(made: Completion, text: str | None, failure: str | None, recovered: str | None) -> None:
-    assert parse_translation(made) == {"text": text, "failure": failure, "recovered": recovered}
+    assert parse_translation(made) == {"text": text, "failure": failure, "recovered": recovered, "tokens": 0}
 
 
 def test_without_recovery_an_unclosed_translation_is_a_failure() -> None:
@@ -117,7 +117,7 @@ def test_a_guided_answer_is_asked_for_after_the_question_and_the_answer_in_the_d
     ],
 )
 def test_guided_answers_fail_by_their_reasons(completion: Completion, text: str | None, failure: str | None) -> None:
-    assert parse_guided(completion) == {"text": text, "failure": failure, "recovered": None}
+    assert parse_guided(completion) == {"text": text, "failure": failure, "recovered": None, "tokens": 0}
 
 
 def test_a_cut_off_translation_is_rescued_paragraph_by_paragraph(toy_run: ToyRun) -> None:

@@ -49,6 +49,12 @@ _STYLE: dict[str, object] = {
 }
 
 
+def series_style(number: int) -> tuple[str, str]:
+    """Colour and marker of the series of that number, from 0; after six the colours come again with other markers."""
+    count = len(_MODEL_COLOURS)
+    return _MODEL_COLOURS[(number + 1) % count], _MODEL_MARKERS[(number + number // count) % count]
+
+
 def draw(paint: Callable[[Figure], None], size: tuple[float, float], label: str) -> str:
     """`paint(figure)` as an `<svg>` element without date, size, script or outside reference: equal in, equal out."""
     from io import StringIO

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from lidr.config import Config
 from lidr.engines import Completion, Request, open_engine
@@ -23,7 +24,7 @@ from lidr.strategies.base import direct, strategy_of, translated_sample
 from lidr.templates import fill_template, read_template
 from lidr.thinking import split_thinking
 
-Fields = dict[str, str | None]  # what is kept of a translation: its text, failure and recovered
+Fields = dict[str, Any]  # what is kept of a translation: its text, failure, recovered and tokens
 
 PREFILL = "<translated>\n"
 STOP = "</translated>"
@@ -174,8 +175,13 @@ class _Direction:
         for request, prompt_id, text in self._asked():
             row = self.file.row(request.request_id)
             if self._rescued(row, text):
-                row = self._joined(request.request_id, text) or given_up(row, text)
+                tokens = row.get("tokens", 0) + self._paragraph_tokens(request.request_id, text)
+                row = (self._joined(request.request_id, text) or given_up(row, text)) | {"tokens": tokens}
             yield Translation(request.request_id, prompt_id, self.source, self.target, **row)
+
+    def _paragraph_tokens(self, row_id: str, text: str) -> int:
+        pieces = range(len(split_paragraphs(text)[0::2]))
+        return sum(self.paragraphs.row(content_id(row_id, number)).get("tokens", 0) for number in pieces)
 
     def _joined(self, row_id: str, text: str) -> Fields | None:
         """The paragraphs' translations, joined; None if one of them failed or the whole is still too short."""
@@ -220,7 +226,7 @@ def parse_translation(completion: Completion, recover: bool = True) -> Fields:
         failure = "translation_unparsed"
     elif completion.stopped_by is None:
         recovered = "unclosed"
-    return {"text": None if failure else text, "failure": failure, "recovered": recovered}
+    return _fields(completion, text, failure, recovered)
 
 
 def parse_guided(completion: Completion) -> Fields:
@@ -228,7 +234,12 @@ def parse_guided(completion: Completion) -> Fields:
     text = completion.text.strip()
     failures = {"error": "translation_error", "length": "translation_cut_off"}
     failure = failures.get(completion.finish_reason) or (None if text else "translation_empty")
-    return {"text": None if failure else text, "failure": failure, "recovered": None}
+    return _fields(completion, text, failure)
+
+
+def _fields(completion: Completion, text: str, failure: str | None, recovered: str | None = None) -> Fields:
+    kept = None if failure else text
+    return {"text": kept, "failure": failure, "recovered": recovered, "tokens": completion.completion_tokens}
 
 
 def split_paragraphs(text: str) -> list[str]:
