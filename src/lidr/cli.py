@@ -61,6 +61,9 @@ RunDirOption = Annotated[
 ReplaceOption = Annotated[
     bool, typer.Option("--replace", help="Allow finished work to be made again; says first what that is.")
 ]
+StrategiesOption = Annotated[
+    str | None, typer.Option(metavar="a,b,c|FILE", help="Compare these strategies, named as for `lidr arena`.")
+]
 IterationOption = Annotated[int | None, typer.Option("--iteration", "-i", help="Default: the first that is owed.")]
 
 
@@ -100,17 +103,22 @@ def plan(
         Path | None,
         typer.Option(metavar="PATH", parser=new_path, help="Where the run is or would be. Default: runs/RECIPE."),
     ] = None,
+    strategies: StrategiesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
 ) -> None:
     """Before anything is spent: requests, tokens, memory, hours, disk and money of a run.
 
     Loads no weights. Says what does not fit and with which settings it does; the exit code is then 1, else 0. What
-    earlier iterations of the run have measured takes the place of estimates, and is compared with them.
+    earlier iterations of the run have measured takes the place of estimates, and is compared with them. With
+    --strategies, their prices are compared instead.
     """
     import json
     from dataclasses import asdict
 
+    if strategies:
+        _prices(recipe, strategies, hardware, set_ or [], as_json)
+        return
     from lidr.commands.plan.afterwards import compare_with_log
     from lidr.commands.plan.plan import make_plan
     from lidr.commands.plan.show import print_measured, print_plan
@@ -136,6 +144,7 @@ def probe(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE|RUN", parser=text, help="A recipe, or a run directory.")],
     run_dir: RunDirOption = None,
     iteration: Annotated[int, typer.Option("--iteration", "-i", help="Later ones: M_t against M_{t-1}.")] = 0,
+    strategies: StrategiesOption = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
     replace: ReplaceOption = False,
 ) -> None:
@@ -143,7 +152,8 @@ def probe(
 
     Answers a held-out sample, translates the dominant language's answers, and asks how often they beat the direct ones.
     `lidr run RECIPE --probe` goes on from here. The sample is kept out of training, so a run that has answered other
-    prompts already needs a probe in a directory of its own.
+    prompts already needs a probe in a directory of its own. With --strategies, their pairs on the sample are compared
+    instead: how often is the chosen side the better one, and for how many tokens?
     """
     from lidr.config import load_config
     from lidr.replacing import open_run
@@ -162,6 +172,9 @@ def probe(
     if LOCK_OWNER not in os.environ:
         open_run(config, folder, _say, replace)
     run = RunDir(folder)
+    if strategies:
+        _forecast(config, source, strategies, run, set_ or [])
+        return
     if _checked(config, iteration, "probe") and not (config.probe and config.probe.stop):
         raise typer.BadParameter("later iterations are for --set probe.stop=true", param_hint="--iteration")
     _run_stages(config, run, iteration, ("probe",))
@@ -393,6 +406,36 @@ def _evaluate_run(
     if page.is_outdated(run_dir):
         page.run(config, run_dir)
     _say(f"report: {path / 'report.html'}")
+
+
+def _prices(recipe: str, strategies: str, hardware: str | None, settings: list[str], as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from lidr.commands.arena.entries import read_entries
+    from lidr.commands.arena.prices import find_prices, print_prices
+    from lidr.config import load_config
+    from lidr.machine.hardware import parse_hardware
+
+    entries = [(entry, load_config(recipe, [*settings, *entry.overrides])) for entry in read_entries(strategies)]
+    folder = Path("arenas") / entries[0][1].name
+    found = find_prices(entries, parse_hardware(hardware) if hardware else None, folder)
+    if as_json:
+        print(json.dumps([asdict(price) for price in found], indent=1))
+    else:
+        print_prices(found)
+
+
+def _forecast(config: Config, recipe: str, strategies: str, run: RunDir, settings: list[str]) -> None:
+    from lidr.commands.arena.entries import read_entries
+    from lidr.commands.arena.forecast import forecast, print_forecasts
+    from lidr.config import load_config
+
+    entries = [
+        (entry, load_config(recipe, [*settings, *entry.overrides, "probe=null"])) for entry in read_entries(strategies)
+    ]
+    with _interruptible(), run.lock():
+        print_forecasts(forecast(config, entries, run))
 
 
 def _evaluate_model(

@@ -23,8 +23,8 @@ def generate(config: Config, run: RunDir, others: Sequence[RunDir]) -> None:
     with run.lock() as lock:
         check_owed(config, run)
         for stage in ("prompts", "responses", "translations", "scores"):
-            if stage in _TAKE:
-                _TAKE[stage](config, run, others)
+            if stage in TAKE:
+                TAKE[stage](config, run, others)
             loop.step(stage, config, run, 1, lock)
 
 
@@ -47,7 +47,8 @@ def _scores(config: Config, run: RunDir, others: Sequence[RunDir]) -> None:
         RowFile(path, {}).take(scores.asked_ids(config, run, 1, path.stem), found)
 
 
-_TAKE: dict[str, Callable[[Config, RunDir, Sequence[RunDir]], None]] = {
+# What a stage of the first iteration takes from other runs, before it makes the rest.
+TAKE: dict[str, Callable[[Config, RunDir, Sequence[RunDir]], None]] = {
     "responses": _responses,
     "translations": _translations,
     "scores": _scores,
