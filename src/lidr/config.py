@@ -176,6 +176,11 @@ class GatesConfig(Section):
     """Which side has to be in the prompt's language; too short to tell counts as right. `either` also drops pairs that
     reject an answer in the wrong language: such pairs teach the language quickly and little else (docs/laboratory.md
     has both, measured). null is off."""
+    wrong_lines: bool = True
+    """Judge the chosen side line by line and sentence by sentence, too: one in another language drops the pair. A text
+    that switches to English half-way is identified as Spanish as a whole, and teaches to switch. Code, formulas, names,
+    fewer than five words, and answers to prompts that ask for another language are excused. false judges the text as a
+    whole alone; off if `wrong_language` is null."""
     max_foreign_words: Annotated[float, Field(ge=0, lt=1)] | None = 0.05
     """Drop a pair whose chosen side has more than this share of words that are the dominant language's, by what the
     run's own prompts and direct answers use. A half-translated sentence is identified as Spanish as a whole, and

@@ -228,7 +228,8 @@ ProbeVerdict = Literal["dominant", "train", "weak", "drop", "unknown"]
 class LanguageProbe:
     """What the probe of M_0 found in one language; of the dominant one only its own answers.
 
-    `reward_accuracy` has an entry for each who judged (`verified`, `judge`).
+    `reward_accuracy` has an entry for each who judged (`verified`, `judge`). `lpr` is the share of its own answers
+    without a line in another language; older probes have none.
     """
 
     own: MetricsField
@@ -243,6 +244,8 @@ class LanguageProbe:
     translations: int = 0
     translation_failed: float | None = None
     failed_by_length: tuple[FailedByLength, ...] = ()
+    lpr: float | None = None
+    ci95_lpr: Interval | None = None
 
     @property
     def mostly_failed(self) -> bool:

@@ -30,6 +30,14 @@ def test_every_metric_is_described_once(settings: BenchmarkSettings) -> None:
         assert kind.middle is None or kind.limits[0] < kind.middle < kind.limits[1]
 
 
+def test_the_language_of_its_answers_is_judged_as_a_whole_and_line_by_line(settings: BenchmarkSettings) -> None:
+    keys = {kind.key for kind in settings.metrics}
+    if settings.type == "lab":  # one sentence, right only in the question's language
+        assert "in the question's language" in settings.metrics[0].note
+    elif "off_target" in keys:
+        assert "lpr" in keys and ("accuracy" not in keys or "accuracy_on_target" in keys)
+
+
 def test_its_size_is_known_before_anything_is_read(settings: BenchmarkSettings) -> None:
     count, tokens = settings.size()
     assert count > 0 and tokens > 0

@@ -36,6 +36,21 @@ def test_one_wrong_line_is_found_among_right_and_short_ones() -> None:
     assert check(text, "de") == Confusion(2, 0, ((wrong, "en"),), ())
 
 
+def test_a_paragraph_that_switches_half_way_is_found_by_its_sentences() -> None:
+    german, wrong = (
+        "Am Ende des Tages hat sie noch drei Äpfel im Korb.",
+        "So she still has three of the apples in her basket.",
+    )
+    text = f"{german} Viele Grüße! {german} {wrong}"
+    assert not check(text, "de").wrong_lines
+    assert check_answer(text, "de", IDENTIFIER, by_sentence=True) == Confusion(3, 0, ((wrong, "en"),), ())
+
+
+def test_a_line_without_two_longer_sentences_is_read_as_a_whole() -> None:
+    text = "Chelsea a 24 kilos de sucre. Elle les divise en 4 sacs de manière égale."
+    assert check(text, "fr") == check_answer(text, "fr", IDENTIFIER, by_sentence=True) == Confusion(1, 0, (), ())
+
+
 @pytest.mark.parametrize(
     "text",
     [

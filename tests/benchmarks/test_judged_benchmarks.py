@@ -148,6 +148,7 @@ def test_mt_bench_asks_two_turns_and_scores_them(
         "score_turn_2": 3.5,
     }
     expected |= {"by_category": {"math": 2.0, "writing": 3.0}, "n": 3, "unscored": 0, "ruled": 0, "failed": 2}
+    expected |= {"off_target": 0.0, "lpr": 1.0}
     assert {name: metrics[name] for name in expected} == expected
     assert metrics["ci95_score"][0] <= metrics["score"] <= metrics["ci95_score"][1]
     assert [row["question_id"] for row in rows_of(run, "mt_bench", "en")] == ["81.1", "82.1", "83.1", "81.2", "82.2"]
@@ -399,6 +400,22 @@ def test_language_confusion_counts_answers_that_leave_their_language(server: Tes
         [], [[english, "en"]], [[english, "en"]], [],
     ]  # fmt: skip
     assert server.counters.requests == 0
+
+
+@pytest.mark.parametrize("name", ["head_to_head", "x_alpacaeval"])
+def test_judged_answers_have_the_line_level_figure_beside_the_off_target_share(
+    name: str, server: TestServer, tmp_path: Path
+) -> None:
+    english = "The river runs slowly through the old town, and people walk along it in the evening."
+    mixed = f"{SPANISH}\n{SPANISH}\n{SPANISH}\n{SPANISH}\n{english}"
+    answers = [("1?", SPANISH), ("2?", mixed), ("3?", english), ("4?", "42"), ("¿Cómo se dice en inglés?", english)]
+    for folder in ("mine", "theirs"):
+        write_outputs(tmp_path / folder, "es", answers, folder)
+    settings = {"languages": ["es"], "against" if name == "head_to_head" else "reference": str(tmp_path / "theirs")}
+    config = make_config(server, {name: settings}, model={"path": str(tmp_path / "mine")}, languages=["en", "es"])
+    metrics = read_metrics(evaluate(config, tmp_path / "run"), 0, name)["es"].to_json()
+    assert (metrics["off_target"], metrics["undecided"]) == (0.4, 1)
+    assert (metrics["lpr"], metrics["undecided_lines"], metrics["other_language_asked"]) == (round(1 / 3, 4), 1, 1)
 
 
 # --- real answers -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ from lidr.lab import MODEL_PATH
 from lidr.languages.identification import LanguageIdentifier
 from lidr.models import end_of_turn_ids, load_tokenizer
 from lidr.records import Dropped, PreferencePair, Prompt
-from lidr.stages.pairs import ends_in_loop, make_pair, most_repeated_line, read_summary, similarity
+from lidr.seals import input_changes
+from lidr.stages import pairs
+from lidr.stages.pairs import (
+    ends_in_loop,
+    make_pair,
+    most_repeated_line,
+    read_summary,
+    similarity,
+    switched_language,
+)
 from lidr.stages.training import _LABELS, _tokenize_pair
 from lidr.strategies.base import Candidate, Original, Side, draws_of, is_translation_task, strategy_of
 from lidr.strategies.imbalance import rejected_sources
@@ -25,6 +35,7 @@ SPANISH = "La respuesta correcta es que el agua hierve a cien grados al nivel de
 OTHER_SPANISH = "Hierve cuando alcanza unos noventa grados, según dicen algunas personas mayores."
 ENGLISH = "The right answer is that water boils at one hundred degrees at sea level."
 IDENTIFIER = LanguageIdentifier(["en", "es", "fr"])
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "msvamp"
 
 
 def gate(chosen: str, rejected: str, any_language: bool = False, **gates: Any) -> str | None:
@@ -46,6 +57,9 @@ def gate(chosen: str, rejected: str, any_language: bool = False, **gates: Any) -
         (SPANISH, "Sí.\nNo.\n" * 5 + SPANISH, "repeated_lines", {"max_line_repeats": None}),
         (SPANISH, "Hierve a " + "cien grados, " * 9, "loop", {"loops": False}),
         (ENGLISH, OTHER_SPANISH, "chosen_wrong_language", {"wrong_language": None}),
+        (f"{SPANISH}\n{ENGLISH}", OTHER_SPANISH, "chosen_switches_language", {"wrong_lines": False}),
+        (f"{SPANISH} {ENGLISH}", OTHER_SPANISH, "chosen_switches_language", {"wrong_lines": False}),
+        (f"{SPANISH}\n{ENGLISH}", OTHER_SPANISH, "chosen_switches_language", {"wrong_language": None}),
     ],
 )
 def test_each_gate_stops_its_pair_and_can_be_switched_off(
@@ -70,6 +84,63 @@ def test_code_and_names_are_no_wrong_language() -> None:
     names = "Meryl Streep, Hugh Jackman, Sarah Jessica Parker, Viola Davis"
     assert gate(code, OTHER_SPANISH) is None
     assert gate(names, OTHER_SPANISH) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "```\n# print all of the names that are in the list\nprint(names)\n```",
+        "Meryl Streep, Hugh Jackman, Sarah Jessica Parker, Viola Davis",
+        "\\[ \\text{the total number of kids} = 7 + 13 = 20 \\]",
+        "7 + 13 = 20, 20 / 4 = 5, 5 * 2 = 10",
+        "So it is: 100 °C",
+    ],
+)
+def test_code_names_numbers_and_short_lines_are_no_switch(line: str) -> None:
+    assert gate(f"{SPANISH}\n{line}", f"{OTHER_SPANISH}\n{OTHER_SPANISH[::-1]}") is None
+
+
+def test_only_the_chosen_side_must_not_switch() -> None:
+    mixed = f"{SPANISH}\n{ENGLISH}"
+    assert gate(OTHER_SPANISH, mixed) is None
+    assert gate(mixed, OTHER_SPANISH, any_language=True) is None
+
+
+def test_a_prompt_that_asks_for_another_language_may_get_it() -> None:
+    sides = Side(f"{SPANISH}\n{ENGLISH}", "en->es"), Side(OTHER_SPANISH, "es")
+    for text, expected in (("Dilo en español y en inglés.", None), ("Dilo.", f"en: {ENGLISH[:80]}")):
+        candidate = Candidate("p", "es", "non_dominant", Prompt("p", "es", text), *sides)
+        outcome = make_pair(candidate, GatesConfig(), IDENTIFIER)
+        assert (outcome.detail if isinstance(outcome, Dropped) else None) == expected
+
+
+def test_pairs_made_before_there_was_the_gate_stay(toy_run: ToyRun) -> None:
+    toy_run.run("prompts", "responses", "translations", "pairs")
+    before = pairs.inputs(toy_run.config, toy_run.run_dir, 1)
+    older = before | {"pairs": before["pairs"] | {"gates": dict(before["pairs"]["gates"])}}
+    del older["pairs"]["gates"]["wrong_lines"]
+    assert input_changes(older, before) == []
+    off = make_config(toy_run.prompts, pairs={"gates": {"wrong_lines": False}})
+    assert input_changes(older, pairs.inputs(off, toy_run.run_dir, 1)) == ["pairs.gates.wrong_lines: None -> False"]
+
+
+def real_texts(code: str) -> list[str]:
+    rows = (REAL / f"{code}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(row)["query"] for row in rows]
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the MSVAMP questions are not part of the project, and not in {REAL}")
+@pytest.mark.parametrize("code", ["en", "es", "fr", "de", "ru", "zh", "ja", "th", "sw", "bn"])
+def test_real_texts_pass_line_by_line_and_mixed_ones_do_not(code: str) -> None:
+    def switched(text: str) -> bool:
+        candidate = Candidate("p", code, "k", Prompt("p", code, "?"), Side(text, code), Side("x", code))
+        return switched_language(text, candidate, GatesConfig(), identifier) is not None
+
+    identifier, other = LanguageIdentifier.among([code]), "es" if code == "en" else "en"
+    clean = real_texts(code)
+    mixed = ["\n".join(both) for both in zip(clean[:100], real_texts(other)[100:200], strict=True)]
+    assert sum(map(switched, clean)) <= 0.005 * len(clean)
+    assert sum(map(switched, mixed)) >= 0.97 * len(mixed)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def test_in_the_laboratory_english_is_found_dominant_without_being_told(tmp_path
         assert (entry.translated.value("accuracy") or 0.0) > own[code]
         assert entry.translations == 60 and (entry.translation_failed or 0.0) < 0.1
     assert (found.languages["ru"].off_target or 0.0) > 0 == found.languages["en"].off_target
+    assert (found.languages["ru"].lpr or 0.0) < 1 == found.languages["en"].lpr
 
 
 def test_a_probe_is_done_once_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult
-from lidr.benchmarks.metrics import OFF_TARGET, PREFERENCE, MetricKind
-from lidr.benchmarks.shared.comparing import Instructions, compare_answers, instructions, off_target, reference_outputs
+from lidr.benchmarks.metrics import LPR, OFF_TARGET, PREFERENCE, MetricKind
+from lidr.benchmarks.shared.comparing import (
+    Instructions,
+    compare_answers,
+    instructions,
+    language_kept,
+    reference_outputs,
+)
 from lidr.languages.identification import LanguageIdentifier
 from lidr.results import Metrics
 from lidr.settings import PathText
@@ -16,7 +22,7 @@ from lidr.settings import PathText
 class HeadToHead(Instructions):
     """Win, tie, lose against another model's answers, by the judge."""
 
-    metrics: ClassVar[tuple[MetricKind, ...]] = (PREFERENCE, OFF_TARGET)
+    metrics: ClassVar[tuple[MetricKind, ...]] = (PREFERENCE, OFF_TARGET, LPR)
     judged: ClassVar[bool] = True
     path_fields: ClassVar[tuple[str, ...]] = ("path", "against")
 
@@ -61,7 +67,8 @@ class HeadToHeadBenchmark:
         for language, questions in self.questions.items():
             answers = answer(language, questions)
             if self.against_m0 and bench.iteration == 0:
-                metrics = off_target(answers, language, self._identifier) | Metrics(counts={"n": len(answers)})
+                metrics = language_kept(questions, answers, language, self._identifier)
+                metrics |= Metrics(counts={"n": len(answers)})
                 yield LanguageResult(language, [], metrics)
                 continue
             opponents = bench.initial(language, questions) if self.against_m0 else self.opponents[language]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -29,17 +30,19 @@ from lidr.seals import read_rows
 from lidr.statistics import share
 
 TRAINED, HELD_OUT = "trained", "held_out"
+# The right answer is one sentence, letter by letter: an answer in another language, or with another line, is wrong.
+ACCURACY_IN_LANGUAGE = replace(ACCURACY, note="share of answers that are right and in the question's language")
 ACCURACY_HELD_OUT = MetricKind(
     "accuracy_held_out", "Accuracy on held-out items", "held-out accuracy",
-    "share of right answers to what no training prompt asked for", "accuracy", ("n_held_out",), is_share=True,
-    groups=(HELD_OUT,),
+    "share of answers that are right and in the question's language, to what no training prompt asked for", "accuracy",
+    ("n_held_out",), is_share=True, groups=(HELD_OUT,),
 )  # fmt: skip
 
 
 class Lab(BenchmarkSettings):
     """Facts of the laboratory's world."""
 
-    metrics: ClassVar[tuple[MetricKind, ...]] = (ACCURACY, ACCURACY_HELD_OUT, OFF_TARGET)
+    metrics: ClassVar[tuple[MetricKind, ...]] = (ACCURACY_IN_LANGUAGE, ACCURACY_HELD_OUT, OFF_TARGET)
     knows_prompts: ClassVar[bool] = True
     answers: ClassVar[Literal["lab"]] = "lab"
 

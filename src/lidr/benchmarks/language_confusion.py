@@ -37,7 +37,7 @@ WPR = MetricKind(
 LCPR = MetricKind(
     "lcpr", "Language confusion pass rate", "language confusion pass rate",
     "harmonic mean of the two pass rates (LCPR)", "language", is_zoomed=True, is_told=False, in_terminal=(),
-    supports=("lines", "other_language_asked", "undecided"),
+    supports=("lines", "undecided"),
 )  # fmt: skip
 
 

@@ -94,7 +94,10 @@ OFF_TARGET = MetricKind(
 LPR = MetricKind(
     "lpr", "Line-level pass rate", "line pass rate",
     "share of answers without a line in another language (LPR)", "language", ("n",), is_zoomed=True, is_share=True,
-    asides=(Aside("undecided_lines", "answers without a line whose language can be told, left out"), FAILED, THINKING),
+    asides=(
+        Aside("undecided_lines", "answers without a line whose language can be told, left out"),
+        Aside("other_language_asked", "answers to prompts that ask for another language, left out"), FAILED, THINKING,
+    ),
 )  # fmt: skip
 
 COMMON = (ACCURACY, ACCURACY_ON_TARGET, WIN_RATE, PREFERENCE, SCORE, OFF_TARGET, LPR)

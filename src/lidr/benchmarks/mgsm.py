@@ -24,13 +24,12 @@ from lidr.benchmarks.base import (
     Question,
 )
 from lidr.benchmarks.metrics import ACCURACY, ACCURACY_ON_TARGET, LPR, OFF_TARGET, MetricKind
-from lidr.benchmarks.shared.pass_rates import pass_rates
+from lidr.benchmarks.shared.pass_rates import line_pass_rate
 from lidr.benchmarks.shared.reading import answer_field, read_language, text_field
 from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.languages import get_language
-from lidr.languages.confusion import check_answer
 from lidr.languages.identification import LanguageIdentifier
 from lidr.numbers import extract_answer, number_text, parse_number, same_number
 from lidr.results import Metrics
@@ -211,16 +210,13 @@ class MgsmBenchmark:
         `accuracy_on_target` counts right numbers only in answers that are in the question's language, or too short to
         tell: the others' numbers are of no use to a reader of that language.
         """
-        lines = pass_rates([check_answer(row.text, language, self._identifier) for row in rows], language)
         values = {
             "accuracy": share(sum(row.correct for row in rows), len(rows)),
             "accuracy_on_target": share(sum(row.correct and row.off_target is not True for row in rows), len(rows)),
             "off_target": share(sum(row.off_target is True for row in rows), len(rows)),
-            "lpr": lines.values["lpr"],
         }
-        undecided = sum(row.off_target is None for row in rows)
-        counts = {"undecided_lines": lines.count("undecided_lines"), "undecided": undecided, "n": len(rows)}
-        return Metrics(values, counts)
+        counts = {"undecided": sum(row.off_target is None for row in rows), "n": len(rows)}
+        return Metrics(values, counts) | line_pass_rate((row.text for row in rows), language, self._identifier)
 
 
 def without_label(texts: Sequence[str]) -> list[str]:

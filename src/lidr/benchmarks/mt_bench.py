@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, BenchmarkSettings, LanguageResult, Question
-from lidr.benchmarks.metrics import OFF_TARGET, SCORE, MetricKind
-from lidr.benchmarks.shared.comparing import off_target
+from lidr.benchmarks.metrics import LPR, OFF_TARGET, SCORE, MetricKind
+from lidr.benchmarks.shared.comparing import language_kept
 from lidr.benchmarks.shared.reading import read_language
 from lidr.cells import id_cell, is_blank, text_cell, wrong_type
 from lidr.config import LanguageCodes
@@ -39,7 +39,7 @@ class MtQuestion:
 class MtBench(BenchmarkSettings):
     """Two-turn questions, scored from 1 to 10 by the judge (arXiv 2306.05685)."""
 
-    metrics: ClassVar[tuple[MetricKind, ...]] = (SCORE, OFF_TARGET)
+    metrics: ClassVar[tuple[MetricKind, ...]] = (SCORE, OFF_TARGET, LPR)
     judged: ClassVar[bool] = True
     turns: ClassVar[int] = 2
 
@@ -104,7 +104,8 @@ class MtBenchBenchmark:
             title = f"{self.bench.model.name}  mt_bench {language} (judge)"
             ratings, replies = score_answers(judge, answered, self._identifier, title)
             turns = sum(len(question.turns) for question in questions)
-            metrics = _metrics(ratings) | off_target([*answers, *later], language, self._identifier)
+            kept = language_kept([*first, *second], [*answers, *later], language, self._identifier)
+            metrics = _metrics(ratings) | kept
             metrics |= Metrics(counts={"failed": turns - len(answered)}, judge=judge.usage(replies))
             yield LanguageResult(language, ratings, metrics)
 

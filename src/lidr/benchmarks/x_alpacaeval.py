@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from lidr.benchmarks.base import AnswerFunction, Asked, Bench, Benchmark, LanguageResult, Question
-from lidr.benchmarks.metrics import OFF_TARGET, WIN_RATE, Aside, MetricKind
+from lidr.benchmarks.metrics import LPR, OFF_TARGET, WIN_RATE, Aside, MetricKind
 from lidr.benchmarks.shared import alpaca_files
 from lidr.benchmarks.shared.comparing import Compared, Instructions, compare_answers, instructions, reference_outputs
 from lidr.benchmarks.shared.length_control import length_controlled_win_rate
@@ -31,7 +31,7 @@ LC_WIN_RATE = MetricKind(
 class XAlpacaEval(Instructions):
     """Win rate against reference answers, plain and length-controlled (arXiv 2404.04475), by the judge."""
 
-    metrics: ClassVar[tuple[MetricKind, ...]] = (WIN_RATE, LC_WIN_RATE, OFF_TARGET)
+    metrics: ClassVar[tuple[MetricKind, ...]] = (WIN_RATE, LC_WIN_RATE, OFF_TARGET, LPR)
     judged: ClassVar[bool] = True
     path_fields: ClassVar[tuple[str, ...]] = ("path", "reference")
 

@@ -33,7 +33,9 @@ from lidr.languages import get_language
 from lidr.languages.identification import MIN_WORDS_WITHOUT_NAMES, LanguageIdentifier, prose
 
 MIN_WORDS = 5  # as in the benchmark's released code
+MIN_WORDS_OF_SENTENCE = 8  # "Chelsea a 24 kilos de sucre." is French, and passes for Spanish
 
+_SENTENCE_END = re.compile(r"(?<=[.!?؟۔])[ \t]+|(?<=[。！？।])")
 _INLINE_FORMULA = re.compile(r"\$(?=\S)[^$\n]+(?<=\S)\$(?!\d)")  # but not "$2 each, or $18 a day"
 _HAN_OR_KANA = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _THAI = re.compile(r"[\u0e00-\u0e7f]")
@@ -66,10 +68,15 @@ class Confusion:
     wrong_words: tuple[str, ...]
 
 
-def check_answer(text: str, language: str, identifier: LanguageIdentifier) -> Confusion:
-    """Look for lines and words of `text` that are not in `language`, which must be a candidate of the `identifier`."""
+def check_answer(text: str, language: str, identifier: LanguageIdentifier, *, by_sentence: bool = False) -> Confusion:
+    """Look for lines and words of `text` that are not in `language`, which must be a candidate of the `identifier`.
+
+    `by_sentence` makes a line of each longer sentence, because a paragraph may switch half-way, too.
+    """
     text = _INLINE_FORMULA.sub(" ", prose(text))
     lines = [line.strip() for line in text.splitlines() if _count_words(line) >= MIN_WORDS]
+    if by_sentence:
+        lines = [sentence for line in lines for sentence in _sentences(line)]
     found = [(line, _line_language(line, language, identifier)) for line in lines]
     wrong_lines = tuple((line, code) for line, code in found if code not in (None, language))
     words: Iterator[str] = iter(())
@@ -77,6 +84,12 @@ def check_answer(text: str, language: str, identifier: LanguageIdentifier) -> Co
         words = (word for line in lines for word in _foreign_words(line))
     undecided = sum(code is None for _, code in found)
     return Confusion(len(lines) - undecided, undecided, wrong_lines, tuple(dict.fromkeys(words)))
+
+
+def _sentences(line: str) -> list[str]:
+    """The longer sentences of a line; the line itself if it does not have two."""
+    found = [part for part in _SENTENCE_END.split(line) if _count_words(part) >= MIN_WORDS_OF_SENTENCE]
+    return found if len(found) > 1 else [line]
 
 
 def _count_words(text: str) -> int:

@@ -18,8 +18,11 @@ from lidr.stages.pairs import REASONS
 from lidr.strategies.base import strategy_of
 
 T = TypeVar("T")
-# Reasons whose detail is a number that differs by row, so that counting the details says nothing.
-_NUMBERED = {"length_ratio", "near_identical", "chosen_mixed_languages", "result_changed", "same_result"}
+# Reasons whose detail differs by row, a number or words of the text, so that counting the details says nothing.
+_OWN_DETAIL = {
+    "length_ratio", "near_identical", "chosen_switches_language", "chosen_mixed_languages", "result_changed",
+    "same_result",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def pair_table(iteration: IterationResults, details: dict[str, Counter[str]], co
     rows, reasons = [], REASONS | strategy_of(config).meanings()
     for reason, total in sorted(totals.items(), key=lambda item: (-item[1], item[0])):
         counts = [by_language.get(code, {}).get(reason, 0) for code in codes]
-        common = [] if reason in _NUMBERED else details.get(reason, Counter()).most_common(3)
+        common = [] if reason in _OWN_DETAIL else details.get(reason, Counter()).most_common(3)
         examples = ", ".join(f"{detail.replace('->', ' → ')} ({count:,})" for detail, count in common if detail)
         rows.append(DropRow(reason, reasons.get(reason, "No description."), examples, counts, total))
     return PairTable(iteration.iteration, codes, [pairs.get(code, 0) for code in codes], rows)
@@ -111,7 +114,7 @@ def drop_details(rows: Iterable[Mapping[str, object]]) -> dict[str, Counter[str]
     details: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         reason = str(row.get("reason", ""))
-        if reason not in _NUMBERED:
+        if reason not in _OWN_DETAIL:
             details[reason][str(row.get("detail", ""))] += 1
     return details
 

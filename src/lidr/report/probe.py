@@ -51,7 +51,7 @@ def _imbalance_table(found: ImbalanceProbe, codes: Sequence[str]) -> Table:
     for by in found.by:
         header += [f"Own {_QUALITY[by][0]}", f"Translated {_QUALITY[by][0]}"]
     header += [f"Reward accuracy ({_WHO[by]})" for by in found.by]
-    header += ["Off-target", "Failed translations"]
+    header += ["Off-target", "Line pass rate", "Failed translations"]
     rows = []
     for code in codes:
         entry = found.languages[code]
@@ -59,9 +59,13 @@ def _imbalance_table(found: ImbalanceProbe, codes: Sequence[str]) -> Table:
         for by in found.by:
             cells += [figure(_quality(side, _QUALITY[by][0])) for side in (entry.own, entry.translated)]
         cells += [_duels((entry.reward_accuracy or {}).get(by)) for by in found.by]
-        cells += [figure(cell_of(Metric(entry.off_target, entry.ci95_off_target))), _failed(entry)]
+        language = (Metric(entry.off_target, entry.ci95_off_target), Metric(entry.lpr, entry.ci95_lpr))
+        cells += [*(figure(cell_of(metric)) for metric in language), _failed(entry)]
         rows.append(Row(Entry(language_name(code)), cells))
-    how = "Small figures are 95 % intervals, and counts of better : worse answers (ties apart)."
+    how = (
+        "Small figures are 95 % intervals, and counts of better : worse answers (ties apart). Line pass rate: own "
+        "answers without a line in another language."
+    )
     return Table("Imbalance probe of M0", header, rows, how)
 
 

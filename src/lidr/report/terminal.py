@@ -109,7 +109,16 @@ def print_probe(config: Config, run_dir: RunDir) -> None:
     by = found.by[0]
     quality = "accuracy" if by == "verified" else "score"
     table = Table(title=f"{config.name}: imbalance probe of M0, {found.prompts} prompts, {by}")
-    headings = ("language", f"own {quality}", "translated", "reward accuracy", "off-target", "failed", "verdict")
+    headings = (
+        "language",
+        f"own {quality}",
+        "translated",
+        "reward accuracy",
+        "off-target",
+        "lines pass",
+        "failed",
+        "verdict",
+    )
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("language", "verdict") else "right")
     for code, entry in found.languages.items():
@@ -120,6 +129,7 @@ def print_probe(config: Config, run_dir: RunDir) -> None:
             _figure(entry.translated, quality),
             f"{_number(reward.value)} ({reward.ci95[0]:.2f}-{reward.ci95[1]:.2f})" if reward else "",
             _number(entry.off_target),
+            _number(entry.lpr),
             _number(entry.translation_failed),
             VERDICTS[entry.verdict],
         )

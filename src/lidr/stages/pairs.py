@@ -16,7 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from lidr.config import Config, GatesConfig
 from lidr.errors import DamagedError, RunError
+from lidr.languages.confusion import check_answer
 from lidr.languages.identification import LanguageIdentifier
+from lidr.languages.names import asks_for_other_language
 from lidr.numbers import extract_answer
 from lidr.plugins import calling
 from lidr.progress_bar import track
@@ -50,6 +52,7 @@ REASONS = {
     "repeated_lines": "A side repeats the same line over and over.",
     "loop": "A side ends in a loop, the same phrase over and over.",
     "chosen_wrong_language": "The chosen side is not in the prompt's language.",
+    "chosen_switches_language": "A line or a sentence of the chosen side is not in the prompt's language.",
     "chosen_mixed_languages": "Too many words of the chosen side are the dominant language's.",
     "result_changed": "The translation ends in another number than the answer that it was made from.",
     "same_result": "Both sides end in the same number.",
@@ -169,6 +172,7 @@ def make_pair(
     texts = chosen.text, rejected.text
     reason, detail = (
         failed_gate(*texts, candidate, gates, identifier)
+        or switched_language(chosen.text, candidate, gates, identifier)
         or mixed_languages(chosen.text, candidate, gates, word_use or {})
         or failed_result_gate(*texts, candidate, gates)
         or ("", "")
@@ -214,6 +218,22 @@ def failed_gate(
             if found not in (None, candidate.language):
                 return "rejected_wrong_language", str(found)
     return None
+
+
+def switched_language(
+    chosen: str, candidate: Candidate, gates: GatesConfig, identifier: LanguageIdentifier
+) -> tuple[str, str] | None:
+    """("chosen_switches_language", the first line or sentence in another language) if there is one.
+
+    Who asks for a French poem in English gets lines in both.
+    """
+    if not gates.wrong_lines or gates.wrong_language is None or candidate.any_language:
+        return None
+    wrong = check_answer(chosen, candidate.language, identifier, by_sentence=True).wrong_lines
+    if not wrong or (candidate.prompt and asks_for_other_language(candidate.prompt.text, candidate.language)):
+        return None
+    line, code = wrong[0]
+    return "chosen_switches_language", f"{code}: {line[:80]}"
 
 
 def mixed_languages(

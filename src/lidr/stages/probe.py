@@ -17,7 +17,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from lidr.benchmarks.shared.comparing import off_target
+from lidr.benchmarks.base import Question
+from lidr.benchmarks.shared.comparing import language_kept
 from lidr.benchmarks.shared.duels import Duel, count_duels, count_together, is_right
 from lidr.config import Config, ModelConfig
 from lidr.engines import Completion
@@ -219,17 +220,7 @@ class _Probe:
         turned, failures = self._translated(dominant)
         found: dict[str, LanguageProbe] = {}
         for code in self.languages:
-            texts = [
-                Completion(prompt.prompt_id, side.text, "stop", thinking=side.problem == "thinking")
-                for prompt, side in own[code]
-                if side.text is not None
-            ]
-            of_language = off_target(texts, code, self.identifier)
-            share = of_language.values["off_target"]
-            entry = LanguageProbe(
-                quality[code], share.value, "dominant", share.interval, of_language.count("undecided"),
-                of_language.count("truncated"), of_language.count("thinking"),
-            )  # fmt: skip
+            entry = self._own(own[code], code, quality[code])
             if code != dominant:
                 accuracy, failed = self._duels(turned[code], own[code], code), failures[code]
                 entry = replace(
@@ -239,6 +230,21 @@ class _Probe:
                 entry = replace(entry, verdict=_verdict(accuracy[self.by[0]], entry))
             found[code] = entry
         return ImbalanceProbe("M0", dominant, tuple(self.by), len(self.sample), found)
+
+    def _own(self, answers: Sequence[Answer], code: str, quality: Metrics) -> LanguageProbe:
+        """What is found in the direct answers alone."""
+        given = [(prompt, side, side.text) for prompt, side in answers if side.text is not None]
+        asked = [Question(prompt.prompt_id, code, prompt.text) for prompt, _, _ in given]
+        texts = [
+            Completion(prompt.prompt_id, text, "stop", thinking=side.problem == "thinking")
+            for prompt, side, text in given
+        ]
+        kept = language_kept(asked, texts, code, self.identifier)
+        off_target, lines = kept.values["off_target"], kept.values["lpr"]
+        return LanguageProbe(
+            quality, off_target.value, "dominant", off_target.interval, kept.count("undecided"),
+            kept.count("truncated"), kept.count("thinking"), lpr=lines.value, ci95_lpr=lines.interval,
+        )  # fmt: skip
 
     def progress(self, iteration: int) -> ProgressProbe:
         """M_t against M_{t-1}, by their direct answers."""

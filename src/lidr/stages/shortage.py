@@ -55,7 +55,7 @@ _FAULTS = (
     ),
     _Fault("thinking", ("thinking",)),
     _Fault("the wrong language", ("chosen_wrong_language", "rejected_wrong_language")),
-    _Fault("languages that are mixed", ("chosen_mixed_languages",)),
+    _Fault("languages that are mixed", ("chosen_mixed_languages", "chosen_switches_language")),
     _Fault("results that were lost in translation", ("result_changed",)),
     _Fault("loops", ("loop", "repeated_lines")),
     _Fault("pairs that are too long", ("too_long",)),
@@ -172,10 +172,12 @@ def _remedy(config: Config, run: RunDir, iteration: int, counts: Counter[str]) -
             f"the chosen side is not in the prompt's language, most often in {worst}; leave that language out of "
             "languages, or take a model that can write it (lidr probe measures this)"
         )
-    if reason == "chosen_mixed_languages":
+    if reason in ("chosen_mixed_languages", "chosen_switches_language"):
         hint = "" if config.translations.guided else "set translations.guided=true, "
         most = config.pairs.gates.max_foreign_words or 0.0
-        return f"{hint}take a model that translates better, or raise pairs.gates.max_foreign_words from {most:g}"
+        is_mixed = reason == "chosen_mixed_languages"
+        gate = f"raise pairs.gates.max_foreign_words from {most:g}" if is_mixed else "set pairs.gates.wrong_lines=false"
+        return f"{hint}take a model that translates better, or {gate}"
     if reason == "result_changed":
         return "take a model that translates better; pairs.gates.result_kept=false keeps such pairs"
     if reason == "response_empty":

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from lidr.benchmarks.base import Bench, BenchmarkSettings, Question
 from lidr.benchmarks.shared.alpaca_files import read_model_outputs
+from lidr.benchmarks.shared.pass_rates import line_pass_rate
 from lidr.benchmarks.shared.reading import read_instructions
 from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import DataError
 from lidr.judges import Comparison, compare, summarise
 from lidr.languages.identification import LanguageIdentifier
+from lidr.languages.names import asks_for_other_language
 from lidr.records import Verdict
 from lidr.results import Metrics
 from lidr.settings import PathText, PositiveInt
@@ -102,18 +104,27 @@ def compare_answers(
     title = f"{bench.model.name}  {bench.folder.name} {language} (judge)"
     verdicts, replies = compare(judge, comparisons, identifier, title)
     failed = Metrics(counts={"failed": len(questions) - len(comparisons)}, judge=judge.usage(replies))
-    metrics = summarise(verdicts) | off_target(answers, language, identifier) | failed
+    metrics = summarise(verdicts) | language_kept(questions, answers, language, identifier) | failed
     return Compared(comparisons, verdicts, metrics)
 
 
-def off_target(answers: Sequence[Completion], language: str, identifier: LanguageIdentifier) -> Metrics:
-    """The share of answers in another language than the question's; undecided ones count as on target."""
-    given = [answer.text for answer in answers if answer.finish_reason != "error"]
-    found = [identifier.identify(text) for text in given]
+def language_kept(
+    questions: Sequence[Question], answers: Sequence[Completion], language: str, identifier: LanguageIdentifier
+) -> Metrics:
+    """The share of answers in another language than the question's, and that of answers without a line in another.
+
+    Undecided answers count as on target. The line-level pass rate leaves out questions that ask for another language.
+    """
+    pairs = zip(questions, answers, strict=True)
+    given = [(question.prompt, answer.text) for question, answer in pairs if answer.finish_reason != "error"]
+    found = [identifier.identify(text) for _, text in given]
     wrong = sum(code not in (None, language) for code in found)
+    own = [text for prompt, text in given if not asks_for_other_language(prompt, language)]
     counts = {
+        "other_language_asked": len(given) - len(own),
         "undecided": found.count(None),
         "truncated": sum(answer.finish_reason == "length" for answer in answers),
         "thinking": sum(answer.thinking for answer in answers),
     }
-    return Metrics({"off_target": share(wrong, len(given))}, counts)
+    lines = line_pass_rate(own, language, identifier)
+    return Metrics({"off_target": share(wrong, len(given))}, counts) | lines

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lidr.languages import get_language
-from lidr.languages.confusion import Confusion
+from lidr.languages.confusion import Confusion, check_answer
+from lidr.languages.identification import LanguageIdentifier
 from lidr.results import Metric, Metrics
 from lidr.statistics import share
+
+
+def line_pass_rate(texts: Iterable[str], language: str, identifier: LanguageIdentifier) -> Metrics:
+    """LPR of the answers in one language, under names that it may have beside other metrics."""
+    found = pass_rates([check_answer(text, language, identifier) for text in texts], language)
+    return Metrics({"lpr": found.values["lpr"]}, {"undecided_lines": found.count("undecided_lines")})
 
 
 def pass_rates(answers: list[Confusion], language: str) -> Metrics:
