@@ -25,7 +25,9 @@ from lidr.errors import LidrError
 from lidr.machine.torch_environment import TORCH_ENVIRONMENT
 
 if TYPE_CHECKING:
+    from lidr.commands.arena.entries import Entry
     from lidr.config import Config
+    from lidr.machine.hardware import Hardware
     from lidr.run_dir import RunDir
 
 app = typer.Typer(
@@ -116,9 +118,6 @@ def plan(
     import json
     from dataclasses import asdict
 
-    if strategies:
-        _prices(recipe, strategies, hardware, set_ or [], as_json)
-        return
     from lidr.commands.plan.afterwards import compare_with_log
     from lidr.commands.plan.plan import make_plan
     from lidr.commands.plan.show import print_measured, print_plan
@@ -126,9 +125,13 @@ def plan(
     from lidr.machine.hardware import parse_hardware
 
     is_run = (Path(recipe) / "recipe.yaml").exists()
-    config = load_config(str(Path(recipe) / "recipe.yaml") if is_run else recipe, set_)
+    source = str(Path(recipe) / "recipe.yaml") if is_run else recipe
+    config = load_config(source, set_)
     folder = run_dir or (Path(recipe) if is_run else Path("runs") / config.name)
     machine = parse_hardware(hardware) if hardware else None
+    if strategies:
+        _prices(_entries(source, strategies, set_ or []), machine, folder, as_json)
+        return
     found = make_plan(config, machine, folder)
     measured = [] if machine else compare_with_log(config, folder)
     if as_json:
@@ -169,11 +172,12 @@ def probe(
     if config.probe is None:
         config = load_config(source, ["probe={}", *(set_ or [])])
     folder = Path(recipe) if is_run else run_dir or Path("runs") / config.name
+    entries = _entries(source, strategies, [*(set_ or []), "probe=null"]) if strategies else []
     if LOCK_OWNER not in os.environ:
         open_run(config, folder, _say, replace)
     run = RunDir(folder)
     if strategies:
-        _forecast(config, source, strategies, run, set_ or [])
+        _forecast(config, entries, run)
         return
     if _checked(config, iteration, "probe") and not (config.probe and config.probe.stop):
         raise typer.BadParameter("later iterations are for --set probe.stop=true", param_hint="--iteration")
@@ -408,32 +412,30 @@ def _evaluate_run(
     _say(f"report: {path / 'report.html'}")
 
 
-def _prices(recipe: str, strategies: str, hardware: str | None, settings: list[str], as_json: bool) -> None:
+def _entries(recipe: str, strategies: str, settings: list[str]) -> list[tuple[Entry, Config]]:
+    """The strategies that are compared, each with its recipe."""
+    from lidr.commands.arena.entries import read_entries
+    from lidr.config import load_config
+
+    return [(entry, load_config(recipe, [*settings, *entry.overrides])) for entry in read_entries(strategies)]
+
+
+def _prices(entries: list[tuple[Entry, Config]], machine: Hardware | None, folder: Path, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from lidr.commands.arena.entries import read_entries
     from lidr.commands.arena.prices import find_prices, print_prices
-    from lidr.config import load_config
-    from lidr.machine.hardware import parse_hardware
 
-    entries = [(entry, load_config(recipe, [*settings, *entry.overrides])) for entry in read_entries(strategies)]
-    folder = Path("arenas") / entries[0][1].name
-    found = find_prices(entries, parse_hardware(hardware) if hardware else None, folder)
+    found = find_prices(entries, machine, folder)
     if as_json:
         print(json.dumps([asdict(price) for price in found], indent=1))
     else:
         print_prices(found)
 
 
-def _forecast(config: Config, recipe: str, strategies: str, run: RunDir, settings: list[str]) -> None:
-    from lidr.commands.arena.entries import read_entries
+def _forecast(config: Config, entries: list[tuple[Entry, Config]], run: RunDir) -> None:
     from lidr.commands.arena.forecast import forecast, print_forecasts
-    from lidr.config import load_config
 
-    entries = [
-        (entry, load_config(recipe, [*settings, *entry.overrides, "probe=null"])) for entry in read_entries(strategies)
-    ]
     with _interruptible(), run.lock():
         print_forecasts(forecast(config, entries, run))
 

@@ -78,7 +78,8 @@ class Translation(Row):
 
     `recovered` says how a text was rescued: "unclosed" (the turn ended without the closing tag) or "paragraphs" (the
     whole was cut off, broke the format, came back unchanged or was summed up, and was translated paragraph by
-    paragraph). `tokens` is how many were generated for it, those of its paragraphs included.
+    paragraph). `tokens` is how many were generated for the whole, `paragraph_tokens` for its paragraphs; None if it was
+    not tried by paragraphs.
     """
 
     id: str
@@ -89,6 +90,11 @@ class Translation(Row):
     failure: str | None = None
     recovered: str | None = None
     tokens: int = 0
+    paragraph_tokens: int | None = None
+
+    @property
+    def all_tokens(self) -> int:
+        return self.tokens + (self.paragraph_tokens or 0)
 
 
 @dataclass(frozen=True, slots=True)

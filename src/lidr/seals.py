@@ -411,8 +411,8 @@ class RowFile:
         self._keep(place, offset)
 
     def take(self, owed: Iterable[str], sources: Iterable[Path]) -> None:
-        """Begin the file with the owed rows of complete files in `sources`, unless it is complete or begun already."""
-        if self.path.exists() or self.partial.exists():
+        """Begin the file with the owed rows of complete files in `sources`; one that is complete is left alone."""
+        if self.path.exists():
             return
         self.open(owed)
         for source in sources:

@@ -95,18 +95,7 @@ def inputs_note(run: RunDir, iteration: int) -> Path:
 def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     """Probe M_0, or measure M_t against M_{t-1}, and seal what was found."""
     sample = prompts.hold_out(config, run_dir)
-    by = judged_by(config)
-    if not by:
-        raise ConfigError(
-            "the probe cannot tell good answers from bad ones: the prompts have no known answers "
-            "(prompts.fields.answer) and there is no judge (evaluation.judge)"
-        )
-    for prompt in (prompt for group in sample for prompt in group.values()):
-        if "verified" in by and not prompt.answer:
-            raise ConfigError(
-                f"prompt {prompt.prompt_id!r} has no known answer in {prompt.language} (prompts.fields.answer), which "
-                "the probe needs; add it, or set probe.by=judge"
-            )
+    by = checked_judges(config, sample)
     if iteration and not is_sealed(run_dir.prompts(iteration), prompts.inputs(config, run_dir, iteration)):
         raise RunError(
             f"M{iteration} was not trained with this probe's sample kept apart, so nothing can be said about it; "
@@ -322,11 +311,7 @@ class _Probe:
         return Metrics(values, counts)
 
     def _is_right(self, prompt: Prompt, text: str) -> bool:
-        """Whether an answer is the known one and in the prompt's language; too short to tell counts as in it."""
-        if not is_right(text, prompt.answer or "", prompt.language):
-            return False
-        other = self.identifier.is_other(text, prompt.language)
-        return not other or asks_for_other_language(prompt.text, prompt.language)
+        return is_known_answer(text, prompt, self.identifier)
 
     def _duels(self, first: Sequence[Answer], second: Sequence[Answer], language: str) -> dict[str, DuelCounts]:
         return {by: count_duels(self._fight(by, first, second, language)) for by in self.by}
@@ -349,6 +334,30 @@ class _Probe:
             votes = {"win": 1, "tie": 0, "lose": -1, None: None}
             results = [votes[verdict.outcome] for verdict in verdicts]
         return [Duel(p.prompt_id, language, result) for (p, _, _), result in zip(both, results, strict=True)]
+
+
+def is_known_answer(text: str, prompt: Prompt, identifier: LanguageIdentifier) -> bool:
+    """Whether an answer is the known one and in the prompt's language; too short to tell counts as in it."""
+    if not is_right(text, prompt.answer or "", prompt.language):
+        return False
+    return not identifier.is_other(text, prompt.language) or asks_for_other_language(prompt.text, prompt.language)
+
+
+def checked_judges(config: Config, sample: Sequence[Mapping[str, Prompt]]) -> list[str]:
+    """Who says which answer is better, see `judged_by`. Raises ConfigError if nobody can, for one of the sample."""
+    by = judged_by(config)
+    if not by:
+        raise ConfigError(
+            "the probe cannot tell good answers from bad ones: the prompts have no known answers "
+            "(prompts.fields.answer) and there is no judge (evaluation.judge)"
+        )
+    for prompt in (prompt for group in sample for prompt in group.values()):
+        if "verified" in by and not prompt.answer:
+            raise ConfigError(
+                f"prompt {prompt.prompt_id!r} has no known answer in {prompt.language} (prompts.fields.answer), which "
+                "the probe needs; add it, or set probe.by=judge"
+            )
+    return by
 
 
 def best_language(quality: Mapping[str, Metrics], by: str, named: str) -> str:

@@ -163,7 +163,7 @@ class _Direction:
 
     def _rescued(self, row: Fields, text: str) -> bool:
         """Whether an answer is translated again by its paragraphs, of which it needs two."""
-        if self.guided:
+        if self.guided or row.get("paragraph_tokens") is not None:  # tried before
             return False
         if row["text"] is None:
             lost = row["failure"] in _MENDABLE
@@ -175,8 +175,9 @@ class _Direction:
         for request, prompt_id, text in self._asked():
             row = self.file.row(request.request_id)
             if self._rescued(row, text):
-                tokens = row.get("tokens", 0) + self._paragraph_tokens(request.request_id, text)
-                row = (self._joined(request.request_id, text) or given_up(row, text)) | {"tokens": tokens}
+                made = self._joined(request.request_id, text) or given_up(row, text)
+                paragraphs = self._paragraph_tokens(request.request_id, text)
+                row = made | {"tokens": row.get("tokens", 0), "paragraph_tokens": paragraphs}
             yield Translation(request.request_id, prompt_id, self.source, self.target, **row)
 
     def _paragraph_tokens(self, row_id: str, text: str) -> int:

@@ -39,9 +39,9 @@ def counted(wins: int, losses: int) -> DuelCounts:
 
 
 def test_the_choice_is_the_most_right_pairs_for_the_same_tokens() -> None:
-    cheap = Forecast("cheap", "verified", 10, 100.0, 30, counted(20, 5), {}, None, None)
-    dear = Forecast("dear", "verified", 10, 400.0, 40, counted(39, 1), {}, None, None)
-    coin = Forecast("coin", "verified", 10, 10.0, 40, counted(21, 19), {}, None, None)
+    cheap = Forecast("cheap", "verified", 10, 100.0, 30, 20, 5, counted(20, 5), {}, None, None)
+    dear = Forecast("dear", "verified", 10, 400.0, 40, 39, 1, counted(39, 1), {}, None, None)
+    coin = Forecast("coin", "verified", 10, 10.0, 40, 21, 19, counted(21, 19), {}, None, None)
     assert choose([cheap, dear, coin]) is cheap  # 15 in 1,000 tokens; 38 in 4,000; the coin is within noise
     assert choose([coin]) is None
 
@@ -63,7 +63,9 @@ def test_a_control_is_a_coin_and_the_method_is_not(tmp_path: Path, capsys: pytes
 
 def test_without_a_judge_and_known_answers_nothing_is_asked(tmp_path: Path) -> None:
     for code in ("en", "es"):
-        (tmp_path / f"{code}.jsonl").write_text('{"id": "1", "text": "What?"}\n{"id": "2", "text": "Who?"}\n')
+        (tmp_path / f"{code}.jsonl").write_text(
+            '{"id": "1", "instruction": "What?"}\n{"id": "2", "instruction": "Who?"}\n'
+        )
     settings = [*SMALL, "languages=[en,es]", f"prompts.path={tmp_path}", "probe={prompts: 1}"]
     entries, own = read_entries("sft"), configs("sft", settings)
     run = open_run(own[0], tmp_path / "run", print)

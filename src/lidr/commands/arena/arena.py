@@ -6,15 +6,18 @@ is one as `lidr run` makes it, so an arena goes on wherever it was stopped.
 
 from __future__ import annotations
 
-from lidr import loop
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lidr import loop, preflight
 from lidr.commands.arena.budget import find_budget
 from lidr.commands.arena.document import make_document
 from lidr.commands.arena.entries import Arena, Entry
-from lidr.commands.arena.runs import Right, Run, read_right, read_run
-from lidr.commands.arena.sharing import generate, take_evaluation
+from lidr.commands.arena.runs import Right, Run, check_metrics, read_run
+from lidr.commands.arena.sharing import generate, open_entry, take_evaluation
 from lidr.commands.arena.standings import Standings, compare
 from lidr.errors import ConfigError
-from lidr.replacing import Say, open_run
+from lidr.replacing import Say
 from lidr.report import html, markdown
 from lidr.run_dir import RunDir
 from lidr.seals import read_json
@@ -25,50 +28,55 @@ from lidr.storage import write_text
 def run_arena(arena: Arena, say: Say) -> Standings:
     """Run what is owed and return the standings, which are written after every run.
 
-    Raises ReplaceError for a recipe that is not the one that the folder was begun with.
+    Raises ConfigError for what cannot be compared, or if the folder holds an arena with another recipe or budget.
     """
     check(arena)
-    budget = find_budget(arena, say)
-    runs: list[Run] = []
-    rights: dict[tuple[str, int], Right] = {}
-    total, before = len(arena.entries) * arena.seeds, _runs_before(arena)
-    for seed in arena.all_seeds:
-        for entry in arena.entries:
-            prompts = budget.shares[entry.name].prompts
-            say(f"arena {len(runs) + 1}/{total}: {entry.name}, seed {seed}, {prompts or 'all'} prompts")
-            run, right = run_entry(arena, entry, seed, prompts, say)
-            runs.append(run)
-            rights[entry.name, seed] = right
-            standings = compare(arena, budget, runs, rights)
-            if len(runs) >= max(before, 1) or len(runs) == total:
-                write(arena, standings)
+    with arena.opened():
+        for entry in arena.entries:  # before anything is spent
+            for seed in arena.all_seeds:
+                arena.config(entry, seed, None)
+        budget = find_budget(arena, say)
+        runs: list[Run] = []
+        rights: dict[tuple[str, int], Right] = {}
+        total, before = len(arena.entries) * arena.seeds, _runs_before(arena)
+        for seed in arena.all_seeds:
+            for entry in arena.entries:
+                prompts = budget.shares[entry.name].prompts
+                say(f"arena {len(runs) + 1}/{total}: {entry.name}, seed {seed}, {prompts or 'all'} prompts")
+                run, rights[entry.name, seed] = run_entry(arena, entry, seed, prompts, say)
+                runs.append(run)
+                if len(runs) > before or len(runs) == total:
+                    standings = compare(arena, budget, runs, rights)
+                    write(arena, standings)
     return standings
 
 
-def _runs_before(arena: Arena) -> int:
-    """How many runs the arena had when it was stopped: its page is not replaced by one with fewer of them."""
-    kept = read_json(arena.folder / "arena.json", "delete it; it is written again")
-    standings = kept.get("standings", [])
-    return len(kept.get("seeds", [])) * len(standings) if isinstance(standings, list) else 0
-
-
 def check(arena: Arena) -> None:
-    """Raise ConfigError unless everything is right that can be known before anything is spent."""
-    if not arena.base.iterations or not arena.base.evaluation.benchmarks:
-        raise ConfigError(
-            f"{arena.recipe}: an arena trains and measures; it needs iterations and evaluation.benchmarks"
-        )
-    if arena.base.probe:
+    """Raise ConfigError unless everything is right that can be known before anything is spent or written."""
+    base = arena.base
+    if not base.iterations or not base.evaluation.benchmarks:
+        raise ConfigError(f"{base.name}: an arena trains and measures; it needs iterations and evaluation.benchmarks")
+    if base.probe:
         raise ConfigError("probe: an arena runs all entries on the same languages; set probe=null")
-    for entry in arena.entries:
-        arena.config(entry, arena.all_seeds[0], None)
+    check_metrics(base)
+    with TemporaryDirectory() as scratch:
+        trial = Arena(Path(scratch) / "arena", base, arena.entries, arena.seeds)
+        with trial.opened():
+            for entry in arena.entries:
+                preflight.check(trial.config(entry, arena.all_seeds[-1], None), RunDir(trial.folder))
+
+
+def _runs_before(arena: Arena) -> int:
+    """How many runs had ended when it was stopped: its page is not replaced by one with fewer of them."""
+    found = read_json(arena.folder / "arena.json", "delete it; it is written again").get("runs", 0)
+    return found if isinstance(found, int) else 0
 
 
 def run_entry(arena: Arena, entry: Entry, seed: int, prompts: int | None, say: Say) -> tuple[Run, Right]:
     """One run, with what others of the same seed have made already, and what its last model has right."""
     config = arena.config(entry, seed, prompts)
-    run = open_run(config, arena.run_path(entry, seed), say, option="--out")
-    pilots = [RunDir(arena.folder / "pilots" / each.name) for each in arena.entries]
+    run = open_entry(config, arena.run_path(entry, seed), say)
+    pilots = [RunDir(arena.pilot_path(each)) for each in arena.entries]
     others = [RunDir(arena.run_path(each, seed)) for each in arena.entries if each != entry]
     take_evaluation(run, others)
     generate(config, run, [*others, *pilots])
@@ -76,8 +84,7 @@ def run_entry(arena: Arena, entry: Entry, seed: int, prompts: int | None, say: S
         loop.run(config, run)
     except TooFewPairsError as error:
         say(f"{entry.name}, seed {seed}: {error}; M0 counts as its result")
-    found = read_run(entry.name, seed, config, run)
-    return found, read_right(config, run, found.last.iteration)
+    return read_run(entry.name, seed, config, run)
 
 
 def write(arena: Arena, standings: Standings) -> None:

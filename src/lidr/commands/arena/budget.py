@@ -14,20 +14,20 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from lidr.commands.arena.entries import Arena, Entry
-from lidr.commands.arena.sharing import generate
+from lidr.commands.arena.sharing import generate, open_entry
 from lidr.config import Config
 from lidr.errors import ConfigError, DamagedError
-from lidr.records import Json, Prompt, Response, Score, Translation
-from lidr.replacing import Say, open_run
+from lidr.records import Json, Prompt, Response, Score, Translation, content_id
+from lidr.replacing import Say
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.stages import scores
+from lidr.stages.shortage import fewest
 from lidr.storage import write_text
 from lidr.strategies.base import strategy_of
 
 PILOT = 48  # prompts from which an entry's tokens per prompt are estimated
-# A pilot only answers.
-_PILOT_SETTINGS = ("iterations=1", "training.held_out=0", "evaluation.benchmarks={}", "probe=null")
+_PILOT_SETTINGS = ("iterations=1", "evaluation.benchmarks={}")  # it only answers
 
 
 def spent(config: Config, run: RunDir, iteration: int, prompts: Collection[str] | None = None) -> int:
@@ -46,18 +46,22 @@ def spent(config: Config, run: RunDir, iteration: int, prompts: Collection[str] 
     scored = set(scores.files(config, run, iteration).values())
     return (
         sum(Response.from_dict(row).completion_tokens for row in rows(answers))
-        + sum(Translation.from_dict(row).tokens for row in rows(translated))
+        + sum(Translation.from_dict(row).all_tokens for row in rows(translated))
         + sum(Score.from_dict(row).tokens for row in rows(scored))
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What an entry gets: a number of prompts, by the tokens that one takes. None for the recipe's own number."""
+    """What an entry gets: a number of prompts, by the tokens that one takes. None for the recipe's own number.
+
+    `made_from` identifies what the price depends on.
+    """
 
     prompts: int | None
     tokens_per_prompt: float
     settings: dict[str, object]
+    made_from: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,51 +83,82 @@ def find_budget(arena: Arena, say: Say) -> Budget:
     path = arena.folder / "budget.json"
     found = _read(path)
     if found and arena.budget not in (None, found.tokens):
-        raise ConfigError(f"--budget {arena.budget:,}: this arena has {found.tokens:,} tokens; give another --out")
+        raise ConfigError(f"--budget {arena.budget}: this arena has {found.tokens} tokens; give another --out")
+    kept = found.shares if found else {}
     for entry in arena.entries:
-        if found and entry.name in found.shares:
-            _check_same(entry, found.shares[entry.name], path)
-            continue
-        tokens, share = _price(arena, entry, found.tokens if found else arena.budget, say)
-        found = Budget(tokens, {**(found.shares if found else {}), entry.name: share})
-        write_text(path, json.dumps(asdict(found), indent=1) + "\n")
+        if entry.name in kept and kept[entry.name].made_from != _made_from(arena, entry):
+            raise ConfigError(
+                f"{path}: {entry.name} was another strategy when this arena was begun; give this one a name of its "
+                "own in a YAML file, or give another --out"
+            )
+    for entry in arena.entries:
+        if found is None or entry.name not in found.shares:
+            tokens, share = _price(arena, entry, found, say)
+            found = Budget(tokens, {**(found.shares if found else {}), entry.name: share})
+            write_text(path, json.dumps(asdict(found), indent=1) + "\n")
     assert found is not None  # the method itself always takes part
     return found
 
 
-def _check_same(entry: Entry, share: Share, path: Path) -> None:
-    if dict(entry.settings) != share.settings:
-        raise ConfigError(
-            f"{path}: {entry.name} had other settings ({share.settings}); give the new ones a name of their own"
-        )
+def _made_from(arena: Arena, entry: Entry) -> str:
+    config = arena.config(entry, arena.all_seeds[0], None)
+    own = [config.responses.model_dump(), config.translations.model_dump(), config.pairs.model_dump(mode="json")]
+    return content_id(dict(entry.settings), own, strategy_of(config).defining())
 
 
-def _price(arena: Arena, entry: Entry, budget: int | None, say: Say) -> tuple[int, Share]:
+def _price(arena: Arena, entry: Entry, found: Budget | None, say: Say) -> tuple[int, Share]:
     """The budget and the share of one entry. Without a budget, the method's first iteration is what it takes."""
-    seed, settings, method = arena.all_seeds[0], dict(entry.settings), arena.entries[0]
-    if budget is None:
-        config = arena.config(entry, seed, None)
-        run = open_run(config, arena.run_path(entry, seed), say, option="--out")
-        generate(config, run, [])
+    tokens = found.tokens if found else arena.budget
+    settings, made_from = dict(entry.settings), _made_from(arena, entry)
+    if tokens is None:
+        config, run = _method(arena, say)
         used = spent(config, run, 1)
-        return used, Share(None, round(used / len(_prompts(run)), 1), settings)
-    limit = arena.base.prompt_source.limit
+        if not used:
+            raise ConfigError(f"engine.type {config.engine.type}: it reports no tokens; give the arena a --budget")
+        return used, Share(None, round(used / len(_prompts(run)), 1), settings, made_from)
+    each, most = _tokens_per_prompt(arena, entry, found, say)
+    if not each:
+        raise ConfigError(
+            f"{entry.name}: its sample took no tokens, or engine.type {arena.base.engine.type} reports none"
+        )
+    prompts = int(min(tokens / each + 0.5, most))
+    if prompts * len(arena.base.languages) < fewest(arena.base):
+        raise ConfigError(
+            f"{entry.name} takes {each:.0f} tokens per prompt, so {tokens} tokens pay for {prompts} prompts, too few "
+            f"to train on; begin another arena (--out) with --budget {int(20 * each + fewest(arena.base) * each)}"
+        )
+    say(f"{entry.name}: {each:,.0f} tokens per prompt, {prompts} prompts for {tokens:,} tokens")
+    return tokens, Share(prompts, round(each, 1), settings, made_from)
+
+
+def _method(arena: Arena, say: Say) -> tuple[Config, RunDir]:
+    """The method's answers to all prompts of the recipe, with the first seed."""
+    config = arena.config(arena.entries[0], arena.all_seeds[0], None)
+    run = open_entry(config, arena.run_path(arena.entries[0], config.seed), say)
+    generate(config, run, [])
+    return config, run
+
+
+def _tokens_per_prompt(arena: Arena, entry: Entry, found: Budget | None, say: Say) -> tuple[float, float]:
+    """The tokens that a prompt takes, by a sample of prompts, and the most prompts that there are.
+
+    If the method has answered all prompts, what the sample takes is compared with what it took for the same ones.
+    """
+    seed, limit = arena.all_seeds[0], arena.base.prompt_source.limit
     config = arena.config(entry, seed, min(PILOT, limit or PILOT), *_PILOT_SETTINGS)
-    run = open_run(config, arena.folder / "pilots" / entry.name, say, option="--out")
-    generate(config, run, [RunDir(arena.run_path(other, seed)) for other in arena.entries if other != entry])
+    run = open_entry(config, arena.pilot_path(entry), say)
+    others = [each for each in arena.entries if each != entry]
+    paths = [*(arena.run_path(other, seed) for other in others), *(arena.pilot_path(other) for other in others)]
+    generate(config, run, [RunDir(path) for path in paths])
     sample = _prompts(run)
     each = spent(config, run, 1) / len(sample)
-    if arena.budget is None:  # the method has answered all prompts: how does the sample differ from them?
-        first, config = RunDir(arena.run_path(method, seed)), arena.config(method, seed, None)
-        each *= (budget / len(_prompts(first))) / (spent(config, first, 1, sample) / len(sample))
-    prompts, least = int(budget / each + 1e-6), arena.base.training.held_out + 1
-    if prompts < least:
-        raise ConfigError(
-            f"--budget {budget:,}: {entry.name} takes {each:,.0f} tokens per prompt, so it pays for {prompts} prompts; "
-            f"allow at least {each * (least + 10):,.0f}"
-        )
-    say(f"{entry.name}: {each:,.0f} tokens per prompt, {prompts} prompts for {budget:,} tokens")
-    return budget, Share(prompts, round(each, 1), settings)
+    method = found.shares.get(arena.entries[0].name) if found else None
+    if found is None or method is None or method.prompts is not None:
+        return each, limit or float("inf")
+    whole, first = _method(arena, say)
+    count = len(_prompts(first))
+    of_sample = spent(whole, first, 1, sample) / len(sample)
+    return each * (found.tokens / count) / of_sample, count
 
 
 def _prompts(run: RunDir) -> set[str]:

@@ -45,8 +45,9 @@ def arena(
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    folder = out or Path("arenas") / load_config(recipe, set_).name
-    found = Arena(folder, recipe, tuple(set_ or ()), tuple(read_entries(strategies)), seeds, budget)
+    base = load_config(recipe, set_)
+    folder = out or Path("arenas") / base.name
+    found = Arena(folder, base, tuple(read_entries(strategies)), seeds, budget)
     try:
         standings = run_arena(found, say)
     except KeyboardInterrupt:

@@ -11,16 +11,15 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 
 from rich.table import Table
 
-from lidr.benchmarks.shared.duels import Duel, count_duels, is_right
+from lidr import preflight
+from lidr.benchmarks.shared.duels import Duel, count_duels, count_together
 from lidr.commands.arena.budget import spent
 from lidr.commands.arena.entries import Entry
 from lidr.commands.arena.sharing import TAKE
 from lidr.config import Config
-from lidr.errors import ConfigError
 from lidr.judges import Comparison, compare, open_judge
 from lidr.languages.identification import LanguageIdentifier
 from lidr.records import PreferencePair, Prompt
@@ -31,7 +30,7 @@ from lidr.run_dir import RunDir
 from lidr.seals import digest, is_sealed, write_sealed
 from lidr.stages import pairs, prompts, responses, scores, translations
 from lidr.stages.pairs import read_pairs
-from lidr.stages.probe import judged_by
+from lidr.stages.probe import checked_judges, is_known_answer
 from lidr.storage import write_text
 
 _STAGES = {"responses": responses.run, "translations": translations.run, "scores": scores.run}
@@ -41,8 +40,9 @@ _STAGES = {"responses": responses.run, "translations": translations.run, "scores
 class Forecast:
     """What an entry's pairs on the sample are worth. `by` says who judged.
 
-    `reward_accuracy` is how often the chosen side is the better one, over the pairs whose sides are not equally good.
-    `chosen_right` and `rejected_right` are shares of right sides if answers are known.
+    The chosen side is the better one in `better` pairs, the rejected one in `worse`. `reward_accuracy` counts a prompt
+    once, by the sum over its pairs, which are not independent. `chosen_right` and `rejected_right` are shares of right
+    sides if answers are known.
     """
 
     entry: str
@@ -50,6 +50,8 @@ class Forecast:
     prompts: int
     tokens_per_prompt: float
     pairs: int
+    better: int
+    worse: int
     reward_accuracy: DuelCounts
     by_language: dict[str, DuelCounts]
     chosen_right: float | None
@@ -59,7 +61,7 @@ class Forecast:
     def net_per_million(self) -> float:
         """Pairs that point the right way less those that point the wrong way, for a million tokens."""
         tokens = self.tokens_per_prompt * self.prompts
-        return (self.reward_accuracy.wins - self.reward_accuracy.losses) / tokens * 1e6 if tokens else 0.0
+        return (self.better - self.worse) / tokens * 1e6 if tokens else 0.0
 
 
 def choose(found: Sequence[Forecast]) -> Forecast | None:
@@ -73,13 +75,10 @@ def forecast(config: Config, entries: Sequence[tuple[Entry, Config]], run: RunDi
 
     `config` has the probe. Raises ConfigError if nobody can say which answer is better.
     """
-    by = judged_by(config)
-    if not by:
-        raise ConfigError(
-            "the probe cannot tell good answers from bad ones: the prompts have no known answers "
-            "(prompts.fields.answer) and there is no judge (evaluation.judge)"
-        )
     sample = prompts.hold_out(config, run)
+    by = checked_judges(config, sample)
+    for _, own in entries:
+        preflight.check(own, run)
     small = {entry.name: RunDir(run.path / "probe" / "strategies" / entry.name) for entry, _ in entries}
     found = []
     for entry, own in entries:
@@ -115,9 +114,10 @@ def _judge(
     if by == "verified":
         known = {(prompt.prompt_id, code): prompt for group in sample for code, prompt in group.items()}
         identifier = LanguageIdentifier.among(config.languages)
-        check = partial(_is_right, identifier=identifier)
-        asked = [(pair, known[pair.prompt_id, pair.language].answer or "") for pair in made]
-        right = [(check(pair.chosen, pair, answer), check(pair.rejected, pair, answer)) for pair, answer in asked]
+        for pair in made:
+            prompt = known[pair.prompt_id, pair.language]
+            chosen, rejected = (is_known_answer(text, prompt, identifier) for text in (pair.chosen, pair.rejected))
+            right.append((chosen, rejected))
         results: list[int | None] = [chosen - rejected for chosen, rejected in right]
     else:
         results = _verdicts(config, whole, made)
@@ -128,15 +128,13 @@ def _judge(
         len(sample),
         round(spent(config, run, 1) / len(sample), 1),
         len(made),
-        count_duels(duels),
+        results.count(1),
+        results.count(-1),
+        count_together(duels),
         {code: count_duels([duel for duel in duels if duel.language == code]) for code in config.languages},
         round(sum(chosen for chosen, _ in right) / len(right), 4) if right else None,
         round(sum(rejected for _, rejected in right) / len(right), 4) if right else None,
     )
-
-
-def _is_right(text: str, pair: PreferencePair, answer: str, identifier: LanguageIdentifier) -> bool:
-    return is_right(text, answer, pair.language) and not identifier.is_other(text, pair.language)
 
 
 def _verdicts(config: Config, whole: RunDir, made: Sequence[PreferencePair]) -> list[int | None]:
@@ -155,17 +153,16 @@ def print_forecasts(found: Sequence[Forecast]) -> None:
     """A row per strategy, and the one that the probe would choose."""
     table = Table(title=f"pairs of {found[0].prompts} held-out prompts, by {found[0].by}")
     for header in (
-        "", "reward accuracy", "better : worse : even", "chosen right", "rejected right", "pairs",
-        "tokens per prompt", "net pairs per million tokens",
+        "", "reward accuracy\nby prompt", "pairs", "chosen better : worse", "chosen right", "rejected right",
+        "tokens\nper prompt", "net pairs per\nmillion tokens",
     ):  # fmt: skip
         table.add_column(header, justify="right" if header else "left")
     for each in found:
         duels = each.reward_accuracy
         accuracy = "–" if duels.value is None else f"{duels.value:.2f} ({duels.ci95[0]:.2f}–{duels.ci95[1]:.2f})"
-        counts = f"{duels.wins} : {duels.losses} : {duels.ties}"
         right = percent(each.chosen_right), percent(each.rejected_right)
-        net = f"{each.net_per_million:,.0f}"
-        table.add_row(each.entry, accuracy, counts, *right, str(each.pairs), f"{each.tokens_per_prompt:,.0f}", net)
+        figures = [accuracy, str(each.pairs), f"{each.better} : {each.worse}", *right]
+        table.add_row(each.entry, *figures, f"{each.tokens_per_prompt:,.0f}", f"{each.net_per_million:,.0f}")
     print_table(table)
     chosen = choose(found)
     if chosen is None:

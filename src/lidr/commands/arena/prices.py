@@ -34,10 +34,13 @@ class Price:
 
 
 def find_prices(entries: Sequence[tuple[Entry, Config]], hardware: Hardware | None, folder: Path) -> list[Price]:
-    """The prices of all entries, by the plan of each one's run; the first is what the others are compared with."""
+    """The prices of all entries, by the plan of each one's run; the first is what the others are compared with.
+
+    What a run in `folder` has measured takes the place of estimates. Tokens of scores are those read, prompts included.
+    """
     found: list[Price] = []
     for entry, config in entries:
-        plan, prompts = make_plan(config, hardware, folder / entry.name), count_prompts(config).groups
+        plan, prompts = make_plan(config, hardware, folder), count_prompts(config).groups
         generated = _sum(plan, ("respond", "translate"), "requests"), _sum(plan, ("score",), "requests")
         tokens = _sum(plan, ("respond", "translate"), "tokens_written") + _sum(plan, ("score",), "tokens_read")
         method = found[0].tokens * prompts if found else tokens
@@ -63,7 +66,15 @@ def _sum(plan: Plan, steps: Sequence[str], field: str) -> float:
 
 def print_prices(found: Sequence[Price]) -> None:
     table = Table(title=f"the first iteration, for each prompt; compared with {found[0].entry}")
-    for header in ("", "generations", "scores", "tokens", "pairs at most", "prompts for the same tokens", "whole run"):
+    for header in (
+        "",
+        "generations",
+        "scores",
+        "tokens",
+        "pairs at most",
+        "prompts for the same tokens",
+        "whole run, all prompts",
+    ):
         table.add_column(header, justify="right" if header else "left")
     for each in found:
         figures = [f"{each.generations:.1f}", f"{each.scores:.0f}" if each.scores else "", f"{each.tokens:,.0f}"]

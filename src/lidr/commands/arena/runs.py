@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lidr.benchmarks.base import benchmarks_of
+from lidr.benchmarks.metrics import ACCURACY, MetricKind
 from lidr.commands.arena.budget import spent
 from lidr.config import Config
-from lidr.errors import RunError
-from lidr.results import Metrics, read_metrics
+from lidr.errors import ConfigError
+from lidr.results import Metrics, read_results
 from lidr.run_dir import RunDir
-from lidr.seals import read_rows, read_seal
-from lidr.stages.pairs import read_summary
-from lidr.stages.results import stage_seconds
+from lidr.seals import read_rows
 
 Scores = Mapping[str, Mapping[str, float]]  # benchmark -> language -> value
 Right = Mapping[str, Mapping[str, Mapping[str, bool]]]  # benchmark -> language -> question -> whether it is right
@@ -21,27 +21,32 @@ Right = Mapping[str, Mapping[str, Mapping[str, bool]]]  # benchmark -> language 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model of a run. `tokens` are those of all iterations up to it, `seconds` those of their work.
+    """One model of a run. `tokens` are those of all iterations up to it.
 
     `scores` are the shares of right answers over all questions of a benchmark; for one without right answers, its
-    first metric. `off_target` are shares of answers in another language than the question's.
+    first metric that has a value. `off_target` are shares of answers in another language than the question's.
     """
 
     iteration: int
     tokens: int
-    seconds: float
     scores: Scores
     off_target: Scores
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that has ended. The last model is the one that counts, M_0 if no pair could be trained on."""
+    """A run that has ended. The last model is the one that counts, M_0 if no pair could be trained on.
+
+    `tokens` and `seconds` are those of all iterations, also of one that ended without a model.
+    """
 
     entry: str
     seed: int
     prompts: int
+    iterations: int
     models: tuple[Model, ...]
+    tokens: int
+    seconds: float
     pairs: int
     dropped: dict[str, int]
 
@@ -49,68 +54,78 @@ class Run:
     def last(self) -> Model:
         return self.models[-1]
 
+    def model(self, number: int) -> Model:
+        """M_number, or the last one if the run ended before it."""
+        return self.models[min(number, len(self.models) - 1)]
 
-_UNTIMED = ("evaluation", "probe")  # the same for all
 
+def read_run(entry: str, seed: int, config: Config, run: RunDir) -> tuple[Run, Right]:
+    """The figures of a run, and what its last model has right, from its files.
 
-def read_run(entry: str, seed: int, config: Config, run: RunDir) -> Run:
-    """The figures of a run, from its files. Raises RunError if something of it is missing."""
-    last = _trained(config, run)
-    pairs, dropped = 0, Counter[str]()
-    tokens, seconds, models = 0, 0.0, [_model(config, run, 0, 0, 0.0)]
-    for iteration in range(1, config.iterations + 1):
-        if read_seal(run.pair_summary(iteration)) is None:
-            break
-        summary = read_summary(run, iteration)
-        pairs += sum(summary.pairs.values())
-        dropped.update(summary.by_reason())
-        tokens += spent(config, run, iteration)
-        seconds += sum(value for stage, value in stage_seconds(run, iteration).items() if stage not in _UNTIMED)
-        if iteration <= last:
-            models.append(_model(config, run, iteration, tokens, seconds))
+    Raises RunError if something of it is missing.
+    """
+    results = read_results(run)
+    kinds = kinds_of(config)
+    tokens, seconds, dropped = [0], 0.0, Counter[str]()
+    for each in results.iterations:
+        tokens.append(tokens[-1] + spent(config, run, each.iteration))
+        seconds += sum(value for stage, value in each.seconds.items() if stage != "evaluation")
+        dropped.update(each.dropped)
+    models = []
+    for number, model in enumerate(results.models):
+        right = _right(config, run, number)
+        scores: dict[str, dict[str, float]] = {}
+        for name, measured in model.benchmarks.items():
+            values = {
+                code: _score(kinds[name], found, number, right.get(name, {}).get(code))
+                for code, found in measured.items()
+            }
+            scores[name] = {code: value for code, value in values.items() if value is not None}
+        strayed = {
+            name: {code: value for code, found in measured.items() if (value := found.value("off_target")) is not None}
+            for name, measured in model.benchmarks.items()
+        }
+        models.append(Model(number, tokens[number], scores, strayed))
+    pairs = sum(sum(each.pairs.values()) for each in results.iterations)
     prompts = len({row["prompt_id"] for row in read_rows(run.prompts(1))})
-    return Run(entry, seed, prompts, tuple(models), pairs, dict(sorted(dropped.items())))
+    found = Run(
+        entry, seed, prompts, len(results.iterations), tuple(models), tokens[-1], round(seconds, 1), pairs,
+        dict(sorted(dropped.items())),
+    )  # fmt: skip
+    return found, _right(config, run, found.last.iteration)
 
 
-def read_right(config: Config, run: RunDir, iteration: int) -> Right:
-    """Which questions a model has right, of the benchmarks with right answers."""
-    found: dict[str, dict[str, dict[str, bool]]] = {}
-    for benchmark in config.evaluation.benchmarks:
-        for code in read_metrics(run, iteration, benchmark):
-            rows = list(read_rows(run.evaluation(iteration, benchmark) / f"{code}.jsonl"))
-            if rows and all("correct" in row for row in rows):
-                right = {str(row["question_id"]): bool(row["correct"]) for row in rows}
-                found.setdefault(benchmark, {})[code] = right
+def kinds_of(config: Config) -> dict[str, MetricKind]:
+    """The metric of every benchmark that counts: right answers if it has them, else the first one."""
+    found = {}
+    for name, settings in benchmarks_of(config).items():
+        kinds = settings.metrics
+        found[name] = next((kind for kind in kinds if kind.key == ACCURACY.key), kinds[0])
     return found
 
 
-def _trained(config: Config, run: RunDir) -> int:
-    """The number of the last trained model."""
-    numbers = [number for number in range(1, config.iterations + 1) if read_seal(run.model_folder(number))]
-    return max(numbers, default=0)
+def _right(config: Config, run: RunDir, iteration: int) -> Right:
+    """Which questions a model has right, of the benchmarks with right answers."""
+    found: dict[str, dict[str, dict[str, bool]]] = {}
+    for benchmark in benchmarks_of(config):
+        for path in sorted(run.evaluation(iteration, benchmark).glob("*.jsonl")):
+            rows = list(read_rows(path))
+            if rows and all("correct" in row for row in rows):
+                right = {str(row["question_id"]): bool(row["correct"]) for row in rows}
+                found.setdefault(benchmark, {})[path.stem] = right
+    return found
 
 
-def _model(config: Config, run: RunDir, iteration: int, tokens: int, seconds: float) -> Model:
-    right = read_right(config, run, iteration)
-    scores: dict[str, dict[str, float]] = {}
-    off_target: dict[str, dict[str, float]] = {}
-    for benchmark in config.evaluation.benchmarks:
-        metrics = read_metrics(run, iteration, benchmark)
-        scores[benchmark] = {
-            code: _score(config, benchmark, found, right.get(benchmark, {}).get(code))
-            for code, found in metrics.items()
-        }
-        off_target[benchmark] = {
-            code: value for code, found in metrics.items() if (value := found.value("off_target")) is not None
-        }
-    return Model(iteration, tokens, round(seconds, 1), scores, off_target)
-
-
-def _score(config: Config, benchmark: str, metrics: Metrics, right: Mapping[str, bool] | None) -> float:
+def _score(kind: MetricKind, metrics: Metrics, iteration: int, right: Mapping[str, bool] | None) -> float | None:
+    """None if the language has no value. M_0, which is not compared with itself, has the value that says nothing."""
     if right:
         return sum(right.values()) / len(right)
-    kinds = config.evaluation.benchmarks[benchmark].metrics  # type: ignore[attr-defined]
-    value = metrics.value(kinds[0].key)
-    if value is None:
-        raise RunError(f"{benchmark}: it has neither right answers nor a value of {kinds[0].key}")
-    return value
+    value = metrics.value(kind.key)
+    return kind.middle if value is None and iteration == 0 else value
+
+
+def check_metrics(config: Config) -> None:
+    """Raise ConfigError if a benchmark describes no metric, since nothing could be compared."""
+    for name, settings in benchmarks_of(config).items():
+        if not settings.metrics:
+            raise ConfigError(f"evaluation.benchmarks.{name}: it describes no metric, so nothing can be compared")

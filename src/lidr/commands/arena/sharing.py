@@ -6,16 +6,30 @@ An id is a hash of everything that defines an answer, so a row of another run is
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
 
 from lidr import loop
 from lidr.config import Config
+from lidr.errors import ConfigError, ReplaceError
 from lidr.preflight import check_owed
+from lidr.replacing import Say, open_run
 from lidr.run_dir import RunDir
-from lidr.seals import RowFile, read_seal
+from lidr.seals import RowFile, check_sealed, read_seal
 from lidr.stages import responses, scores, translations
 from lidr.storage import partial_path
 from lidr.strategies.base import strategy_of
+
+
+def open_entry(config: Config, path: Path, say: Say) -> RunDir:
+    """Begin a run of the arena or go on with it. Raises ConfigError if that would replace finished work."""
+    try:
+        return open_run(config, path, say)
+    except ReplaceError as error:
+        shown = "\n".join(str(error).splitlines()[:-1])
+        raise ConfigError(f"{shown}\nUndo the change, delete {path}, or begin another arena (--out)") from None
 
 
 def generate(config: Config, run: RunDir, others: Sequence[RunDir]) -> None:
@@ -56,10 +70,20 @@ TAKE: dict[str, Callable[[Config, RunDir, Sequence[RunDir]], None]] = {
 
 
 def take_evaluation(run: RunDir, others: Sequence[RunDir]) -> None:
-    """M_0's answers to the benchmarks, which any run of the seed has made alike."""
+    """M_0's answers to the benchmarks, which any run of the seed has made alike, and what the judge has said of them.
+
+    Raises DamagedError if one of the files differs from its seal.
+    """
     for other in others:
         for path in sorted(other.iteration(0).glob("6_evaluation/*/answers/*.jsonl")):
             target = run.path / path.relative_to(other.path)
             if read_seal(path) and not target.exists() and not partial_path(target).exists():
+                check_sealed(path)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, partial_path(target))
+        if other.judge_replies.exists() and not run.judge_replies.exists():
+            with (
+                closing(sqlite3.connect(other.judge_replies)) as old,
+                closing(sqlite3.connect(run.judge_replies)) as new,
+            ):
+                old.backup(new)

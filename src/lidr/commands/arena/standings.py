@@ -10,7 +10,7 @@ from statistics import stdev
 
 from lidr.commands.arena.budget import Budget
 from lidr.commands.arena.entries import REFERENCE, Arena
-from lidr.commands.arena.runs import Right, Run
+from lidr.commands.arena.runs import Right, Run, kinds_of
 from lidr.config import Config
 from lidr.results import Interval
 from lidr.statistics import bootstrap_interval, rounded, sign_flip_test, t_interval
@@ -65,7 +65,7 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One entry over all its seeds; `tokens` and `seconds` are means over the seeds, of all iterations."""
+    """One entry over the seeds. `tokens` are means over the seeds, per iteration; `seconds` those of whole runs."""
 
     entry: str
     settings: dict[str, object]
@@ -80,8 +80,32 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """What a benchmark's scores are: the metric's name, and whether it is a share. A higher gain is a better one."""
+
+    metric: str
+    is_share: bool
+
+    def signed(self, value: float) -> str:
+        """A gain, of a share in percentage points, with U+2212 as the minus."""
+        text = (f"{100 * value:+.1f}" if self.is_share else f"{value:+.2f}").replace("-", "−")
+        return text[1:] if float(text[1:]) == 0 else text
+
+    def plain(self, value: float) -> str:
+        """A score, of a share in percent."""
+        return f"{100 * value:.1f}" if self.is_share else f"{value:.2f}"
+
+    def size(self, value: float) -> str:
+        """A standard deviation."""
+        return f"± {self.plain(value)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Standings:
-    """The whole comparison, best first by the first benchmark."""
+    """The whole comparison, best first by the first benchmark. `runs` have ended; only seeds count that all have.
+
+    `trained` are the recipe's trained languages, `compared` those of them that a benchmark asks.
+    """
 
     recipe: str
     model: str
@@ -89,8 +113,10 @@ class Standings:
     dominant: str
     iterations: int
     budget: int
+    runs: int
     seeds: tuple[int, ...]
-    benchmarks: tuple[str, ...]
+    benchmarks: dict[str, Scale]
+    compared: dict[str, tuple[str, ...]]
     before: dict[str, dict[str, float]]  # M_0's scores, means over the seeds
     standings: tuple[Standing, ...]
 
@@ -102,84 +128,86 @@ Rights = Mapping[tuple[str, int], Right]  # by entry and seed: what the last mod
 
 
 def compare(arena: Arena, budget: Budget, runs: Sequence[Run], rights: Rights) -> Standings:
-    """The standings of the runs that have ended; at least one of the method must be among them."""
-    config = arena.base
-    benchmarks = tuple(config.evaluation.benchmarks)
+    """The standings of the runs that have ended; at least one of the method must be among them.
+
+    Once all entries have ended with a seed, only such seeds count.
+    """
+    config, ended = arena.base, len(runs)
+    seeds = [seed for seed in arena.all_seeds if sum(run.seed == seed for run in runs) == len(arena.entries)]
+    runs = [run for run in runs if run.seed in seeds or not seeds]
     first = [run for run in runs if run.entry == REFERENCE]
+    kinds = kinds_of(config)
+    compared = {name: tuple(_languages(config, name, first[0])) for name in kinds}
     before = {
-        name: {
-            code: round(fsum(run.models[0].scores[name][code] for run in first) / len(first), 4)
-            for code in first[0].models[0].scores[name]
-        }
-        for name in benchmarks
+        name: {code: round(_mean([run.models[0].scores[name][code] for run in first]), 4) for code in scores}
+        for name, scores in first[0].models[0].scores.items()
     }
     found = []
     for entry in arena.entries:
         own = [run for run in runs if run.entry == entry.name]
         if own:
-            shares = budget.shares[entry.name]
-            found.append(_standing(config, entry.name, shares.settings, own, first, rights))
-    found.sort(key=lambda standing: -standing.gains[benchmarks[0]].trained.mean)
-    seeds = tuple(sorted({run.seed for run in runs}))
+            found.append(_standing(config, own, first, budget.shares[entry.name].settings, rights))
+    found.sort(key=lambda standing: -standing.gains[next(iter(kinds))].trained.mean)
     return Standings(
         config.name, config.model.path, tuple(config.non_dominant), config.dominant, config.iterations, budget.tokens,
-        seeds, benchmarks, before, tuple(found),
+        ended, tuple(sorted({run.seed for run in runs})),
+        {name: Scale(kind.short, kind.is_share) for name, kind in kinds.items()}, compared, before, tuple(found),
     )  # fmt: skip
 
 
-def _standing(
-    config: Config, name: str, settings: dict[str, object], runs: Sequence[Run], first: Sequence[Run], rights: Rights
-) -> Standing:
-    def mean(values: Sequence[float]) -> float:
-        return round(fsum(values) / len(values), 1)
+def _mean(values: Sequence[float]) -> float:
+    return fsum(values) / len(values)
 
-    reasons = {reason for run in runs for reason in run.dropped}
-    benchmarks = list(config.evaluation.benchmarks)
-    longest = max(len(run.models) for run in runs)
-    path = []
-    for number in range(longest):
-        reached = [run for run in runs if len(run.models) > number]
-        gains = {each: _mean_gain(config, each, reached, number) for each in benchmarks}
-        path.append((mean([run.models[number].tokens for run in reached]), gains))
+
+def _standing(
+    config: Config, runs: Sequence[Run], first: Sequence[Run], settings: dict[str, object], rights: Rights
+) -> Standing:
+    reasons = sorted({reason for run in runs for reason in run.dropped})
+    benchmarks = list(kinds_of(config))
+    path = tuple(
+        (
+            round(_mean([run.model(number).tokens for run in runs]), 1),
+            {name: round(_mean([_trained_gain(config, name, run, number) for run in runs]), 4) for name in benchmarks},
+        )
+        for number in range(max(len(run.models) for run in runs))
+    )
     return Standing(
-        entry=name,
+        entry=runs[0].entry,
         settings=settings,
         prompts=runs[0].prompts,
-        tokens=mean([run.last.tokens for run in runs]),
-        pairs=mean([run.pairs for run in runs]),
-        seconds=mean([run.last.seconds for run in runs]),
-        dropped={reason: sum(run.dropped.get(reason, 0) for run in runs) for reason in sorted(reasons)},
+        tokens=round(_mean([run.tokens / max(1, run.iterations) for run in runs]), 1),
+        pairs=round(_mean([run.pairs for run in runs]), 1),
+        seconds=round(_mean([run.seconds for run in runs]), 1),
+        dropped={reason: sum(run.dropped.get(reason, 0) for run in runs) for reason in reasons},
         untrained=sum(len(run.models) == 1 for run in runs),
-        path=tuple(path),
-        gains={each: _gain(config, each, runs, first, rights) for each in benchmarks},
+        path=path,
+        gains={name: _gain(config, name, runs, first, rights) for name in benchmarks},
     )
-
-
-def _mean_gain(config: Config, benchmark: str, runs: Sequence[Run], number: int) -> float:
-    return round(fsum(_trained_gain(config, benchmark, run, number) for run in runs) / len(runs), 4)
 
 
 def _languages(config: Config, benchmark: str, run: Run) -> list[str]:
     """The trained languages that the benchmark asks; all that it asks if it asks none of them."""
-    asked = list(run.last.scores[benchmark])
+    asked = [code for code in run.last.scores[benchmark] if code in run.models[0].scores[benchmark]]
     return [code for code in config.non_dominant if code in asked] or asked
 
 
-def _trained_gain(config: Config, benchmark: str, run: Run, number: int = -1) -> float:
-    before, after = run.models[0].scores[benchmark], run.models[number].scores[benchmark]
-    codes = _languages(config, benchmark, run)
-    return fsum(after[code] - before[code] for code in codes) / len(codes)
+def _gained(config: Config, benchmark: str, run: Run, code: str, number: int) -> float:
+    """How much better M_number is than M_0 in a language; of a metric that is better if lower, how much lower."""
+    change = run.model(number).scores[benchmark][code] - run.models[0].scores[benchmark][code]
+    return -change if kinds_of(config)[benchmark].lower_is_better else change
+
+
+def _trained_gain(config: Config, benchmark: str, run: Run, number: int = 10**6) -> float:
+    return _mean([_gained(config, benchmark, run, code, number) for code in _languages(config, benchmark, run)])
 
 
 def _gain(config: Config, benchmark: str, runs: Sequence[Run], first: Sequence[Run], rights: Rights) -> Gain:
     trained = Spread.of([_trained_gain(config, benchmark, run) for run in runs])
-    by_language = {
-        code: Spread.of([run.last.scores[benchmark][code] - run.models[0].scores[benchmark][code] for run in runs])
-        for code in runs[0].last.scores[benchmark]
-    }
-    tokens = fsum(run.last.tokens for run in runs) / len(runs)
+    asked = [code for code in runs[0].last.scores[benchmark] if code in runs[0].models[0].scores[benchmark]]
+    by_language = {code: Spread.of([_gained(config, benchmark, run, code, 10**6) for run in runs]) for code in asked}
+    tokens = _mean([run.tokens for run in runs])
     codes = [code for code in _languages(config, benchmark, runs[0]) if code in runs[0].last.off_target[benchmark]]
-    strayed = [fsum(run.last.off_target[benchmark][code] for code in codes) / len(codes) for run in runs if codes]
+    strayed = [_mean([run.last.off_target[benchmark][code] for code in codes]) for run in runs if codes]
     return Gain(
         trained,
         by_language,
@@ -207,7 +235,7 @@ def _against(
             for question, right in own.get(code, {}).items():
                 if question in others.get(code, {}):
                     by_question.setdefault(question, []).append(right - others[code][question])
-    items = [fsum(values) / len(values) for _, values in sorted(by_question.items())]
+    items = [_mean(values) for _, values in sorted(by_question.items())]
     if not items:
         return Against(Spread.of(differences), 0)
     interval = rounded(bootstrap_interval(items))
