@@ -260,7 +260,7 @@ BEGUN = [Request(f"{number:016x}", (), turn="user") for number in range(200, 204
 
 def test_a_users_turn_is_written_as_the_template_begins_it_or_refused(subject: Subject) -> None:
     if subject.name.startswith("openai"):
-        with pytest.raises(EngineError, match="cannot write a user's turn; use engine.type transformers or vllm"):
+        with pytest.raises(EngineError, match=r"use engine\.type transformers or vllm"):
             subject.answers(BEGUN, GREEDY)
         return
     with open_model(CPU, LAB) as engine:

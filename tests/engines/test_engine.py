@@ -193,7 +193,7 @@ def test_log_probabilities_change_no_answer_and_are_absent_unless_asked_for(engi
     assert vocabulary == engine.model.config.vocab_size
 
 
-# --- the user's turn, which the model writes ---------------------------------------------------------------------------
+# --- the user's turn, which the model writes -------------------------------------------------------------------------
 
 BEGUN = [Request(f"{number:016x}", (SYSTEM,), turn="user") for number in range(100, 104)]
 
