@@ -119,6 +119,12 @@ def rows(path: Path) -> list[dict[str, Any]]:
         ("Which is the largest ocean in the world?\nAnswer: the Pacific", "answered"),
         ("x = 1\ny = 2\nprint(x + y)\nfor name in range(x):\n    print(name)", "code"),
         ("```python\nwhich = input('Which?')\n```\nThe code reads a name from the keyboard.", "no_request"),
+        ("Sort the list, please. 需要使用 malloc_s, but I do not get the memory.", "mixed_languages"),
+        (
+            "Why is this sentence wrong, and what should I have written instead?\nLa casa cerca del árbol es roja.",
+            "mixed_languages",
+        ),
+        ("What does the Russian word «да» mean, and where does it come from?", ""),
         ("Explain this to me, please:\n```python\nprint(1)", "code"),
         ("Explain what this code does, in two sentences:\n```python\nprint(1)\n```", ""),
         ("Is there an answer to the question of why we dream?", ""),

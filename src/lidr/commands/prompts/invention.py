@@ -32,6 +32,7 @@ from lidr.storage import hash_file, write_text
 _FORMAT = 1
 _ENOUGH = 100  # turns after which a model that writes hardly any prompt is given up
 _FEWEST = 0.05  # the share of turns that have to be prompts
+_SPARE = 1.2  # turns sampled at a time, relative to those expected to be needed: a short round runs half empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,11 @@ def invent(model: OpenedModel, wanted: Wanted, memory: Memory) -> Invented:
 
 
 def _round(made: Invented, count: int) -> int:
-    """How many turns to sample next: as many as it takes if prompts are among them as often as before."""
-    rate = max(len(made.prompts) / made.turns, _FEWEST) if made.turns else 1.0
-    return math.ceil((count - len(made.prompts)) / rate)
+    """How many turns to sample next: as many as it takes if prompts are among them as often as before, and a fifth."""
+    if not made.turns:
+        return count
+    rate = max(len(made.prompts) / made.turns, _FEWEST)
+    return math.ceil(_SPARE * (count - len(made.prompts)) / rate)
 
 
 def _key(model: OpenedModel, wanted: Wanted, number: int) -> str:

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lidr.commands.prompts.near_duplicates import NearDuplicates
+from lidr.languages import get_language
+from lidr.languages.confusion import check_answer
 from lidr.languages.identification import LanguageIdentifier, prose
 from lidr.languages.names import asks_for_other_language
 from lidr.stages.pairs import ends_in_loop, most_repeated_line
 
 _LINE_REPEATS = 3  # a line that occurs so often is no prompt's
 _CODE_SHARE = 0.85  # a turn that has more code than this teaches no language
+_FOREIGN_LETTERS = 0.05  # the share of letters in another script that a quoted word may have
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.M)
 # Control tokens of the templates in use, and the role that begins another turn.
 _TEMPLATE = re.compile(
@@ -28,6 +31,7 @@ _ASSISTANT = re.compile(
     r"|\b(?:i'm|i am) (?:just )?an? (?:ai|large language|language model|virtual assistant)\b"
     r"|\bhow (?:can|may) i (?:help|assist|be of)\b|\bwhat would you like (?:me )?to\b"
     r"|\bi(?:'m| am)? (?:cannot|can't|can not|unable to|not able to) (?:assist|help|fulfil|comply|provide|generate)"
+    r"|\b(?:i'd|i would|i'll|i will|i am|i'm) (?:be )?(?:happy|glad|here) to (?:help|assist|explain|provide|answer)"
     r"|\b(?:i hope this helps|feel free to (?:ask|reach)|let me know (?:if (?:you|there)|how i can))"
     r"|\bcomo (?:um )?modelo de (?:lenguaje|linguagem)|\ben tant que modèle de langage|\bals (?:ki|sprachmodell)\b"
     r"|\bкак языковая модель|作为(?:一个|一款)?(?:人工智能|AI|语言模型)",
@@ -66,6 +70,7 @@ REASONS = {
     "answered": "It holds its own answer.",
     "code": "It is code, or a code block lacks its beginning or end.",
     "language": "It is not in the language of the prompts, or has too few words to tell.",
+    "mixed_languages": "A line or many letters of it are another language's.",
     "no_request": "It asks for nothing (seen in English only).",
     "asks_for_other_language": "It asks for a translation, or for an answer in another language.",
     "near_duplicate": "It is nearly the same as an earlier one.",
@@ -99,6 +104,7 @@ class Sieve:
             "answered": lambda text: _ANSWERED.search(text) is not None,
             "code": _is_code,
             "language": lambda text: identifier.identify(text) != language,
+            "mixed_languages": lambda text: _is_mixed(text, language, identifier),
             "asks_for_other_language": lambda text: asks_for_other_language(text, language),
             "no_request": lambda text: language == "en" and not _REQUEST.search(prose(text)),
             "near_duplicate": lambda text: self._near is not None and self._near.seen(text),  # the last: it remembers
@@ -107,6 +113,17 @@ class Sieve:
     def fault(self, text: str) -> str:
         """Why a turn is no prompt, as one of `REASONS`; empty if it is one."""
         return next((reason for reason, fails in self._checks.items() if fails(text)), "")
+
+
+def _is_mixed(text: str, language: str, identifier: LanguageIdentifier) -> bool:
+    found = check_answer(text, language, identifier)
+    letters = [letter for letter in text if letter.isalpha()]
+    others = sum(map(_is_not_latin, letters)) if get_language(language).script == "Latin" else 0
+    return bool(found.wrong_lines or found.wrong_words) or others > _FOREIGN_LETTERS * len(letters)
+
+
+def _is_not_latin(letter: str) -> bool:
+    return letter > "\u024f" and not "\u1e00" <= letter <= "\u1eff"
 
 
 def _is_code(text: str) -> bool:
