@@ -24,6 +24,7 @@ from lidr.engines.openai import OpenAI
 from lidr.engines.ray import Ray
 from lidr.engines.transformers import Transformers
 from lidr.engines.vllm import Vllm
+from lidr.errors import EngineError
 from lidr.lab import MODEL_PATH
 from lidr.lab.world import FACTS, question
 from tests.support.openai_server import Reply, TestServer
@@ -252,6 +253,23 @@ def test_a_prefill_is_continued_and_not_repeated(subject: Subject) -> None:
 
 def _start(completion: Completion, cuts: dict[str, int]) -> str:
     return completion.text[: cuts[completion.request_id]]
+
+
+BEGUN = [Request(f"{number:016x}", (), turn="user") for number in range(200, 204)]
+
+
+def test_a_users_turn_is_written_as_the_template_begins_it_or_refused(subject: Subject) -> None:
+    if subject.name.startswith("openai"):
+        with pytest.raises(EngineError, match=r"use engine\.type transformers or vllm"):
+            subject.answers(BEGUN, GREEDY)
+        return
+    with open_model(CPU, LAB) as engine:
+        expected = {request.request_id: next(engine.generate([request], GREEDY)) for request in BEGUN}
+    made = subject.answers([*FEW, *BEGUN], GREEDY)
+    subject.assert_agree({request.request_id: made[request.request_id] for request in BEGUN}, expected)
+    assert {completion.finish_reason for completion in made.values()} == {"stop"}
+    drawn = subject.answers(BEGUN, Sampling(12, temperature=2.0))
+    assert len({completion.text for completion in drawn.values()}) > 1  # each has its own seed
 
 
 TEXTS = {

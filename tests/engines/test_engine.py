@@ -191,3 +191,64 @@ def test_log_probabilities_change_no_answer_and_are_absent_unless_asked_for(engi
     assert {key: replace(made, first_token=()) for key, made in asked.items()} == plain
     vocabulary = len(next(engine.generate(REQUESTS[:1], replace(GREEDY, top_logprobs=10**6))).first_token)
     assert vocabulary == engine.model.config.vocab_size
+
+
+# --- the user's turn, which the model writes -------------------------------------------------------------------------
+
+BEGUN = [Request(f"{number:016x}", (SYSTEM,), turn="user") for number in range(100, 104)]
+
+
+def marking(text: str, folder: Path) -> TransformersEngine:
+    """An engine with the laboratory's model, whose template writes this text at the end of a user's turn."""
+    shutil.copytree(MODEL_PATH, folder)
+    file = folder / "chat_template.jinja"
+    template = file.read_text(encoding="utf-8")
+    ending = f"{{% if message['role'] == 'user' %}}{{{{ {text!r} }}}}{{% endif %}}{{{{ '<|im_end|>"
+    file.write_text(template.replace("'<|im_end|>", f"'' }}}}{ending}"), encoding="utf-8")
+    return TransformersEngine(folder, Transformers(device="cpu", dtype="float32", batch_size=8))
+
+
+@pytest.mark.parametrize("in_slots", [True, False])
+def test_a_users_turn_goes_on_from_the_bare_template(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch, in_slots: bool
+) -> None:
+    monkeypatch.setattr(engine, "in_slots", in_slots)
+    text = f"<|im_start|>system\n{SYSTEM[1]}<|im_end|>\n<|im_start|>user\n"
+    tokens = engine.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        output = engine.model.generate(tokens, do_sample=False, max_new_tokens=40, eos_token_id=sorted(engine.end_ids))
+    written = output[0, tokens.shape[1] :].tolist()
+    assert written[-1] in engine.end_ids
+    answers = by_id(engine.generate(REQUESTS, Sampling(40)))
+    made = by_id(engine.generate([*REQUESTS, *BEGUN], Sampling(40)))  # both kinds in one call
+    for request in BEGUN:
+        found = made.pop(request.request_id)
+        assert found.text == engine.tokenizer.decode(written[:-1]) and found.finish_reason == "stop"
+        assert found.prompt_tokens == tokens.shape[1]
+    assert made == answers
+    drawn = [found.text for found in engine.generate(BEGUN, Sampling(40, temperature=2.0))]
+    assert len(set(drawn)) > 1  # each has its own seed
+
+
+@pytest.mark.parametrize("in_slots", [True, False])
+def test_a_users_turn_ends_where_the_template_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_slots: bool
+) -> None:
+    """The laboratory's model says "The object called ..." in the user's place, too."""
+    engine = marking(" called", tmp_path / "model")
+    monkeypatch.setattr(engine, "in_slots", in_slots)
+    made = by_id(engine.generate([*BEGUN, REQUESTS[0]], Sampling(40)))
+    answer = made.pop(REQUESTS[0].request_id)
+    assert {(found.text, found.stopped_by) for found in made.values()} == {("The object ", "called")}
+    assert "called" in answer.text and answer.stopped_by is None
+
+
+def test_control_tokens_that_the_model_writes_stay_in_a_users_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a turn of several could not be told from a good one."""
+    engine = marking(" never said", tmp_path / "model")
+    monkeypatch.setattr(engine, "end_ids", {engine.tokenizer.pad_token_id})
+    made = by_id(engine.generate([BEGUN[0], REQUESTS[0]], Sampling(40)))
+    assert "<|im_end|>" in made[BEGUN[0].request_id].text
+    assert "<|im_end|>" not in made[REQUESTS[0].request_id].text

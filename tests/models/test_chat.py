@@ -14,7 +14,7 @@ from tokenizers import processors
 
 from lidr.config import load_config
 from lidr.engines.base import Request
-from lidr.engines.encoding import encode
+from lidr.engines.encoding import encode, up_to_stop, user_turn
 from lidr.errors import ConfigError, RunError
 from lidr.lab import MODEL_PATH
 from lidr.models import load_tokenizer
@@ -128,6 +128,47 @@ def test_markup_of_the_template_is_text_in_a_users_turn_and_a_token_in_the_model
     assert think not in asked and lines in asked and green in asked
     assert think in encode(tokenizer, Request("", (("user", "a"), ("assistant", "<think> b"), ("user", "c"))))
     assert encode(tokenizer, Request("", (("user", "a"),), prefill="<think>"))[-1] == think
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_users_turn_begins_where_the_template_writes_it(name: str) -> None:
+    """The tokens of every conversation go on from there with the text's own, and end as the template ends the turn."""
+    tokenizer = TOKENIZERS[name]()
+    tokenizer.chat_template = tokenizer.chat_template.replace("INST]", "inst]")  # letters that these tokenizers have
+    end_ids = frozenset([tokenizer.eos_token_id])
+    for system in [(), (("system", "What is the red fox?"),)]:
+        begun, end = user_turn(tokenizer, system, end_ids)
+        assert encode(tokenizer, Request("", system, turn="user"), end_ids) == begun
+        for text in ("What is the colour of the small house?", "Tell me about the old tree.", "The sea"):
+            whole = encode(tokenizer, Request("", (*system, ("user", text))))
+            assert whole[: len(begun)] == begun
+            written = whole[len(begun) :]
+            place = next((place for place, token in enumerate(written) if token in end.ids), len(written))
+            said, _ = up_to_stop(tokenizer.decode(written[:place], skip_special_tokens=False), end.stop)
+            assert said.split() == text.split() or end.stop  # those have tokens that reach over blanks
+            assert "".join(said.split()) == "".join(text.split())
+    assert end.stop == (("[/inst]",) if name in ("always", "legacy") else ())
+    assert end_ids <= end.ids
+
+
+def test_a_blank_before_a_text_is_left_to_the_model_where_it_is_part_of_the_first_word() -> None:
+    tokenizer = sentencepiece(INSTRUCT, "legacy")
+    begun, _ = user_turn(tokenizer, (), frozenset())
+    whole = encode(tokenizer, Request("", (("user", "The sea"),)))
+    tokens = tokenizer.convert_ids_to_tokens(whole[len(begun) - 1 : len(begun) + 1])
+    assert tokens[0] == "]" and tokens[1].startswith("▁")
+
+
+def test_what_the_template_writes_next_ends_a_users_turn_even_if_it_ends_no_answer() -> None:
+    tokenizer = byte_level(CHATML, eos="<|stop|>")
+    stop, im_end = tokenizer.convert_tokens_to_ids(["<|stop|>", "<|im_end|>"])
+    assert user_turn(tokenizer, (), frozenset([stop]))[1].ids == {stop, im_end}
+    worded = byte_level("{% for turn in messages %}{{ turn['role'] + ': ' + turn['content'] + '\\n' }}{% endfor %}"
+                        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")  # fmt: skip
+    assert user_turn(worded, (), frozenset([stop]))[1].stop == ("assistant:",)
+    endless = byte_level("{% for turn in messages %}{{ turn['content'] }}{% endfor %}")
+    with pytest.raises(ConfigError, match="does not mark the end of a user's turn"):
+        user_turn(endless, (), frozenset())
 
 
 def test_an_end_of_turn_that_the_tokenizer_does_not_call_special_is_text_too() -> None:

@@ -14,6 +14,7 @@ from lidr.models.architecture import Architecture
 from lidr.records import Json
 
 FinishReason = Literal["stop", "length", "error"]
+Turn = Literal["assistant", "user"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,16 @@ class Request:
     `messages` are (role, content) turns that end with a user turn; `prefill` is the given beginning of the assistant's
     turn (it is not repeated in the completion). `needs_text` says that an empty answer is of no use; a request to a
     server is then sent again.
+
+    If `turn` is "user", the model writes the user's turn that follows `messages` (perhaps only a system turn, or none),
+    for engines that can do it (`EnginePlugin.writes_user_turns`). Control tokens that it writes stay in the text.
     """
 
     request_id: str
     messages: tuple[tuple[str, str], ...]
     prefill: str = ""
     needs_text: bool = False
+    turn: Turn = "assistant"
 
     @property
     def characters(self) -> int:
@@ -111,6 +116,8 @@ class EnginePlugin(EngineSettings):
 
     can_score: ClassVar[bool] = False
     """Whether `open` returns a `ScoringEngine`."""
+    writes_user_turns: ClassVar[bool] = False
+    """Whether it answers requests whose `turn` is the user's."""
     in_cluster: ClassVar[bool] = False
     """Whether a worker of `ray` can use it: it has the weights, and is part of this package."""
     batches_together: ClassVar[int] = 8

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
 from lidr.errors import ConfigError
 from lidr.likelihood.tokens import tokenize_answer, tokenize_prompt
-from lidr.models.chat import chat_of
+from lidr.models.chat import TurnEnd, chat_of
 from lidr.records import content_id, writable
 
 if TYPE_CHECKING:
@@ -22,10 +24,22 @@ def encode(tokenizer: PreTrainedTokenizerBase, request: Request, end_ids: Collec
     after it, because a turn begins like the generation prompt. But a template may trim the turn; here the prefill's
     last newline stays. Control tokens in the messages and the prefill are text.
     """
+    if request.turn == "user":
+        return list(user_turn(tokenizer, request.messages, frozenset(end_ids))[0])
     chat = chat_of(tokenizer, frozenset(end_ids))
     messages = [{"role": role, "content": writable(content)} for role, content in request.messages]
     text = chat.render(messages, add_generation_prompt=True)
     return chat.ids(text + chat.mark(writable(request.prefill), "assistant"))
+
+
+@lru_cache(maxsize=64)  # the requests of a call usually have the same messages
+def user_turn(
+    tokenizer: PreTrainedTokenizerBase, messages: tuple[tuple[str, str], ...], end_ids: frozenset[int]
+) -> tuple[list[int], TurnEnd]:
+    """As `Chat.user_turn`; the model's own end tokens end the turn, too."""
+    turns = [{"role": role, "content": writable(content)} for role, content in messages]
+    ids, end = chat_of(tokenizer, end_ids).user_turn(turns)
+    return ids, replace(end, ids=end.ids | end_ids)
 
 
 def encode_scored(

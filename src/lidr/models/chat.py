@@ -12,8 +12,10 @@ import os
 import re
 import secrets
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import cached_property, lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,15 @@ _CLOCK = "strftime_now"
 _SECRET = secrets.token_hex(8)  # no text can contain it, so no text can forge a mark or a name
 _MARK = f"\ufdd0{_SECRET}\ufdd1"
 _GUARDS = ("\n", "x")  # texts that a tokenizer does not join with the next text, see `Chat.in_place`
+_BEGINNINGS = ("What is", "How do", "Tell me", "Give an")  # of users' turns, to examine a template with
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """How a turn ends: with one of these tokens, or before one of these texts."""
+
+    ids: frozenset[int] = frozenset()
+    stop: tuple[str, ...] = ()
 
 
 class Chat:
@@ -86,6 +97,27 @@ class Chat:
             if [token for token in ids if token in self._ids] == self._written(text):
                 return ids
         return list(self._copy.encode(self._named(text), add_special_tokens=False).ids)
+
+    def user_turn(self, messages: Messages) -> tuple[list[int], TurnEnd]:
+        """The token ids before the user's turn that follows `messages`, and what the template writes at its end.
+
+        The ids are those that turns with different texts have in common. A blank that a tokenizer joins with the first
+        word is therefore left to the model. Raises ConfigError if the template writes nothing after a user's turn.
+        """
+        texts = [
+            self.render([*messages, {"role": "user", "content": begun}], add_generation_prompt=True)
+            for begun in _BEGINNINGS
+        ]
+        columns = zip(*(self.ids(text) for text in texts), strict=False)
+        ids = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+        after = texts[0].rpartition(_BEGINNINGS[0])[2]
+        control = self._any.search(after)
+        words = after[: control.start() if control else None].strip()
+        if words:
+            return ids, TurnEnd(stop=(words,))
+        if control:
+            return ids, TurnEnd(frozenset({self.control[control[0]]}))
+        raise ConfigError("the model's chat template does not mark the end of a user's turn, so none can be written")
 
     def in_place(self, text: str) -> list[int] | None:
         """The token ids of a text that follows another one; None if they depend on the other text.

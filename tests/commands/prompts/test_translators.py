@@ -16,8 +16,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from lidr.commands.prompts.translators.base import Offer, Piece
 from lidr.commands.prompts.translators.google import batches
-from lidr.commands.prompts.translators.model import EngineTranslator
+from lidr.commands.prompts.translators.model import EngineTranslator, OpenedModel
 from lidr.commands.prompts.translators.seq2seq import Seq2SeqTranslator, flores_code, split_sentences
+from lidr.config import ModelConfig
 from lidr.engines.base import Completion, Sampling
 from lidr.engines.openai import OpenAI
 from lidr.errors import ConfigError
@@ -256,7 +257,8 @@ def test_a_converted_model_gives_the_same_texts_in_ctranslate2(
 
 
 def test_an_engine_gets_the_full_list_and_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    translator = EngineTranslator(OpenAI(base_url="http://127.0.0.1:9/v1"), "m")
+    model = OpenedModel(OpenAI(base_url="http://127.0.0.1:9/v1"), ModelConfig(path="m"))
+    translator = EngineTranslator(model)
     seen: dict[str, Any] = {}
 
     class Noting:
@@ -266,7 +268,7 @@ def test_an_engine_gets_the_full_list_and_what_is_done(monkeypatch: pytest.Monke
             yield Completion("1", "Azul", "stop", stopped_by="</translated>")
             yield Completion("2", "", "error", error="away")
 
-    monkeypatch.setitem(translator.__dict__, "_engine", Noting())
+    monkeypatch.setitem(model.__dict__, "engine", Noting())
     pieces = [Piece("0", "No."), Piece("1", "Blue"), Piece("2", "Is it {x}?", ("{x}",))]
     found = list(translator.translate(pieces, "en", "es", True, frozenset("0")))
     assert found == [Offer("1", "Azul"), Offer("2", None, "translation_error", passing=True)]

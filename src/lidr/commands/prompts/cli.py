@@ -1,4 +1,4 @@
-"""`lidr prompts`: samples of prompt sets, and prompt sets in other languages."""
+"""`lidr prompts`: samples of prompt sets, prompt sets in other languages, and a model's own prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lidr.commands.arguments import new_path, text
 if TYPE_CHECKING:
     from lidr.config import PromptFields
 
-app = typer.Typer(help="Prompt sets: draw a sample, translate it.", no_args_is_help=True)
+app = typer.Typer(help="Prompt sets: draw a sample, translate it, or let the model write one.", no_args_is_help=True)
 
 SourceArgument = Annotated[
     str,
@@ -149,6 +149,62 @@ def localize(
             translator, from_, targets, out, made_from=source, max_usd=max_usd, say=_say,
         )  # fmt: skip
     print_translation(outcomes)
+    _say(f"prompts: {out}")
+
+
+@app.command()
+def invent(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE|MODEL", parser=text, help="A recipe, for its model, engine and languages; or a "
+                       "model's folder, hub id or GGUF file."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", parser=new_path, help="The folder of <language>.jsonl files, for prompts.path."),
+    ],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many prompts.")] = 1000,
+    language: Annotated[
+        str | None, typer.Option(help="Language that they are written in. Default: the recipe's dominant one; en.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="es,fr,...", help="Languages to translate into. Default: the recipe's; none.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="System turn before the user's: it sets the topic. Default: the template's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the draw. Default: the recipe's.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.001, help="Of the sampled turns.")] = 1.0,
+    top_p: Annotated[float, typer.Option(min=0.001, max=1.0, help="Nucleus of the sampled turns.")] = 0.95,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Drop longer turns, in tokens.")] = 512,
+    min_characters: Annotated[int, typer.Option(min=1, help="Drop shorter turns.")] = 15,
+    max_characters: Annotated[int, typer.Option(min=1, help="Drop longer turns.")] = 2000,
+    near: Annotated[float, typer.Option(help="Jaccard index of near duplicates, 0.3 to 1; 0 keeps them.")] = 0.7,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field.")] = None,
+) -> None:  # fmt: skip
+    """Let the model write its prompts itself, and translate them: a run needs no data then.
+
+    The user's turn is sampled from the bare chat template (Magpie, arXiv 2406.08464). Turns that are no prompts are
+    dropped, each for one counted reason. The same command continues an interrupted one, and a higher --count keeps
+    what is there.
+    """
+    from lidr.commands.prompts.invention import Wanted, recipe_of, write_invented
+    from lidr.commands.prompts.show import print_invented, print_translation
+    from lidr.commands.prompts.user_turns import Bounds
+    from lidr.engines import Sampling
+
+    config, codes = recipe_of(source, set_ or [])
+    written_in = parse_languages(language, "--language")[0] if language else config.dominant
+    targets = parse_languages(to, "--to") if to else [code for code in codes if code != written_in]
+    if written_in in targets:
+        raise typer.BadParameter(f"{written_in} is the language of the prompts", param_hint="--to")
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed=config.seed if seed is None else seed)
+    bounds = Bounds(min_characters, max_characters, near or None)
+    wanted = Wanted(count, written_in, system, sampling, bounds)
+    made, outcomes = write_invented(config, wanted, targets, out, _say)
+    print_invented(made, count)
+    if outcomes:
+        print_translation(outcomes)
     _say(f"prompts: {out}")
 
 

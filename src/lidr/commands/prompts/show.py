@@ -7,8 +7,10 @@ import sys
 from rich.table import Table
 from rich.text import Text
 
+from lidr.commands.prompts.invention import Invented
 from lidr.commands.prompts.sampling import Sample, Wanted
 from lidr.commands.prompts.translation import Outcome
+from lidr.commands.prompts.user_turns import REASONS
 from lidr.report.terminal import print_table
 
 
@@ -25,6 +27,18 @@ def print_sample(sample: Sample, wanted: Wanted) -> None:
     print_table(table)
     if len(sample.prompts) < wanted.n:
         print(f"{wanted.n:,} were asked for; there are no more", file=sys.stderr)
+
+
+def print_invented(made: Invented, count: int) -> None:
+    """How many of the turns that a model wrote are prompts, and why the others are not."""
+    table = Table(title=f"{len(made.prompts):,} prompts of {made.turns:,} turns that the model wrote")
+    for heading, how in (("dropped", "left"), ("turns", "right"), ("meaning", "left")):
+        table.add_column(heading, justify=how)  # type: ignore[arg-type]
+    for reason, number in sorted(made.by_reason().items()):
+        table.add_row(reason, f"{number:,}", REASONS[reason])
+    print_table(table)
+    if len(made.prompts) < count:
+        print(f"{count:,} were asked for; hardly any turn of this model is a prompt", file=sys.stderr)
 
 
 def print_translation(outcomes: dict[str, Outcome]) -> None:

@@ -120,7 +120,7 @@ def translate_prompts(
             job.look()
             job.ask(True, purse)
             outcomes[target] = job.write(out)
-        _write_rows(out / f"{source}.jsonl", (_row(prompt, prompt.text, prompt.answer) for prompt in prompts()))
+        write_rows(out / f"{source}.jsonl", (_row(prompt, prompt.text, prompt.answer) for prompt in prompts()))
     return outcomes
 
 
@@ -179,10 +179,10 @@ class _Job:
                     outcome.translated += 1
                     yield _row(prompt, text, _number(prompt.answer))
 
-        _write_rows(out / f"{self.target}.jsonl", rows())
+        write_rows(out / f"{self.target}.jsonl", rows())
         aside = out / f"{self.target}.failed.jsonl"
         if failed:
-            _write_rows(aside, failed)
+            write_rows(aside, failed)
         else:
             aside.unlink(missing_ok=True)
         return outcome
@@ -282,7 +282,7 @@ def _claim(out: Path, made_from: str, source: str, targets: list[str], prompts: 
             raise ConfigError(
                 f"{out} holds a translation of {before['source']} from {before['from']}; give another --out"
             )
-    own = [*before["to"], *([source] if before["to"] else [])]
+    own = [*before["to"], *([source] if about.exists() else [])]
     if foreign := [code for code in [source, *targets] if code not in own and (out / f"{code}.jsonl").exists()]:
         raise ConfigError(
             f"{out / f'{foreign[0]}.jsonl'} is there already and was not made by this command; give another --out"
@@ -317,7 +317,7 @@ def _row(prompt: Prompt, text: str, answer: str | None) -> dict[str, str]:
     return {"id": prompt.prompt_id, "instruction": text} | ({} if answer is None else {"answer": answer})
 
 
-def _write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Replace a file as a whole, row by row."""
     with replacing(path) as aside, aside.open("w", encoding="utf-8") as handle:
         for row in rows:

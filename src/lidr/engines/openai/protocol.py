@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lidr.credentials import mask
 from lidr.engines.base import Completion, FinishReason, Request, Sampling
 from lidr.engines.encoding import up_to_stop
+from lidr.errors import EngineError
 from lidr.records import Json, writable
 
 PrefillMode = Literal["continue", "instruction"]
@@ -125,7 +126,15 @@ def may_pass(status: int) -> bool:
 
 
 def turns(request: Request, mode: PrefillMode | None) -> Json:
-    """The fields with the conversation; `mode` says how to include the prefill."""
+    """The fields with the conversation; `mode` says how to include the prefill.
+
+    Raises EngineError for a user's turn, since chat completions write the assistant's only.
+    """
+    if request.turn == "user":
+        raise EngineError(
+            "engine.type openai: chat completions cannot write a user's turn; use engine.type transformers or vllm "
+            "with the model's folder"
+        )
     messages = [{"role": role, "content": writable(content)} for role, content in request.messages]
     if not request.prefill:
         return {"messages": messages}

@@ -24,6 +24,7 @@ class Ray(EnginePlugin):
     """Several engines, each in a worker of its own, on a Ray cluster (`lidr[ray]`)."""
 
     can_score: ClassVar[bool] = True
+    writes_user_turns: ClassVar[bool] = True
 
     worker: EngineConfig = Field(default="transformers")  # type: ignore[assignment]
     """The engine of every worker, one that holds the weights itself."""

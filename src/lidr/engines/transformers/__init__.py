@@ -28,6 +28,7 @@ class Transformers(EnginePlugin):
     """The model's weights, in this process."""
 
     can_score: ClassVar[bool] = True
+    writes_user_turns: ClassVar[bool] = True
     in_cluster: ClassVar[bool] = True
 
     device: Annotated[str, AfterValidator(_device)] = "auto"

@@ -19,6 +19,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 from lidr.engines.base import Sampling
 from lidr.machine.hardware import machine_memory
+from lidr.models.chat import TurnEnd
 from lidr.models.rotary import changing_context
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Generation:
     seed: int
     generated: list[int] = field(default_factory=list)
     likeliest: list[tuple[int, float]] = field(default_factory=list)  # first tokens (id, log-probability)
+    end: TurnEnd | None = None  # of a user's turn; None for an assistant's
     generator: torch.Generator | None = None
 
     @property

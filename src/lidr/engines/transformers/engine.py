@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from transformers import (
 )
 
 from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
-from lidr.engines.encoding import encode, encode_scored, no_room, row_seed, up_to_stop
+from lidr.engines.encoding import encode, encode_scored, no_room, row_seed, up_to_stop, user_turn
 from lidr.engines.transformers import Transformers
 from lidr.engines.transformers.decoding import Generation, SlotDecoder, likeliest, why_not_in_slots
 from lidr.engines.transformers.packed_linear import pack_linear_layers
@@ -31,6 +32,7 @@ from lidr.likelihood.packing import plan_rows
 from lidr.likelihood.scorer import Scorer
 from lidr.machine.devices import pick_device, pick_dtype
 from lidr.models import end_of_turn_ids, load_model, load_tokenizer
+from lidr.models.chat import TurnEnd
 from lidr.models.rotary import changing_context, restart, rotary_modules
 from lidr.records import Json
 
@@ -81,8 +83,10 @@ class TransformersEngine:
                     yield no_room(row.request_id, row.length, self.context)
             first = {row.tokens: row.request_id for row in rows}  # one prompt's samples stay together: read once
             rows.sort(key=lambda row: (row.length, first[row.tokens], row.request_id), reverse=True)
-            for start in range(0, len(rows), size):
-                yield from self._answer_group(rows[start : start + size], sampling, done)
+            for end in dict.fromkeys(row.end for row in rows):  # rows that end alike are decoded together
+                alike = [row for row in rows if row.end == end]
+                for start in range(0, len(alike), size):
+                    yield from self._answer_group(alike[start : start + size], _until(end, sampling), done)
 
     def _answer_group(self, rows: list[Generation], sampling: Sampling, done: Collection[str]) -> Iterator[Completion]:
         """Answer until no row is owed. Done rows are decoded too, so that the batches stay the same."""
@@ -129,15 +133,23 @@ class TransformersEngine:
     def _row(self, request: Request, sampling: Sampling) -> Generation:
         tokens = encode(self.tokenizer, request, self.end_ids)
         room = sampling.max_new_tokens if self.context is None else self.context - len(tokens)
+        user = request.turn == "user"
         return Generation(
-            request.request_id, tokens, min(sampling.max_new_tokens, room), row_seed(sampling, request.request_id)
+            request.request_id,
+            tokens,
+            min(sampling.max_new_tokens, room),
+            row_seed(sampling, request.request_id),
+            end=user_turn(self.tokenizer, request.messages, frozenset(self.end_ids))[1] if user else None,
         )
 
+    def _end_ids(self, row: Generation) -> Collection[int]:
+        return self.end_ids if row.end is None else row.end.ids
+
     def _decode_in_slots(self, rows: list[Generation], sampling: Sampling) -> Iterator[Generation]:
-        stop = _StopStrings(self.tokenizer, sampling.stop)
+        stop, end_ids = _StopStrings(self.tokenizer, sampling.stop), self._end_ids(rows[0])
 
         def is_done(row: Generation) -> bool:
-            return row.generated[-1] in self.end_ids or stop.found(row.generated)
+            return row.generated[-1] in end_ids or stop.found(row.generated)
 
         config = self.config
         yield from SlotDecoder(self.model, sampling, config.batch_size, config.token_budget, is_done).decode(rows)
@@ -162,7 +174,7 @@ class TransformersEngine:
         ids = [[row.prompt[0]] * (width - row.length) + row.prompt for row in batch]
         mask = [[0] * (width - row.length) + [1] * row.length for row in batch]
         first = _FirstToken(sampling.top_logprobs)
-        stop = _StopStrings(self.tokenizer, sampling.stop, width)
+        stop, end_ids = _StopStrings(self.tokenizer, sampling.stop, width), self._end_ids(batch[0])
         torch.manual_seed(batch[0].seed)  # so a batch does not depend on the batches before it
         output = self.model.generate(
             input_ids=torch.tensor(ids, device=self.device),
@@ -170,20 +182,21 @@ class TransformersEngine:
             max_new_tokens=min(max(row.limit for row in batch), (self.context or sys.maxsize) - width),
             stopping_criteria=StoppingCriteriaList([stop] if sampling.stop else []),
             logits_processor=LogitsProcessorList([first] if sampling.top_logprobs else []),
-            eos_token_id=sorted(self.end_ids),
-            pad_token_id=min(self.end_ids),
+            eos_token_id=sorted(end_ids),
+            pad_token_id=min(end_ids),
             **_decoding(sampling),
         )
         for row, generated, pairs in zip(
             batch, output[:, width:].tolist(), first.likeliest or [[]] * len(batch), strict=True
         ):
-            end = next((i for i, token in enumerate(generated) if token in self.end_ids), len(generated))
+            end = next((i for i, token in enumerate(generated) if token in end_ids), len(generated))
             row.generated, row.likeliest = generated[: min(end + 1, row.limit)], pairs
         return batch
 
     def _read(self, row: Generation, sampling: Sampling) -> Completion:
-        ended = row.generated[-1] in self.end_ids
-        text = self.tokenizer.decode(row.generated[:-1] if ended else row.generated, skip_special_tokens=True)
+        ended = row.generated[-1] in self._end_ids(row)
+        tokens = row.generated[:-1] if ended else row.generated
+        text = self.tokenizer.decode(tokens, skip_special_tokens=row.end is None)
         text, stopped_by = up_to_stop(text, sampling.stop)
         return Completion(
             row.request_id,
@@ -194,6 +207,11 @@ class TransformersEngine:
             stopped_by=stopped_by,
             first_token=tuple((self.tokenizer.decode([token]), logprob) for token, logprob in row.likeliest),
         )
+
+
+def _until(end: TurnEnd | None, sampling: Sampling) -> Sampling:
+    """The sampling of rows that also end before the texts by which a template ends their turn."""
+    return sampling if end is None else replace(sampling, stop=(*sampling.stop, *end.stop))
 
 
 def segments_of(

@@ -32,6 +32,7 @@ class Vllm(EnginePlugin):
     """vLLM in this process (`lidr[vllm]`)."""
 
     can_score: ClassVar[bool] = True
+    writes_user_turns: ClassVar[bool] = True
     in_cluster: ClassVar[bool] = True
     batches_together: ClassVar[int] = 2  # enough, because it fills its slots from all requests that it has
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from lidr.engines.base import Completion, Request, Sampling, Scored, ScoreRequest
-from lidr.engines.encoding import encode, encode_scored, no_room, row_seed
+from lidr.engines.encoding import encode, encode_scored, no_room, row_seed, user_turn
 from lidr.engines.vllm import Vllm
 from lidr.errors import EngineError
 from lidr.models import end_of_turn_ids, load_tokenizer
+from lidr.models.chat import TurnEnd
 from lidr.records import Json
 
 # Both are read when vLLM is imported.
@@ -95,7 +96,7 @@ class VllmEngine:
             room = self.context - len(tokens)
             if room <= 0:
                 return no_room(request.request_id, len(tokens), self.context)
-            return tokens, self._params(request.request_id, sampling, room)
+            return tokens, self._params(request, sampling, room)
 
         yield from self._drive(requests, done, prepare, lambda name, output: self._read(name, output, sampling))
 
@@ -169,18 +170,20 @@ class VllmEngine:
         pending[number] = request.request_id
         return None
 
-    def _params(self, request_id: str, sampling: Sampling, room: int) -> SamplingParams:
-        sampled = sampling.temperature > 0
+    def _params(self, request: Request, sampling: Sampling, room: int) -> SamplingParams:
+        sampled, end = sampling.temperature > 0, TurnEnd(frozenset(self.end_ids))
+        if request.turn == "user":
+            end = user_turn(self.tokenizer, request.messages, end.ids)[1]
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             repetition_penalty=sampling.repetition_penalty,  # over prompt and answer, as in transformers
             max_tokens=min(sampling.max_new_tokens, room),
-            stop=list(sampling.stop),
-            stop_token_ids=self.end_ids,
-            seed=row_seed(sampling, request_id) if sampled else None,
+            stop=[*sampling.stop, *end.stop],
+            stop_token_ids=sorted(end.ids),
+            seed=row_seed(sampling, request.request_id) if sampled else None,
             logprobs=sampling.top_logprobs or None,
-            skip_special_tokens=True,
+            skip_special_tokens=request.turn == "assistant",
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 

@@ -21,7 +21,33 @@ from lidr.stages.translations import PREFILL, STOP, parse_translation
 from lidr.storage import cache_folder
 from lidr.templates import fill_template, read_template
 
-_SYSTEM = "You are a helpful assistant."
+SYSTEM = "You are a helpful assistant."
+
+
+class OpenedModel:
+    """A model behind one of lidr's engines, which is opened when it is first asked.
+
+    `model.path` is a Hugging Face folder, a hub id, a GGUF file or `lab`, or a served model's name. `identity` is all
+    that shapes its texts, but for the requests and the decoding.
+    """
+
+    def __init__(self, settings: EngineSettings, model: ModelConfig) -> None:
+        self._settings, self._stack, self._trusted = settings, ExitStack(), model.trust_remote_code
+        if settings.server:
+            self._name = model.path
+            self.identity: Json = settings.server | {"model": model.path}
+        else:
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            folder, fingerprint = resolve_model(model, cache_folder() / "fingerprints.json")
+            self._name = str(folder)
+            self.identity = {"model": fingerprint} | engine_identity(settings)
+
+    @cached_property
+    def engine(self) -> Engine:
+        return self._stack.enter_context(open_model(self._settings, self._name, self._trusted))
+
+    def close(self) -> None:
+        self._stack.close()
 
 
 class Model(TranslatorPlugin):
@@ -35,40 +61,26 @@ class Model(TranslatorPlugin):
     """Longest translation of a piece, in tokens."""
 
     def open(self) -> Translator:
-        return EngineTranslator(self.engine, self.model, self.max_new_tokens)
+        return EngineTranslator(OpenedModel(self.engine, ModelConfig(path=self.model)), self.max_new_tokens)
 
 
 class EngineTranslator:
-    """The tag protocol of a run's own translations, greedy; a retry names what must be copied.
-
-    `model` is a Hugging Face folder, a hub id, a GGUF file or `lab`, or a served model's name. The first piece opens
-    the engine.
-    """
+    """The tag protocol of a run's own translations, greedy; a retry names what must be copied."""
 
     cuts: tuple[Cut, Cut] = ("whole", "paragraphs")
     usd_per_million_characters: float | None = None  # servers charge by the token
 
-    def __init__(self, engine: EngineSettings, model: str, max_new_tokens: int = 2048) -> None:
-        self._config, self._stack = engine, ExitStack()
+    def __init__(self, model: OpenedModel, max_new_tokens: int = 2048, system: str | None = SYSTEM) -> None:
+        self._model, self._system = model, system
         self._sampling = Sampling(max_new_tokens=max_new_tokens, stop=(STOP,))
-        if engine.server:
-            self._model, known = model, engine.server | {"model": model}
-        else:
-            cache_folder().mkdir(parents=True, exist_ok=True)
-            folder, fingerprint = resolve_model(ModelConfig(path=model), cache_folder() / "fingerprints.json")
-            self._model, known = str(folder), {"model": fingerprint} | engine_identity(engine)
-        templates = [read_template("translate"), read_template("translate_strict"), PREFILL, STOP, _SYSTEM]
-        self.identity: Json = {**known, "templates": templates, "sampling": self._sampling.as_dict()}
-
-    @cached_property
-    def _engine(self) -> Engine:
-        return self._stack.enter_context(open_model(self._config, self._model))
+        templates = [read_template("translate"), read_template("translate_strict"), PREFILL, STOP, system]
+        self.identity: Json = {**model.identity, "templates": templates, "sampling": self._sampling.as_dict()}
 
     def translate(
         self, pieces: Iterable[Piece], source: str, target: str, retry: bool, done: Collection[str] = frozenset()
     ) -> Iterator[Offer]:
         requests = (self._request(piece, get_language(target).name, retry) for piece in pieces)
-        for completion in self._engine.generate(requests, self._sampling, done):
+        for completion in self._model.engine.generate(requests, self._sampling, done):
             if completion.request_id not in done:
                 found = parse_translation(completion)
                 passing = completion.finish_reason == "error"
@@ -81,7 +93,8 @@ class EngineTranslator:
             content = fill_template(read_template("translate_strict"), keep=kept, **values)
         else:
             content = fill_template(read_template("translate"), **values)
-        return Request(piece.key, (("system", _SYSTEM), ("user", content)), prefill=PREFILL)
+        turns = (("system", self._system), ("user", content)) if self._system else (("user", content),)
+        return Request(piece.key, turns, prefill=PREFILL)
 
     def close(self) -> None:
-        self._stack.close()
+        self._model.close()
