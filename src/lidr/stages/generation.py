@@ -123,13 +123,14 @@ def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling
                 part = _part_of(queued, completion.request_id)
                 if completion.request_id not in part.file:
                     progress.advance(tokens=completion.completion_tokens, dropped=part.keep(completion))
+        seconds = progress.seconds  # without those of sealing, which may be long on a slow disk
     for part in queued:
         if part.missing:
             raise RunError(
                 f"{part.file.path}: the engine ended with {part.missing} of {part.total} answers missing; run again"
             )
     for part in queued:
-        part.end(progress.seconds * _share(part, queued))
+        part.end(seconds * _share(part, queued))
 
 
 def _answers(
