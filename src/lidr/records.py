@@ -78,7 +78,7 @@ class Translation(Row):
 
     `recovered` says how a text was rescued: "unclosed" (the turn ended without the closing tag) or "paragraphs" (the
     whole was cut off, broke the format, came back unchanged or was summed up, and was translated paragraph by
-    paragraph).
+    paragraph). `sample` counts the translations of one answer, from 0.
     """
 
     id: str
@@ -88,6 +88,7 @@ class Translation(Row):
     text: str | None
     failure: str | None = None
     recovered: str | None = None
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
