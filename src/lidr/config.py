@@ -152,15 +152,6 @@ class TranslationsConfig(DecodingConfig):
     text_first: bool = False
     """Put the text before the request. A weak model that reads the request first may sum the text up instead: of 24
     English answers Qwen2.5-Coder-0.5B gave 3 back whole in Spanish or German then, and 16 with the text first."""
-    guided: bool = False
-    """Do not translate: answer the prompt in the other language, with the prompt and the answer in the first one as the
-    turns before it. A weak model that mixes languages when it translates may answer in one."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> TranslationsConfig:
-        if self.guided and self.text_first:
-            raise ValueError("text_first is about translations, guided makes none; leave one of the two out")
-        return self
 
 
 class GatesConfig(Section):
@@ -548,12 +539,27 @@ _MOVED = {"reference": "training.reference"}  # top-level fields that are elsewh
 def _follow_moves(data: Json, path: Path) -> None:
     """Take over fields that an older version wrote into a run's recipe. Raises ConfigError for another recipe's."""
     of_run = path.name == "recipe.yaml" and (path.parent / "environment.json").exists()
+    _follow_guided(data, path, of_run)
     for old, new in _MOVED.items():
         if old not in data:
             continue
         if not of_run:
             raise ConfigError(f"{path}: {old} is {new} now")
         _apply_override(data, f"{new}={data.pop(old)}")
+
+
+def _follow_guided(data: Json, path: Path, of_run: bool) -> None:
+    """As `_follow_moves`, for the switch that is a strategy now."""
+    translations, pairs = data.get("translations"), data.get("pairs") or {}
+    if not isinstance(translations, dict) or "guided" not in translations or not isinstance(pairs, dict):
+        return
+    strategy = pairs.get("strategy", "imbalance")
+    if not of_run:
+        wanted = {"type": "guided", "of": strategy} if translations["guided"] else strategy
+        shown = yaml.safe_dump(wanted, default_flow_style=True, sort_keys=False, width=1000).partition("\n")[0]
+        raise ConfigError(f"{path}: translations.guided is a strategy now; remove it, and set pairs.strategy: {shown}")
+    if translations.pop("guided"):
+        data["pairs"] = pairs | {"strategy": {"type": "guided", "of": strategy}}
 
 
 def dump_config(config: Config) -> str:
@@ -581,6 +587,7 @@ def changes(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
 
 
 _MISSING = object()
+_FORMER = {"translations.guided": False}  # inputs that are no field any more, with their default
 
 
 def is_default(name: str, value: object) -> bool:
@@ -588,6 +595,8 @@ def is_default(name: str, value: object) -> bool:
 
     Inputs are named by the section that they come from, see `inputs` in the stages.
     """
+    if name in _FORMER:
+        return value == _FORMER[name]
     section, *fields = name.split(".")
     if not fields:
         return section in Config.model_fields and Config.model_fields[section].default == value

@@ -58,9 +58,9 @@ class Plugin(Section):
         return {"class": type(self).__name__, **self.model_dump(mode="json"), "source": self.source}
 
     @property
-    def file(self) -> Path | None:
-        """The file it was read from; None for a built-in plug-in or one of another package."""
-        return self._file
+    def python_files(self) -> list[Path]:
+        """The file it was read from; empty for a built-in plug-in or one of another package."""
+        return [self._file] if self._file else []
 
 
 _kept: ContextVar[Path | None] = ContextVar("kept", default=None)

@@ -13,6 +13,7 @@ from lidr.machine.requirements import check_device, need_package
 from lidr.run_dir import RunDir
 from lidr.stages import evaluation, scores
 from lidr.status import run_status
+from lidr.strategies.base import all_translating
 from lidr.yaml_input import read_mapping
 
 
@@ -25,8 +26,8 @@ def check_owed(config: Config, run_dir: RunDir) -> None:
 def check(config: Config, run_dir: RunDir) -> None:
     """Check everything that the recipe needs and that is cheap to check.
 
-    Raises ConfigError for a device, a package, a command or a module that is missing and for a chat template that
-    cannot be trained with, DataError for a file of a benchmark that cannot be read.
+    Raises ConfigError for a device, a package, a command or a module that is missing, for a chat template that cannot
+    be trained with and for a strategy that cannot be carried out, DataError for a benchmark's file that cannot be read.
     """
     judge = config.evaluation.judge
     if judge and [name for name, value in judge.engine if name.startswith("usd_") and value is not None]:
@@ -35,6 +36,7 @@ def check(config: Config, run_dir: RunDir) -> None:
         plugin_of(engine).check(field)
     if config.iterations:
         _check_training(config)
+        all_translating(config)
         scores.check(config)
     for name, benchmark in benchmarks_of(config).items():
         benchmark.check(f"evaluation.benchmarks.{name}")

@@ -79,7 +79,7 @@ class Translation(Row):
     `recovered` says how a text was rescued: "unclosed" (the turn ended without the closing tag) or "paragraphs" (the
     whole was cut off, broke the format, came back unchanged or was summed up, and was translated paragraph by
     paragraph). `tokens` is how many were generated for the whole, `paragraph_tokens` for its paragraphs; None if it was
-    not tried by paragraphs.
+    not tried by paragraphs. `sample` counts the translations of one answer, from 0.
     """
 
     id: str
@@ -91,6 +91,7 @@ class Translation(Row):
     recovered: str | None = None
     tokens: int = 0
     paragraph_tokens: int | None = None
+    sample: int = 0
 
     @property
     def all_tokens(self) -> int:

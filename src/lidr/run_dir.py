@@ -142,7 +142,7 @@ class RunDir:
 
     def write_recipe(self, config: Config) -> None:
         """Keep the recipe and the plug-in files that it names; the next start says what has changed."""
-        for file in [file for plugin in config.plugins if (file := plugin.file)]:
+        for file in [file for plugin in config.plugins for file in plugin.python_files]:
             make_folder(self.path / "plugins")
             write_text(self.path / "plugins" / file.name, file.read_text(encoding="utf-8"))
         write_text(self.recipe, dump_config(config))

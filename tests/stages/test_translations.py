@@ -9,7 +9,8 @@ import pytest
 
 from lidr.engines.base import Completion, Request
 from lidr.seals import is_sealed
-from lidr.stages.translations import PREFILL, STOP, inputs, parse_guided, parse_translation, split_paragraphs
+from lidr.stages.translations import inputs, parse_guided, parse_translation, split_paragraphs
+from lidr.strategies.translating import PREFILL, STOP
 from tests.conftest import ToyEngine, ToyRun, make_config
 
 SECOND = "and a second paragraph, of number 8"
@@ -92,7 +93,7 @@ def test_a_guided_answer_is_asked_for_after_the_question_and_the_answer_in_the_d
     toy_run: ToyRun,
 ) -> None:
     engine = toy_run.use(ToyEngine())
-    guided = make_config(toy_run.prompts, translations={"guided": True})
+    guided = make_config(toy_run.prompts, pairs={"strategy": "guided"})
     toy_run.run("prompts", "responses", "translations", config=guided)
     path = toy_run.run_dir.translations(1, "en", "es")
     assert is_sealed(path, inputs(guided, toy_run.run_dir, 1, "en", "es"))

@@ -13,18 +13,22 @@ from lidr.config import Config
 from lidr.plugins import built_in
 from lidr.records import Prompt, Response, Score, Translation
 from lidr.stages.pairs import REASONS
-from lidr.strategies.base import Answers, Candidate, draws_of, scorers_of, strategy_of
+from lidr.strategies.base import Answers, Candidate, all_draws, all_translating, scorers_of, strategy_of
 from tests.conftest import WORDS, make_config
 
 CODES = list(WORDS)
+SETTINGS: dict[str, dict[str, Any]] = {  # of those that need some, or are slow without
+    "verified_majority": {"samples": 3},
+    "mixture": {"of": {"imbalance": 2, "translation_pairs": 1, "confusion": 1}},
+}
 
 
 def recipe(name: str) -> Config:
-    samples = {"type": name, "samples": 3} if name == "verified_majority" else {"type": name}
+    strategy = {"type": name, **SETTINGS.get(name, {})}
     try:
-        return make_config(Path("prompts"), pairs={"strategy": samples})
+        return make_config(Path("prompts"), pairs={"strategy": strategy})
     except ValueError:  # a recipe that prefers nothing in the dominant language
-        return make_config(Path("prompts"), pairs={"strategy": samples, "dominant_rejected": "none"})
+        return make_config(Path("prompts"), pairs={"strategy": strategy, "dominant_rejected": "none"})
 
 
 @pytest.fixture(params=built_in("strategies"))
@@ -35,7 +39,9 @@ def config(request: pytest.FixtureRequest) -> Config:
 def answers_to(config: Config, position: int, fault: str = "") -> Answers:
     """A prompt with all that the strategy asks for; with a `fault` every answer has it."""
     draw = random.Random(position)
-    strategy, draws = strategy_of(config), draws_of(config)
+    strategy = strategy_of(config)
+    part = strategy.part_of(f"p{position}", config)
+    draws, translating = all_draws(config)[part], all_translating(config)[part]
     answers = Answers(position, f"p{position}", {code: Prompt(f"p{position}", code, "?") for code in CODES})
 
     def response(code: str, sample: int) -> Response:
@@ -50,10 +56,14 @@ def answers_to(config: Config, position: int, fault: str = "") -> Answers:
         answers.responses[code] = [response(code, sample) for sample in range(draws.of(code))]
         if strategy.needs_initial(config):
             answers.initial[code] = [response(code, 0)]
+    failure = "translation_unparsed" if fault else None
     for source, target in strategy.translations(answers, config):
-        text = None if fault else f"{WORDS[target]} {position}, translated from {source}, so it is 3."
-        failure = "translation_unparsed" if fault else None
-        answers.translations[source, target] = Translation("t", answers.prompt_id, source, target, text, failure)
+        texts = [f"{WORDS[target]} {position}, translated from {source}, so it is {3 + k}." for k in range(4)]
+        answers.translations[source, target], *further = [
+            Translation("t", answers.prompt_id, source, target, None if fault else text, failure, sample=k)
+            for k, text in enumerate(texts[: translating.samples])
+        ]
+        answers.further_translations[source, target] = further
     for asked in strategy.scores(answers, config):
         logp = -9 * draw.random()
         answers.scores[asked] = Score("s", answers.prompt_id, asked.given, asked.origin, asked.sample, logp, 9)
@@ -75,6 +85,7 @@ def test_candidates_are_of_the_recipe_and_of_the_answers(config: Config) -> None
         answers = answers_to(config, position)
         texts = {response.text for responses in answers.responses.values() for response in responses}
         texts |= {translation.text for translation in answers.translations.values()}
+        texts |= {made.text for further in answers.further_translations.values() for made in further}
         texts |= {response.text for responses in answers.initial.values() for response in responses}
         for candidate in candidates(config, answers):
             assert candidate.prompt_id == answers.prompt_id and candidate.language in config.languages
@@ -114,6 +125,7 @@ def test_what_it_asks_of_a_prompt_is_what_it_has_announced(config: Config) -> No
     for position in range(20):
         answers = answers_to(config, position)
         assert set(strategy.translations(answers, config)) <= set(ways)
+        assert 0 <= strategy.part_of(answers.prompt_id, config) < len(strategy.parts())
         assert {wanted.model for wanted in strategy.scores(answers, config)} <= set(models)
 
 
@@ -124,5 +136,5 @@ def test_it_says_what_it_does_and_what_it_costs(config: Config) -> None:
     lines = [*strategy.answers_in_words(config), *strategy.pairs_in_words(config)]
     assert all(line.strip() for line in lines)
     planned = list(itertools.islice(strategy.planned(answers_to(config, 0), config), 100))
-    assert planned and all(language in CODES for language, _, _ in planned)
+    assert planned and all(language in CODES for language, *_ in planned)
     assert Config.model_validate(config.model_dump()).pairs.strategy == config.pairs.strategy

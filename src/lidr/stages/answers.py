@@ -62,20 +62,21 @@ def read_answers(
     for position, prompts in enumerate(read_groups(run_dir, iteration)):
         prompt_id = next(iter(prompts.values())).prompt_id
         answered = {code: rows for code, cursor in by_language.items() if (rows := cursor.take(prompt_id))}
-        turned = {pair: rows[0] for pair, cursor in by_direction.items() if (rows := cursor.take(prompt_id))}
+        turned = {pair: rows for pair, cursor in by_direction.items() if (rows := cursor.take(prompt_id))}
         first = {code: cursor.take(prompt_id) for code, cursor in initial.items()}
         yield Answers(
             position,
             prompt_id,
             prompts,
             {code: [Response.from_dict(row) for row in rows] for code, rows in answered.items()},
-            {pair: Translation.from_dict(row) for pair, row in turned.items()},
+            {pair: Translation.from_dict(rows[0]) for pair, rows in turned.items()},
             {
                 Likelihood(name, score.given, score.origin, score.sample): score
                 for name, cursor in by_model.items()
                 for score in map(Score.from_dict, cursor.take(prompt_id))
             },
             {code: [Response.from_dict(row) for row in rows] for code, rows in first.items() if rows},
+            {pair: [Translation.from_dict(row) for row in rows[1:]] for pair, rows in turned.items() if rows[1:]},
         )
     for cursor in (*by_language.values(), *by_direction.values(), *by_model.values(), *initial.values()):
         cursor.check_exhausted()

@@ -42,7 +42,8 @@ class Part:
 
     `requests` yields the full list on every call. `to_row` makes the kept fields of a completion; an `error` or a
     `failure` among them means that it failed. `log` gets the seconds, rows, tokens and failures of the attempt. `rows`
-    are what the file is sealed with once it is complete; without them the caller seals it.
+    are what the file is sealed with once it is complete; without them the caller seals it. `requests_of` yields those
+    that are decoded in one way, for a queue with several.
     """
 
     file: RowFile
@@ -50,6 +51,7 @@ class Part:
     to_row: Callable[[Any], Mapping[str, object]]  # of its Completion, or Scored
     log: Callable[[Json], None]
     rows: Callable[[], Iterable[Row]] | None = None
+    requests_of: Callable[[Sampling], Iterable[Request]] | None = None
     total: int = 0
     added: int = 0
     tokens: int = 0
@@ -101,11 +103,14 @@ class _Kept(Collection[str]):
         return sum(map(len, self.files))
 
 
-def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling | None, title: str) -> None:
+def fill(
+    parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling | Sequence[Sampling] | None, title: str
+) -> None:
     """Bring the file of every part to one row per request: a completion or, without `sampling`, a score.
 
     All parts are one queue of the engine, which therefore runs empty only once: the next language takes the slots that
-    one leaves free. The time is shared out by the parts' tokens. The engine is opened only if a row is owed.
+    one leaves free. Several samplings are a queue each. The time is shared out by the parts' tokens. The engine is
+    opened only if a row is owed.
     """
     for part in parts:
         part.open()
@@ -117,27 +122,32 @@ def fill(parts: Sequence[Part], engine: Callable[[], Engine], sampling: Sampling
     total, kept = sum(part.total for part in queued), _Kept(queued)
     with track(title, total, kept=len(kept)) as progress:
         if len(kept) < total:
-            queue = chain.from_iterable(part.requests() for part in queued)
-            answering = _answers(engine(), queue, sampling, kept)
-            for completion in answering:
+            for completion in _answers(engine(), queued, sampling, kept):
                 part = _part_of(queued, completion.request_id)
                 if completion.request_id not in part.file:
                     progress.advance(tokens=completion.completion_tokens, dropped=part.keep(completion))
+        seconds = progress.seconds  # without those of sealing, which may be long on a slow disk
     for part in queued:
         if part.missing:
             raise RunError(
                 f"{part.file.path}: the engine ended with {part.missing} of {part.total} answers missing; run again"
             )
     for part in queued:
-        part.end(progress.seconds * _share(part, queued))
+        part.end(seconds * _share(part, queued))
 
 
 def _answers(
-    engine: Engine, queue: Iterable[Any], sampling: Sampling | None, kept: Collection[str]
+    engine: Engine, parts: Sequence[Part], sampling: Sampling | Sequence[Sampling] | None, kept: Collection[str]
 ) -> Iterator[Completion | Scored]:
+    everything: Iterator[Any] = chain.from_iterable(part.requests() for part in parts)
     if sampling is None:
-        return cast(ScoringEngine, engine).score(queue, kept)
-    return engine.generate(queue, sampling, kept)
+        yield from cast(ScoringEngine, engine).score(everything, kept)
+    elif isinstance(sampling, Sampling):
+        yield from engine.generate(everything, sampling, kept)
+    else:
+        for way in sampling:
+            queue = (part.requests_of(way) for part in parts if part.requests_of)
+            yield from engine.generate(chain.from_iterable(queue), way, kept)
 
 
 def _part_of(parts: Sequence[Part], row_id: str) -> Part:

@@ -179,6 +179,8 @@ def make_pair(
     )
     if reason:
         return Dropped(prompt_id, language, kind, reason, detail)
+    begin, end = candidate.frame
+    texts = f"{begin}{chosen.text}{end}", f"{begin}{rejected.text}{end}"
     if candidate.swapped:
         chosen, rejected, texts = rejected, chosen, texts[::-1]
     row_id = content_id(prompt_id, language, prompt.text, *texts, rejected.origin)

@@ -48,7 +48,8 @@ from lidr.stages import prompts, responses, translations
 from lidr.stages.answers import read_answers
 from lidr.statistics import bootstrap_interval, rounded, share
 from lidr.storage import write_text
-from lidr.strategies.base import Answers, Side, direct, translated
+from lidr.strategies.base import Answers, Side, direct, translated, translating_of
+from lidr.strategies.guided import Guided
 from lidr.strategies.imbalance import Imbalance
 from lidr.thinking import split_thinking
 
@@ -61,8 +62,8 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     judge = config.evaluation.judge if "judge" in judged_by(config) else None
     gates = config.pairs.gates
     of_translations = {
-        "translations": config.translations.model_dump(),
-        "template": content_id(translations.request_template(config)),
+        "translations": config.translations.model_dump() | {"guided": translating_of(config).guided},
+        "template": content_id(translating_of(config).template),
         "translation_tasks": gates.translation_tasks,
         "dominant": config.probe.dominant or config.dominant,
     }
@@ -269,7 +270,8 @@ class _Probe:
         if iteration:
             folder = str(self.run_dir.checked_model(self.config, iteration).folder)
             model = ModelConfig(path=folder, trust_remote_code=model.trust_remote_code)
-        pairs = self.config.pairs.model_copy(update={"dominant_rejected": "none", "strategy": Imbalance()})
+        strategy = Guided() if translating_of(self.config).guided else Imbalance()
+        pairs = self.config.pairs.model_copy(update={"dominant_rejected": "none", "strategy": strategy})
         changed = {"model": model, "languages": self.languages, "dominant": dominant, "pairs": pairs, "probe": None}
         return self.config.model_copy(update=changed), small
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from functools import cache
 
 from lidr.config import Config
-from lidr.engines import Completion, Request, open_engine
+from lidr.engines import Completion, Request, Sampling, open_engine
 from lidr.records import Json, Prompt, Response, content_id
 from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
 from lidr.stages.prompts import read_groups
-from lidr.strategies.base import draws_of
+from lidr.strategies.base import all_draws, strategy_of
 
 
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     """Everything that the answers depend on."""
-    draws = draws_of(config)
+    draws, *others = all_draws(config)
     return {
         "format": FORMAT,
         "model": run.model(config, iteration - 1).fingerprint,
@@ -28,6 +28,7 @@ def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
         "responses": draws.decoding.model_dump(),
         "samples": draws.samples if draws.samples > 1 else None,
         **({"samples_only": dict(draws.only)} if draws.only else {}),
+        **({"strategy": strategy_of(config).defining()} if others else {}),
         "seed": config.seed,
     }
 
@@ -44,13 +45,11 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
     owed = [_Language(config, run_dir, iteration, file, model) for file in files if not file.sealed]
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
-        parts = [Part(each.file, each.requests, response_fields, each.log, each.rows) for each in owed]
-        fill(
-            parts,
-            engine,
-            sampling_of(config, draws_of(config).decoding),
-            f"{run_dir.title(iteration)}  respond",
-        )
+        parts = [
+            Part(each.file, each.requests, response_fields, each.log, each.rows, each.requests_of) for each in owed
+        ]
+        ways = list(dict.fromkeys(sampling_of(config, draws.decoding) for draws in all_draws(config)))
+        fill(parts, engine, ways, f"{run_dir.title(iteration)}  respond")
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,14 @@ class _Language:
 
     def requests(self) -> Iterator[Request]:
         return (request for request, _, _ in self._asked())
+
+    def requests_of(self, sampling: Sampling) -> Iterator[Request]:
+        """Those to prompts whose part of the strategy decodes in this way."""
+        strategy, draws = strategy_of(self.config), all_draws(self.config)
+        is_meant = [sampling_of(self.config, each.decoding) == sampling for each in draws]
+        for request, prompt, _ in self._asked():
+            if is_meant[strategy.part_of(prompt.prompt_id, self.config)]:
+                yield request
 
     def log(self, done: Json) -> None:
         self.run_dir.log("stage", iteration=self.iteration, stage="responses", language=self.code, **done)
@@ -102,9 +109,12 @@ def make_requests(config: Config, model: Model, prompts: Iterable[Prompt]) -> It
 
     The number of samples is not part of it, so that a higher number keeps the first ones.
     """
-    draws = draws_of(config)
-    settings = {"responses": draws.decoding.model_dump(), "system": config.system_prompt, "seed": config.seed}
+    strategy, parts = strategy_of(config), all_draws(config)
+    same = {"system": config.system_prompt, "seed": config.seed}
+    settings_of = [{"responses": draws.decoding.model_dump(), **same} for draws in parts]
     for prompt in prompts:
+        part = strategy.part_of(prompt.prompt_id, config)
+        draws, settings = parts[part], settings_of[part]
         defining = (FORMAT, model.fingerprint, prompt.prompt_id, prompt.language, prompt.text, settings)
         for sample in range(draws.of(prompt.language)):
             row_id = content_id(*defining, *([sample] if sample else []))

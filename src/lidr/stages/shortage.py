@@ -14,7 +14,7 @@ from lidr.records import Response, Translation
 from lidr.run_dir import RunDir
 from lidr.seals import read_rows
 from lidr.stages.pairs import read_summary
-from lidr.strategies.base import strategy_of
+from lidr.strategies.base import strategy_of, translating_of
 from lidr.training.held_out import draw_held_out
 
 # Answers grow in their upper half about as a log-normal with this standard deviation: of 805 answers of each of two
@@ -173,7 +173,7 @@ def _remedy(config: Config, run: RunDir, iteration: int, counts: Counter[str]) -
             "languages, or take a model that can write it (lidr probe measures this)"
         )
     if reason in ("chosen_mixed_languages", "chosen_switches_language"):
-        hint = "" if config.translations.guided else "set translations.guided=true, "
+        hint = "set pairs.strategy=guided, " if strategy_of(config).type == "imbalance" else ""
         most = config.pairs.gates.max_foreign_words or 0.0
         is_mixed = reason == "chosen_mixed_languages"
         gate = f"raise pairs.gates.max_foreign_words from {most:g}" if is_mixed else "set pairs.gates.wrong_lines=false"
@@ -182,7 +182,7 @@ def _remedy(config: Config, run: RunDir, iteration: int, counts: Counter[str]) -
         return "take a model that translates better; pairs.gates.result_kept=false keeps such pairs"
     if reason == "response_empty":
         return "the model gives empty answers; look at system_prompt, and whether it is an instruct model"
-    asked_otherwise = config.translations.text_first or config.translations.guided
+    asked_otherwise = config.translations.text_first or translating_of(config).guided
     hint = "" if asked_otherwise else "set translations.text_first=true, or "
     return f"most often {reason}; {hint}take a model that translates better"
 

@@ -1,33 +1,31 @@
 """Step 3: the same model brings its own answers into another language, y_i^{d->l} and y_i^{l->d}.
 
-It translates them, or (`translations.guided`) answers the prompt in the other language after seeing them.
+It translates them, or (`Translating.guided`) answers the prompt in the other language after seeing them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from lidr.config import Config
-from lidr.engines import Completion, Request, open_engine
-from lidr.languages import get_language
+from lidr.engines import Completion, Request, Sampling, open_engine
 from lidr.records import Json, Translation, content_id
 from lidr.run_dir import Model, RunDir
 from lidr.seals import Inputs, Outputs, RowFile, digest
 from lidr.stages.answers import read_answers
 from lidr.stages.generation import FORMAT, Part, chat, fill, sampling_of
-from lidr.strategies.base import direct, strategy_of, translated_sample
-from lidr.templates import fill_template, read_template
+from lidr.strategies.base import all_translating, direct, strategy_of, translated_sample, translating_of
+from lidr.strategies.translating import PREFILL, STOP, Translating
 from lidr.thinking import split_thinking
 
 Fields = dict[str, Any]  # what is kept of a translation: its text, failure, recovered and tokens
 
-PREFILL = "<translated>\n"
-STOP = "</translated>"
 _TAGS = ("<translated>", "<sentence>", "</sentence>")
 _MENDABLE = ("translation_cut_off", "translation_unparsed")  # failures that a translation by paragraphs may avoid
 # Of 1,112 answers that Qwen2.5-Coder-0.5B translated out of English, 404 came back as their last sentence alone, with
@@ -37,15 +35,15 @@ _SHORTEST = 0.2
 
 def inputs(config: Config, run: RunDir, iteration: int, source: str, target: str) -> Inputs:
     """Everything that the translations of one direction depend on."""
-    gates = config.pairs.gates
+    gates, way = config.pairs.gates, translating_of(config)
     return {
         "format": FORMAT,
         "model": run.model(config, iteration - 1).fingerprint,
         "prompts": digest(run.prompts(iteration)),
         "responses": digest(run.responses(iteration, source)),
-        "template": content_id(request_template(config), *(() if config.translations.guided else (PREFILL, STOP))),
+        "template": content_id(way.template, *(() if way.guided else (PREFILL, STOP))),
         "system_prompt": config.system_prompt,
-        "translations": config.translations.model_dump(),
+        "translations": config.translations.model_dump() | {"guided": way.guided},
         "dominant": config.dominant,
         "dominant_rejected": config.pairs.dominant_rejected,
         "gates": {"truncated": gates.truncated, "translation_tasks": gates.translation_tasks},
@@ -53,13 +51,6 @@ def inputs(config: Config, run: RunDir, iteration: int, source: str, target: str
         "rescued": [_SHORTEST, *_MENDABLE],
         "seed": config.seed,
     }
-
-
-def request_template(config: Config) -> str:
-    """The request for a translation, or for a guided answer."""
-    if config.translations.guided:
-        return read_template("guided")
-    return read_template("translate_text_first" if config.translations.text_first else "translate")
 
 
 def outputs(config: Config, run: RunDir, iteration: int) -> Outputs:
@@ -81,16 +72,17 @@ def run(config: Config, run_dir: RunDir, iteration: int) -> None:
         file = RowFile(run_dir.translations(iteration, source, target), made_from)
         if not file.sealed:
             owed.append(_Direction(config, run_dir, iteration, source, target, model, file))
-    guided = config.translations.guided
+    guided = translating_of(config).guided
     parse = parse_guided if guided else partial(parse_translation, recover=config.translations.recover)
-    sampling = sampling_of(config, config.translations, stop=() if guided else (STOP,))
+    ways = list(dict.fromkeys(sampling for each in owed for _, sampling in each.ways))
     title = f"{run_dir.title(iteration)}  translate"
     with ExitStack() as stack:
         engine = cache(lambda: stack.enter_context(open_engine(config, model.folder)))
-        fill([Part(each.file, each.requests, parse, each.log) for each in owed], engine, sampling, title)
+        parts = [Part(each.file, each.requests, parse, each.log, requests_of=each.requests) for each in owed]
+        fill(parts, engine, ways, title)
         broken = [each for each in owed if any(True for _ in each.pieces())]
-        parts = [Part(each.paragraphs, each.pieces, parse, each.log) for each in broken]
-        fill(parts, engine, sampling, f"{title} (paragraphs)")
+        parts = [Part(each.paragraphs, each.pieces, parse, each.log, requests_of=each.pieces) for each in broken]
+        fill(parts, engine, ways, f"{title} (paragraphs)")
     for each in owed:
         each.file.seal(each.rows())
         each.paragraphs.discard()
@@ -108,6 +100,18 @@ def asked_ids(config: Config, run: RunDir, iteration: int, source: str, target: 
     return (request.request_id for request in direction.requests())
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The request for a translation of the answer `text`, which has number `sample`, and how it is made."""
+
+    request: Request
+    prompt_id: str
+    text: str
+    sample: int
+    translating: Translating
+    sampling: Sampling
+
+
 class _Direction:
     """One direction: the requests for whole answers, those for paragraphs, and the rows made of both."""
 
@@ -115,55 +119,68 @@ class _Direction:
         self, config: Config, run_dir: RunDir, iteration: int, source: str, target: str, model: Model, file: RowFile
     ) -> None:
         self.config, self.run_dir, self.iteration = config, run_dir, iteration
-        self.source, self.target, self.model, self.guided = source, target, model, config.translations.guided
+        self.source, self.target, self.model = source, target, model
         self.file, self.paragraphs = file, RowFile(paragraphs_path(file.path), {})
+        ways = all_translating(config)  # by part of the strategy
+        self.ways = [(way, sampling_of(config, way.decoding, way.stop)) for way in ways]
 
     def log(self, done: Json) -> None:
         direction = f"{self.source}->{self.target}"
         self.run_dir.log("stage", iteration=self.iteration, stage="translations", direction=direction, **done)
 
-    def _asked(self) -> Iterator[tuple[Request, str, str]]:
-        """(request, prompt id, source text) of every answer to be translated."""
-        settings = {"translations": self.config.translations.model_dump(), "system": self.config.system_prompt}
+    def _asked(self) -> Iterator[_Asked]:
+        """Every translation to be made. The number of samples is not in a row's id: more of them keep the first."""
         strategy = strategy_of(self.config)
         for answers in read_answers(self.config, self.run_dir, self.iteration, [self.source]):
             if (self.source, self.target) not in strategy.translations(answers, self.config):
                 continue
-            sample = translated_sample(answers, self.source, self.config)
-            answer = direct(answers, self.source, self.config, sample)
+            chosen = translated_sample(answers, self.source, self.config)
+            answer = direct(answers, self.source, self.config, chosen)
             if answer.text is None or answer.problem:
                 continue
-            turns = [answers.prompts[self.source].text, answers.prompts[self.target].text] if self.guided else []
-            row_id = content_id(
-                FORMAT, self.model.fingerprint, answers.prompt_id, answer.text, self.source, self.target, settings,
-                request_template(self.config), self.config.seed, *turns,
-            )  # fmt: skip
-            request = self._guide(row_id, answer.text, *turns) if turns else self._translate(row_id, answer.text)
-            yield request, answers.prompt_id, answer.text
+            way, sampling = self.ways[strategy.part_of(answers.prompt_id, self.config)]
+            turns = [answers.prompts[code].text for code in (self.source, self.target) if way.guided]
+            defining = [*self._defining(answers.prompt_id, answer.text, way), *turns]
+            for sample in range(way.samples):
+                row_id = content_id(*defining, *([sample] if sample else []))
+                request = self._request(row_id, way, answer.text, turns)
+                yield _Asked(request, answers.prompt_id, answer.text, sample, way, sampling)
 
-    def _guide(self, row_id: str, text: str, source_prompt: str, target_prompt: str) -> Request:
-        """A conversation: the prompt and the answer in the source language, then the prompt in the target language."""
-        values = {"language": get_language(self.target).name, "prompt": target_prompt}
-        request = fill_template(request_template(self.config), **values)
-        return Request(row_id, (*chat(self.config, source_prompt), ("assistant", text), ("user", request)))
+    def _defining(self, prompt_id: str, text: str, way: Translating) -> list[object]:
+        decoding = way.decoding.model_dump() | {"guided": way.guided}
+        settings = {"translations": decoding, "system": self.config.system_prompt}
+        return [
+            FORMAT, self.model.fingerprint, prompt_id, text, self.source, self.target, settings, way.template,
+            self.config.seed,
+        ]  # fmt: skip
 
-    def _translate(self, row_id: str, text: str) -> Request:
-        content = fill_template(request_template(self.config), language=get_language(self.target).name, text=text)
-        return Request(row_id, chat(self.config, content), prefill=PREFILL)
+    def _request(self, row_id: str, way: Translating, text: str, turns: Sequence[str] = ()) -> Request:
+        """The request for a translation or, with the prompt in both languages as `turns`, for a guided answer.
 
-    def requests(self) -> Iterator[Request]:
-        return (request for request, _, _ in self._asked())
+        That is a conversation: the prompt and the answer in the source language, then the prompt in the other one.
+        """
+        if not turns:
+            return Request(row_id, chat(self.config, way.request(text, self.target)), prefill=PREFILL)
+        before, now = turns
+        request = way.request(now, self.target)
+        return Request(row_id, (*chat(self.config, before), ("assistant", text), ("user", request)))
 
-    def pieces(self) -> Iterator[Request]:
-        """One request per paragraph of every answer that is to be rescued."""
-        for request, _, text in self._asked():
-            if self._rescued(self.file.row(request.request_id), text):
-                for number, paragraph in enumerate(split_paragraphs(text)[0::2]):
-                    yield self._translate(content_id(request.request_id, number), paragraph)
+    def requests(self, sampling: Sampling | None = None) -> Iterator[Request]:
+        """One request per whole answer and sample, of all or of those that are decoded in one way."""
+        return (asked.request for asked in self._asked() if sampling in (None, asked.sampling))
 
-    def _rescued(self, row: Fields, text: str) -> bool:
+    def pieces(self, sampling: Sampling | None = None) -> Iterator[Request]:
+        """One request per paragraph of every translation that is to be rescued."""
+        for asked in self._asked():
+            row_id, is_meant = asked.request.request_id, sampling in (None, asked.sampling)
+            if is_meant and self._rescued(self.file.row(row_id), asked):
+                for number, paragraph in enumerate(split_paragraphs(asked.text)[0::2]):
+                    yield self._request(content_id(row_id, number), asked.translating, paragraph)
+
+    def _rescued(self, row: Fields, asked: _Asked) -> bool:
         """Whether an answer is translated again by its paragraphs, of which it needs two."""
-        if self.guided or row.get("paragraph_tokens") is not None:  # tried before
+        text = asked.text
+        if asked.translating.guided or row.get("paragraph_tokens") is not None:  # tried before
             return False
         if row["text"] is None:
             lost = row["failure"] in _MENDABLE
@@ -172,13 +189,14 @@ class _Direction:
         return lost and self.config.translations.recover and len(split_paragraphs(text)) > 1
 
     def rows(self) -> Iterator[Translation]:
-        for request, prompt_id, text in self._asked():
-            row = self.file.row(request.request_id)
-            if self._rescued(row, text):
-                made = self._joined(request.request_id, text) or given_up(row, text)
-                paragraphs = self._paragraph_tokens(request.request_id, text)
+        for asked in self._asked():
+            row_id, text = asked.request.request_id, asked.text
+            row = self.file.row(row_id)
+            if self._rescued(row, asked):
+                made = self._joined(row_id, text) or given_up(row, text)
+                paragraphs = self._paragraph_tokens(row_id, text)
                 row = made | {"tokens": row.get("tokens", 0), "paragraph_tokens": paragraphs}
-            yield Translation(request.request_id, prompt_id, self.source, self.target, **row)
+            yield Translation(row_id, asked.prompt_id, self.source, self.target, **row, sample=asked.sample)
 
     def _paragraph_tokens(self, row_id: str, text: str) -> int:
         pieces = range(len(split_paragraphs(text)[0::2]))

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from lidr.config import Config, DecodingConfig
+from lidr.errors import ConfigError
 from lidr.plugins import Plugin, calling
 from lidr.records import Json, Prompt, Response, Score, Translation
+from lidr.strategies.translating import Translating
 from lidr.thinking import split_thinking
 
 
@@ -33,8 +35,10 @@ class Likelihood:
 class Answers:
     """One prompt in all languages, with what the model answered and translated. `position` counts prompts from 0.
 
-    `responses` has the samples of every language, in their order: at least one. `scores` are those that
-    `Strategy.scores` asked for, and `initial` are M_0's answers by language if `Strategy.needs_initial` wants them.
+    `responses` has the samples of every language, in their order: at least one. `translations` has the first one of
+    each direction, and `further_translations` the others if `Strategy.translating` draws several. `scores` are those
+    that `Strategy.scores` asked for, and `initial` are M_0's answers by language if `Strategy.needs_initial` wants
+    them.
     """
 
     position: int
@@ -44,6 +48,14 @@ class Answers:
     translations: dict[tuple[str, str], Translation] = field(default_factory=dict)
     scores: dict[Likelihood, Score] = field(default_factory=dict)
     initial: dict[str, list[Response]] = field(default_factory=dict)
+    further_translations: dict[tuple[str, str], list[Translation]] = field(default_factory=dict)
+
+    def translation(self, source: str, target: str, sample: int = 0) -> Translation | None:
+        """The first translation in a direction, or another sample; None if there is none."""
+        if not sample:
+            return self.translations.get((source, target))
+        further = self.further_translations.get((source, target), [])
+        return further[sample - 1] if sample <= len(further) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,8 @@ class Candidate:
     """A pair before the gates.
 
     `language` is the prompt's, `kind` groups pairs in the report; `any_language` lifts the gates on language;
-    `swapped` exchanges the two sides after the gates.
+    `swapped` exchanges the two sides after the gates. `frame` is put around both after the gates: the tags that the
+    model has to write, for example.
     """
 
     prompt_id: str
@@ -86,6 +99,7 @@ class Candidate:
     rejected: Side
     any_language: bool = False
     swapped: bool = False
+    frame: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,21 @@ class Strategy(Plugin):
         """The answers that it needs: by default one, as the recipe decodes."""
         return Draws(1, config.responses)
 
+    def translating(self, config: Config) -> Translating:
+        """How answers are brought into another language: by default translated once, as the recipe decodes."""
+        return Translating(1, config.translations)
+
+    def parts(self) -> list[Strategy]:
+        """The strategies that the prompts are shared out to: by default one, itself.
+
+        `draws` and `translating` are asked of each part; everything else is asked of the whole.
+        """
+        return [self]
+
+    def part_of(self, prompt_id: str, config: Config) -> int:
+        """The number of the part that has this prompt."""
+        return 0
+
     def directions(self, config: Config) -> list[tuple[str, str]]:
         """All (source, target) directions that `translations` may give; by default none."""
         return []
@@ -151,16 +180,17 @@ class Strategy(Plugin):
     def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
         """One candidate for every pair that this prompt owes, including those that cannot be made."""
 
-    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
+    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, ...]]:
         """For `lidr plan`: (language, origin of chosen, origin of rejected) of the most pairs of a prompt.
 
-        By default one pair per language, of direct answers.
+        A fourth is the origin of the text that the pair's prompt asks to translate, if it is such a request. By default
+        one pair per language, of direct answers.
         """
         yield from ((code, code, code) for code in answers.prompts)
 
     def answers_in_words(self, config: Config) -> list[str]:
         """How the answers are made, as lines of pseudocode with the recipe's parameters."""
-        draws = draws_of(config)
+        draws = self.draws(config)
         answers = "y[i, l] <- M[t](x[i, l])   for every i, every l and d"
         if draws.most > 1:
             apart = "".join(f", {count} in {code}" for code, count in draws.only.items())
@@ -195,15 +225,62 @@ def strategy_of(config: Config) -> Strategy:
     return found
 
 
+def all_draws(config: Config) -> list[Draws]:
+    """The answers that each part of the recipe's strategy needs. Raises ConfigError for what cannot be drawn."""
+    found = []
+    for part in strategy_of(config).parts():
+        with calling(part, "draws"):
+            draws = part.draws(config)
+            _check_samples(min([draws.samples, *draws.only.values()]), draws.most, draws.decoding)
+        found.append(draws)
+    return found
+
+
 def draws_of(config: Config) -> Draws:
-    """The answers that the recipe's strategy needs. Raises ConfigError for what cannot be drawn."""
-    strategy = strategy_of(config)
-    with calling(strategy, "draws"):
-        draws = strategy.draws(config)
-        decoding = DecodingConfig.model_validate(draws.decoding.model_dump())
-        if min([draws.samples, *draws.only.values()]) < 1 or (draws.most > 1 and not decoding.temperature):
-            raise ValueError(f"{draws.most} samples at temperature {decoding.temperature:g}: greedy ones are all alike")
-    return draws
+    """The most answers that a prompt gets, decoded as its part of the strategy decodes. Raises as `all_draws` does."""
+    found = all_draws(config)
+    if len(found) == 1:
+        return found[0]
+    largest = max(found, key=lambda draws: draws.most)
+    return replace(largest, only={code: max(draws.of(code) for draws in found) for code in config.languages})
+
+
+def all_translating(config: Config) -> list[Translating]:
+    """How each part of the recipe's strategy brings answers into another language.
+
+    Raises ConfigError for what cannot be done, or not in one run.
+    """
+    parts, found = strategy_of(config).parts(), []
+    for part in parts:
+        with calling(part, "translating"):
+            made = part.translating(config)
+            _check_samples(made.samples, made.samples, made.decoding)
+        found.append(made)
+    if any(made.guided for made in found) and not strategy_of(config).directions(config):
+        raise ConfigError("pairs.strategy: nothing is translated that could be guided; leave guided out")
+    guided = {made.guided for part, made in zip(parts, found, strict=True) if part.directions(config)}
+    if len(guided) > 1:
+        raise ConfigError(
+            "pairs.strategy: some of its parts translate and others are guided, which one run cannot do; leave one out"
+        )
+    if True in guided and config.translations.text_first:
+        raise ConfigError(
+            "translations.text_first is about translations, and guided answers are none; leave one of the two out"
+        )
+    return found
+
+
+def translating_of(config: Config) -> Translating:
+    """As `all_translating`, of the first part that brings answers into another language."""
+    ways = zip(strategy_of(config).parts(), all_translating(config), strict=True)
+    return next((made for part, made in ways if part.directions(config)), Translating(1, config.translations))
+
+
+def _check_samples(fewest: int, most: int, decoding: DecodingConfig) -> None:
+    """Raises ValueError for a number of samples that cannot be drawn."""
+    type(decoding).model_validate(decoding.model_dump())
+    if fewest < 1 or (most > 1 and not decoding.temperature):
+        raise ValueError(f"{most} samples at temperature {decoding.temperature:g}: greedy ones are all alike")
 
 
 def scorers_of(config: Config) -> list[str]:
@@ -240,13 +317,13 @@ def translated_sample(answers: Answers, source: str, config: Config) -> int:
         return strategy.translated_sample(answers, source, config) if answers.responses.get(source) else 0
 
 
-def translated(answers: Answers, source: str, target: str, config: Config) -> Side:
-    """The model's own translation of its answer in `source`."""
+def translated(answers: Answers, source: str, target: str, config: Config, sample: int = 0) -> Side:
+    """The model's own translation of its answer in `source`: the first one, or another sample."""
     origin = f"{source}->{target}"
     original = direct(answers, source, config, translated_sample(answers, source, config))
     if original.problem:
         return Side(None, origin, original.problem)
-    translation = answers.translations.get((source, target))
+    translation = answers.translation(source, target, sample)
     if translation is None:
         return Side(None, origin, "translation_missing")
     made_from = Original(original.text, source) if original.text is not None else None

@@ -47,10 +47,9 @@ class Confusion(Sampled):
         usable = [side for side in drawn if side.text is not None and not side.problem]
         if not usable:
             return (drawn[0] if drawn else Side(None, language, "response_error")), none
-        identifier = _identifier(tuple(config.languages))
-        found = [(side, check_answer(side.text or "", language, identifier)) for side in usable]
-        pure = [side for side, seen in found if seen.lines and not seen.wrong_lines and not seen.wrong_words]
-        mixed = [side for side, seen in found if seen.wrong_lines or seen.wrong_words]
+        found = [(side, stays_in(side.text or "", language, config)) for side in usable]
+        pure = [side for side, stays in found if stays]
+        mixed = [side for side, stays in found if stays is False]
         if not pure:
             return Side(None, language, "no_pure_sample"), none
         if not mixed:
@@ -68,6 +67,14 @@ class Confusion(Sampled):
             "P <- {(prompt x[i, l], chosen y[i, l, k] in l throughout, rejected y[i, l, m] that switches)}",
             "     for every i, l; of all k, m the two nearest in length",
         ]
+
+
+def stays_in(text: str, language: str, config: Config) -> bool | None:
+    """Whether a text is in one language throughout; None if the language of no line can be told."""
+    seen = check_answer(text, language, _identifier(tuple(config.languages)))
+    if seen.wrong_lines or seen.wrong_words:
+        return False
+    return True if seen.lines else None
 
 
 @cache

@@ -20,6 +20,7 @@ from lidr.strategies.base import (
     rejected,
     translated,
     translated_sample,
+    translating_of,
 )
 
 
@@ -64,7 +65,7 @@ class Imbalance(Strategy):
             worse = rejected(answers, code, config) if apart else translated(answers, code, dominant, config)
             yield Candidate(answers.prompt_id, dominant, "dominant", prompts[dominant], chosen, worse, bool(apart))
 
-    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
+    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, ...]]:
         for made in Imbalance.candidates(self, answers, config):
             if not made.chosen.problem and not made.rejected.problem:
                 yield made.language, made.chosen.origin, made.rejected.origin
@@ -73,17 +74,16 @@ class Imbalance(Strategy):
         return super().translation_identity() if self.source else None
 
     def answers_in_words(self, config: Config) -> list[str]:
-        policy = config.pairs.dominant_rejected
+        policy, guided = config.pairs.dominant_rejected, translating_of(config).guided
+        how = "answer x[i, {1}] after x[i, {0}], y[i, {0}]" if guided else "translate y[i, {0}] into {1}"
         which = {"one": "every i, and one l per i in rotation", "all": "every i, l"}
-        lines = [*super().answers_in_words(config), "y[i, d->l] <- M[t](translate y[i, d] into l)   for every i, l"]
+        lines = [*super().answers_in_words(config), f"y[i, d->l] <- M[t]({how.format('d', 'l')})   for every i, l"]
         if policy != "none":
-            lines.append(
-                f"y[i, l->d] <- M[t](translate y[i, l] into d)   for {which.get(policy, f'every i, and l = {policy}')}"
-            )
-        recover = (
-            "; one that is cut off is translated again paragraph by paragraph" if config.translations.recover else ""
-        )
-        return [*lines, f"    # {config.translations.in_words()}{recover}"]
+            back = which.get(policy, f"every i, and l = {policy}")
+            lines.append(f"y[i, l->d] <- M[t]({how.format('l', 'd')})   for {back}")
+        recover = config.translations.recover and not guided
+        note = "; one that is cut off is translated again paragraph by paragraph" if recover else ""
+        return [*lines, f"    # {config.translations.in_words()}{note}"]
 
     def chosen_in_words(self) -> str:
         return "translations of its own answers in the dominant language"

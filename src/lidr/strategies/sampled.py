@@ -25,7 +25,7 @@ class Sampled(Strategy):
         drawn = {"temperature": self.temperature, "top_p": self.top_p}
         return Draws(self.samples, config.responses.model_copy(update=drawn))
 
-    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
+    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, ...]]:
         yield from ((code, code, code) for code in taught(config) if code in answers.prompts)
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from lidr.config import Config, StrategyConfig
 from lidr.records import Json
 from lidr.strategies.base import Answers, Draws, Likelihood, Strategy
+from lidr.strategies.translating import Translating
 
 
 class Wrapped(Strategy):
@@ -28,14 +29,23 @@ class Wrapped(Strategy):
         return self.of.source
 
     @property
-    def file(self) -> Path | None:
-        return self.of.file
+    def python_files(self) -> list[Path]:
+        return self.of.python_files
+
+    def parts(self) -> list[Strategy]:
+        return [self.model_copy(update={"of": part}) for part in self.whose.parts()]
+
+    def part_of(self, prompt_id: str, config: Config) -> int:
+        return self.whose.part_of(prompt_id, config)
 
     def meanings(self) -> dict[str, str]:
         return self.reasons | self.whose.meanings()
 
     def draws(self, config: Config) -> Draws:
         return self.whose.draws(config)
+
+    def translating(self, config: Config) -> Translating:
+        return self.whose.translating(config)
 
     def directions(self, config: Config) -> list[tuple[str, str]]:
         return self.whose.directions(config)
@@ -55,7 +65,7 @@ class Wrapped(Strategy):
     def needs_initial(self, config: Config) -> bool:
         return self.whose.needs_initial(config)
 
-    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, str, str]]:
+    def planned(self, answers: Answers, config: Config) -> Iterator[tuple[str, ...]]:
         return self.whose.planned(answers, config)
 
     def answers_in_words(self, config: Config) -> list[str]:

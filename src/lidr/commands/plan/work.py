@@ -11,9 +11,8 @@ from lidr.config import Config
 from lidr.plugins import calling
 from lidr.records import Prompt, Response, Translation
 from lidr.stages.prompts import grouped, load_held_out, load_prompts
-from lidr.stages.translations import request_template
 from lidr.storage import at_hand
-from lidr.strategies.base import Answers, draws_of, strategy_of
+from lidr.strategies.base import Answers, all_draws, all_translating, draws_of, strategy_of, translating_of
 
 ASSUMED_PROMPTS = 1000
 
@@ -48,7 +47,7 @@ class Prompts:
     responses: Counter[str] = field(default_factory=Counter)
     translations: Counter[tuple[str, str]] = field(default_factory=Counter)
     scores: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (model, language of the prompt, origin)
-    pairs: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (language, origin chosen, origin rejected)
+    pairs: Counter[tuple[str, ...]] = field(default_factory=Counter)  # see `Strategy.planned`
     texts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     assumed: bool = False
 
@@ -61,10 +60,11 @@ def count_prompts(config: Config) -> Prompts:
     assumed = config.prompt_source.path != "lab" and not at_hand(config.prompt_source.path)
     groups = _assumed(config) if assumed else grouped(_read(config))
     strategy, found = strategy_of(config), Prompts(assumed=assumed)
-    draws = draws_of(config)
+    all_draw, all_translate = all_draws(config), all_translating(config)
     for position, prompts in enumerate(groups):
         prompt_id = next(iter(prompts.values())).prompt_id
-        answers = Answers(position, prompt_id, prompts)
+        answers, part = Answers(position, prompt_id, prompts), strategy.part_of(prompt_id, config)
+        draws, translating = all_draw[part], all_translate[part]
         for code in config.languages:
             if code in prompts and config.dominant in prompts:
                 answers.responses[code] = [Response("", prompt_id, code, "x", "stop", 1)] * draws.of(code)
@@ -72,13 +72,12 @@ def count_prompts(config: Config) -> Prompts:
             if code in prompts and len(found.texts[code]) < SAMPLE:
                 found.texts[code].append(prompts[code].text)
         for source, target in strategy.translations(answers, config):
-            found.translations[source, target] += 1
+            found.translations[source, target] += translating.samples
             answers.translations[source, target] = Translation("", prompt_id, source, target, "x")
         with calling(strategy, "scores"):
             found.scores.update((key.model, key.given, key.origin) for key in strategy.scores(answers, config))
         with calling(strategy, "planned"):
-            for language, chosen, rejected in strategy.planned(answers, config):
-                found.pairs[language, chosen, rejected] += 1
+            found.pairs.update(strategy.planned(answers, config))
         found.groups += 1
     return found
 
@@ -134,11 +133,16 @@ class Work:
     def translate(self, wanted: dict[tuple[str, str], int] | None = None) -> Load:
         """The translations that the strategy asks for, or those given by (source, target)."""
         load = Load()
-        template = self.lengths.text([request_template(self.config)], "en")
+        way = translating_of(self.config)
         for (source, target), count in (self.prompts.translations if wanted is None else wanted).items():
-            read = self.around + template + self.answer(source)
+            read = self._request(source) + (self.prompt(source) + self.prompt(target) if way.guided else 0.0)
             load.add(count, read, self.translation(source, target), self.config.translations.max_new_tokens)
         return load
+
+    def _request(self, source: str) -> float:
+        """Tokens of the request to translate the model's own answer."""
+        template = self.lengths.text([translating_of(self.config).template], "en")
+        return self.around + template + self.answer(source)
 
     def score(self, iteration: int) -> Load:
         """The log-probabilities that the strategy asks for; samples of one prompt share its tokens."""
@@ -157,11 +161,11 @@ class Work:
         load = Load()
         training, config = self.config.training, self.config
         most = config.responses.max_new_tokens + config.translations.max_new_tokens
-        for (language, chosen, rejected), count in self.prompts.pairs.items():
+        for (language, chosen, rejected, *translated), count in self.prompts.pairs.items():
             answers = [self._origin(chosen)] + ([self._origin(rejected)] if with_rejected else [])
-            length = self.prompt(language) + sum(answers)
-            load.add(count, length, 0.0)
-            load.longest = max(load.longest, self.prompt(language) + most)
+            prompt = self._request(translated[0]) if translated else self.prompt(language)
+            load.add(count, prompt + sum(answers), 0.0)
+            load.longest = max(load.longest, prompt + most)
         load.longest = min(load.longest, (1 + with_rejected) * training.max_length)
         return load
 

@@ -17,8 +17,9 @@ from lidr.languages import get_language
 from lidr.models import resolve_model
 from lidr.records import Json
 from lidr.settings import PathText, PositiveInt
-from lidr.stages.translations import PREFILL, STOP, parse_translation
+from lidr.stages.translations import parse_translation
 from lidr.storage import cache_folder
+from lidr.strategies.translating import PREFILL, STOP
 from lidr.templates import fill_template, read_template
 
 SYSTEM = "You are a helpful assistant."
