@@ -199,12 +199,14 @@ BEGUN = [Request(f"{number:016x}", (SYSTEM,), turn="user") for number in range(1
 
 
 def marking(text: str, folder: Path) -> TransformersEngine:
-    """An engine with the laboratory's model, whose template writes this text at the end of a user's turn."""
+    """An engine with the laboratory's model, whose template ends a user's turn with this text and no control token."""
     shutil.copytree(MODEL_PATH, folder)
-    file = folder / "chat_template.jinja"
-    template = file.read_text(encoding="utf-8")
-    ending = f"{{% if message['role'] == 'user' %}}{{{{ {text!r} }}}}{{% endif %}}{{{{ '<|im_end|>"
-    file.write_text(template.replace("'<|im_end|>", f"'' }}}}{ending}"), encoding="utf-8")
+    template = (
+        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}"
+        f"{{% if message['role'] == 'user' %}}{{{{ '{text}' }}}}{{% else %}}{{{{ '<|im_end|>\n' }}}}{{% endif %}}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '\nassistant\n' }}{% endif %}"
+    )
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     return TransformersEngine(folder, Transformers(device="cpu", dtype="float32", batch_size=8))
 
 

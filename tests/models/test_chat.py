@@ -161,8 +161,8 @@ def test_a_blank_before_a_text_is_left_to_the_model_where_it_is_part_of_the_firs
 
 def test_what_the_template_writes_next_ends_a_users_turn_even_if_it_ends_no_answer() -> None:
     tokenizer = byte_level(CHATML, eos="<|stop|>")
-    stop, im_end = tokenizer.convert_tokens_to_ids(["<|stop|>", "<|im_end|>"])
-    assert user_turn(tokenizer, (), frozenset([stop]))[1].ids == {stop, im_end}
+    stop, im_start, im_end = tokenizer.convert_tokens_to_ids(["<|stop|>", "<|im_start|>", "<|im_end|>"])
+    assert user_turn(tokenizer, (), frozenset([stop]))[1].ids == {stop, im_start, im_end}
     worded = byte_level("{% for turn in messages %}{{ turn['role'] + ': ' + turn['content'] + '\\n' }}{% endfor %}"
                         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")  # fmt: skip
     assert user_turn(worded, (), frozenset([stop]))[1].stop == ("assistant:",)

@@ -102,7 +102,9 @@ class Chat:
         """The token ids before the user's turn that follows `messages`, and what the template writes at its end.
 
         The ids are those that turns with different texts have in common. A blank that a tokenizer joins with the first
-        word is therefore left to the model. Raises ConfigError if the template writes nothing after a user's turn.
+        word is therefore left to the model. The control tokens that begin the next turn are ends, too: models that were
+        trained on the assistant's turns alone often write these first. Of words, the first line is an end. Raises
+        ConfigError if the template writes nothing after a user's turn.
         """
         texts = [
             self.render([*messages, {"role": "user", "content": begun}], add_generation_prompt=True)
@@ -111,13 +113,14 @@ class Chat:
         columns = zip(*(self.ids(text) for text in texts), strict=False)
         ids = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
         after = texts[0].rpartition(_BEGINNINGS[0])[2]
-        control = self._any.search(after)
-        words = after[: control.start() if control else None].strip()
-        if words:
-            return ids, TurnEnd(stop=(words,))
-        if control:
-            return ids, TurnEnd(frozenset({self.control[control[0]]}))
-        raise ConfigError("the model's chat template does not mark the end of a user's turn, so none can be written")
+        first = self._any.search(after)
+        words = after[: first.start() if first else None].strip().splitlines()
+        end = TurnEnd(frozenset(self.control[token] for token in self._any.findall(after)), tuple(words[:1]))
+        if end == TurnEnd():
+            raise ConfigError(
+                "the model's chat template does not mark the end of a user's turn, so none can be written"
+            )
+        return ids, end
 
     def in_place(self, text: str) -> list[int] | None:
         """The token ids of a text that follows another one; None if they depend on the other text.

@@ -116,7 +116,9 @@ def rows(path: Path) -> list[dict[str, Any]]:
         ("I'm sorry, but I cannot help with that request.", "assistant"),
         ("Hello! How can I help you today?", "assistant"),
         ("As an AI language model I have no opinion about the sea.", "assistant"),
+        ("Can you solve a problem about apples for me?\n\nSure, please send me the problem.", "assistant"),
         ("Which is the largest ocean in the world?\nAnswer: the Pacific", "answered"),
+        ("What is the sum of 3 and 5?\n\nTo find the sum of two numbers, we add them.", "answered"),
         ("x = 1\ny = 2\nprint(x + y)\nfor name in range(x):\n    print(name)", "code"),
         ("```python\nwhich = input('Which?')\n```\nThe code reads a name from the keyboard.", "no_request"),
         ("Sort the list, please. 需要使用 malloc_s, but I do not get the memory.", "mixed_languages"),
@@ -129,6 +131,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
         ("Explain what this code does, in two sentences:\n```python\nprint(1)\n```", ""),
         ("Is there an answer to the question of why we dream?", ""),
         ("The user: who is it, and what does the user want from us?", ""),
+        ("Here is my letter to the landlord. Could you make it more polite?", ""),
         ("I cannot sleep at night, what can I do about it?", ""),
     ],
 )

@@ -25,7 +25,7 @@ _TEMPLATE = re.compile(
 )
 # How assistants begin, refuse and take leave in English, and how models in some languages say what they are.
 _ASSISTANT = re.compile(
-    r"\A\W*(?:(?:sure|certainly|absolutely|of course)(?: thing)?\s*[,!.:]|here(?:'s| is| are)\b|(?:i'm|i am) sorry\b"
+    r"^\W*(?:(?:sure|certainly|absolutely|of course)(?: thing)?\s*[,!.:]|(?:i'm|i am) sorry\b"
     r"|i apologi[sz]e\b|yes, (?:i|here)\b|thank you for (?:your|reaching|contacting)\b)"
     r"|\bas an? (?:ai|artificial intelligence)\b"
     r"|\b(?:i'm|i am) (?:just )?an? (?:ai|large language|language model|virtual assistant)\b"
@@ -35,11 +35,13 @@ _ASSISTANT = re.compile(
     r"|\b(?:i hope this helps|feel free to (?:ask|reach)|let me know (?:if (?:you|there)|how i can))"
     r"|\bcomo (?:um )?modelo de (?:lenguaje|linguagem)|\ben tant que modèle de langage|\bals (?:ki|sprachmodell)\b"
     r"|\bкак языковая модель|作为(?:一个|一款)?(?:人工智能|AI|语言模型)",
-    re.I,
+    re.I | re.M,
 )
 # A turn that holds its own answer leaves nothing to be asked.
 _ANSWERED = re.compile(
-    r"^[ \t#*]*(?:(?:correct |final )?answer|solution|response)[ \t*]*:[ \t*]*\S|\bthe (?:correct |final )?answer is\b",
+    r"^[ \t#*]*(?:(?:correct |final )?answer|solution|response)[ \t*]*:[ \t*]*\S|\bthe (?:correct |final )?answer is\b"
+    r"|^[ \t]*to (?:answer|calculate|compute|determine|find|solve) [^\n]{1,100}\b(?:we|you|i'll|let's)\b"
+    r"|\blet's (?:break|solve|denote|go through)\b",
     re.I | re.M,
 )
 # What asks for something in English: a question mark, a request in a sentence, or a verb that begins one.
