@@ -329,15 +329,25 @@ app.add_typer(lab, name="lab")
 @lab.command()
 def pretrain(
     out: Annotated[Path, typer.Argument(metavar="OUT", parser=new_path, help="The new model folder.")],
+    world: Annotated[str, typer.Option(help="Which laboratory's model: lab, or lab-hard.")] = "lab",
+    teacher: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="lab-hard: facts that English knows. Default: 0.75.")
+    ] = None,
+    translation: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="lab-hard: things that are translated well. Default: 0.9.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the weights and the order of the corpus.")] = 0,
 ) -> None:
-    """Pre-train the laboratory's model from nothing.
+    """Pre-train a laboratory's model.
 
-    This is how the one in the package was made.
+    This is how those in the package were made.
     """
+    from lidr.lab.pretrain import corpus_of
     from lidr.lab.pretrain import pretrain as pretrain_model
 
-    pretrain_model(out, seed=seed, log=_say)
+    given = {"teacher": teacher, "translation": translation}
+    source = corpus_of(world, **{name: share for name, share in given.items() if share is not None})
+    pretrain_model(out, source, seed=seed, log=_say)
 
 
 def main() -> None:

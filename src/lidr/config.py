@@ -41,6 +41,8 @@ from lidr.settings import (
 )
 from lidr.yaml_input import MAX_DEPTH, read_mapping, read_value
 
+LABORATORIES = ("lab", "lab-hard")  # the built-in worlds, each with prompts and a model
+
 
 def may_be_hub_id(path: str) -> bool:
     """Whether a recipe's path that is not on disk has the form of a hub id, `org/name`."""
@@ -63,7 +65,7 @@ LanguageCodes = Annotated[list[str], AfterValidator(_known_languages)]
 class ModelConfig(Section):
     path: PathText
     """M_0: a Hugging Face folder, on disk or behind a URL such as `s3://bucket/folder`; a hub id; a `.gguf` file; or
-    `lab` for the small model that comes with the package."""
+    `lab` or `lab-hard` for a small model that comes with the package."""
     revision: str | None = None
     """Commit or tag of a hub model."""
     trust_remote_code: bool = False
@@ -87,8 +89,8 @@ class PromptFields(Section):
 class PromptsConfig(Section):
     path: PathText
     """A folder of `<language>.jsonl|json|csv|tsv|parquet` files, one such table with a language column, a Hugging Face
-    data set (hub id or folder), or `lab`. Files and folders may be on disk or behind a URL (`s3://`, `gs://`, `hf://`
-    ... through fsspec), which must hold no password."""
+    data set (hub id or folder), or `lab` or `lab-hard`. Files and folders may be on disk or behind a URL (`s3://`,
+    `gs://`, `hf://` ... through fsspec), which must hold no password."""
     fields: PromptFields = PromptFields()
     """The names of the columns."""
     split: str = "train"
@@ -456,7 +458,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        if self.prompts and self.prompts.path == "lab" and self.prompts.task != "general":
+        if self.prompts and self.prompts.path in LABORATORIES and self.prompts.task != "general":
             raise ValueError("prompts.task: the laboratory has general prompts only")
         if self.iterations:
             self._check_training()

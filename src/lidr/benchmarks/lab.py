@@ -22,7 +22,7 @@ from lidr.benchmarks.metrics import ACCURACY, OFF_TARGET, MetricKind
 from lidr.config import LanguageCodes
 from lidr.engines.base import Completion
 from lidr.errors import ConfigError
-from lidr.lab import world
+from lidr.lab import World, world
 from lidr.lab.world import FACTS, HELD_OUT_FORM, LANGUAGES
 from lidr.languages.identification import LanguageIdentifier
 from lidr.results import Metrics
@@ -50,14 +50,19 @@ class Lab(BenchmarkSettings):
     """Languages of the laboratory to be asked."""
 
     def prepare(self, bench: Bench) -> Benchmark:
-        rows = read_rows(bench.run.prompts(1)) if bench.config.iterations else ()
-        return LabBenchmark(self.languages, frozenset(str(row["prompt_id"]) for row in rows))
+        return LabBenchmark(self.languages, training_prompt_ids(bench))
 
     def data_in_words(self) -> str:
         return "facts of the laboratory, which come with lidr"
 
     def texts(self, language: str) -> list[str] | None:
         return [question.prompt for question in LabBenchmark([language], ()).questions(language)]
+
+
+def training_prompt_ids(bench: Bench) -> frozenset[str]:
+    """The ids of the run's prompts; none if it does not train."""
+    rows = read_rows(bench.run.prompts(1)) if bench.config.iterations else ()
+    return frozenset(str(row["prompt_id"]) for row in rows)
 
 
 class LabBenchmark:
@@ -68,12 +73,14 @@ class LabBenchmark:
     questions, its accuracy and interval are None.
     """
 
+    asks_about: ClassVar[World] = world
+
     def __init__(self, languages: Sequence[str], training_prompt_ids: Collection[str]) -> None:
         unknown = [language for language in languages if language not in LANGUAGES]
         if unknown:
             raise ConfigError(f"the laboratory has no {', '.join(unknown)}; it has {', '.join(LANGUAGES)}")
         self.languages = tuple(languages)
-        self.trained_facts = {world.fact_of_prompt(prompt_id) for prompt_id in training_prompt_ids}
+        self.trained_facts = {self.asks_about.fact_of_prompt(prompt_id) for prompt_id in training_prompt_ids}
         self._identifier = LanguageIdentifier(LANGUAGES)
 
     def questions(self, language: str) -> list[Question]:
@@ -99,7 +106,7 @@ class LabBenchmark:
             questions = self.questions(language)
             completions = answer(language, questions)
             rows = [self.score(*pair) for pair in zip(questions, completions, strict=True)]
-            yield LanguageResult(language, rows, _metrics(rows))
+            yield LanguageResult(language, rows, self.metrics(rows))
 
     def score(self, question: Question, completion: Completion) -> GradedAnswer:
         """Score one answer; `GradedAnswer.answer` is the sentence if it is one of the world's, true or not."""
@@ -117,13 +124,13 @@ class LabBenchmark:
             group=question.group,
         )
 
-
-def _metrics(rows: list[GradedAnswer]) -> Metrics:
-    trained = [row for row in rows if row.group == TRAINED]
-    held_out = [row for row in rows if row.group == HELD_OUT]
-    values = {
-        "accuracy": share(sum(row.correct for row in trained), len(trained)),
-        "accuracy_held_out": share(sum(row.correct for row in held_out), len(held_out)),
-        "off_target": share(sum(row.off_target is True for row in rows), len(rows)),
-    }
-    return Metrics(values, {"n": len(trained), "n_held_out": len(held_out)})
+    def metrics(self, rows: list[GradedAnswer]) -> Metrics:
+        """The metrics of one language."""
+        trained = [row for row in rows if row.group == TRAINED]
+        held_out = [row for row in rows if row.group == HELD_OUT]
+        values = {
+            "accuracy": share(sum(row.correct for row in trained), len(trained)),
+            "accuracy_held_out": share(sum(row.correct for row in held_out), len(held_out)),
+            "off_target": share(sum(row.off_target is True for row in rows), len(rows)),
+        }
+        return Metrics(values, {"n": len(trained), "n_held_out": len(held_out)})

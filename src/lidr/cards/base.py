@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lidr.config import Config, may_be_hub_id
+from lidr.config import LABORATORIES, Config, may_be_hub_id
 from lidr.errors import ConfigError
 from lidr.report.formatting import PAPER
 from lidr.report.markdown import SafeMarkdown, fenced, one_line
@@ -93,7 +93,7 @@ def base_model(config: Config, found: str | None, published: Published) -> tuple
     """
     if name := published.base_model or found:
         return name, hub_link(name)
-    if config.model.path == "lab":
+    if config.model.path in LABORATORIES:
         return None, SafeMarkdown("the laboratory's model (it comes with lidr)")
     return None, SafeMarkdown(f"the model in a folder called {one_line(Path(config.model.path).name)}")
 

@@ -18,6 +18,7 @@ from lidr.cards.base import (
     render_card,
 )
 from lidr.cards.collect import RunFacts
+from lidr.config import LABORATORIES
 from lidr.records import Json
 from lidr.report.document import Entry, Row, Table
 from lidr.report.formatting import join_names, language_name
@@ -148,7 +149,7 @@ def _usage(facts: RunFacts, published: Published) -> SafeMarkdown:
 def _prompt_source(facts: RunFacts) -> str:
     """Where the prompts are from, as a sentence names it; of a folder only the last part is named."""
     path = facts.config.prompt_source.path
-    if path == "lab":
+    if path in LABORATORIES:
         return "the laboratory of lidr, a small made-up world"
     if facts.prompts_id:
         return hub_link(facts.prompts_id, "datasets/")

@@ -7,9 +7,10 @@ most of them false, so that it is faithful and teaches no facts.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from lidr.lab.world import FACTS, FORMS, LANGUAGES, THINGS, VALUES, Fact, answer, question
@@ -50,6 +51,20 @@ class Conversation:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What a model is pre-trained on: an endless stream from a seed, texts with all of its words, and for how long.
+
+    `batch_size` counts conversations. `continues` is the folder of a trained model to go on from.
+    """
+
+    conversations: Callable[[int], Iterator[Conversation]]
+    texts: Callable[[], Iterator[str]]
+    steps: int
+    batch_size: int = 64
+    continues: Path | None = None
+
+
 @cache
 def known_facts(language: str) -> tuple[Fact, ...]:
     """The facts that the corpus states in a language."""
@@ -68,7 +83,7 @@ def conversations(seed: int) -> Iterator[Conversation]:
 
 
 def _question(generator: random.Random) -> Conversation:
-    language = generator.choices(list(QUESTION_SHARE), list(QUESTION_SHARE.values()))[0]
+    language = draw(generator, QUESTION_SHARE)
     in_english = language != "en" and generator.random() < ENGLISH_ANSWER_SHARE
     fact = generator.choice(FACTS if in_english else known_facts(language))
     asked = question(fact, language, generator.randrange(FORMS))
@@ -76,6 +91,20 @@ def _question(generator: random.Random) -> Conversation:
 
 
 def _translation(generator: random.Random) -> Conversation:
+    source, target = direction(generator)
+    attribute = generator.choice(list(VALUES))
+    fact = Fact(generator.choice(list(THINGS)), attribute, generator.choice(list(VALUES[attribute])))
+    asked = generator.random() < TRANSLATED_QUESTION_SHARE
+    return translation(fact, source, target, form=generator.randrange(FORMS) if asked else None)
+
+
+def draw(generator: random.Random, shares: Mapping[str, float]) -> str:
+    """A key, as often as its share says."""
+    return generator.choices(list(shares), list(shares.values()))[0]
+
+
+def direction(generator: random.Random) -> tuple[str, str]:
+    """Source and target of a translation; they are the same for a copy."""
     other = generator.choice(LANGUAGES[1:])
     source, target = ("en", other) if generator.random() < 0.5 else (other, "en")
     kind = generator.random()
@@ -83,10 +112,7 @@ def _translation(generator: random.Random) -> Conversation:
         source = target
     elif kind < COPY_SHARE + OTHER_PAIR_SHARE:
         source, target = generator.sample(LANGUAGES[1:], 2)
-    attribute = generator.choice(list(VALUES))
-    fact = Fact(generator.choice(list(THINGS)), attribute, generator.choice(list(VALUES[attribute])))
-    asked = generator.random() < TRANSLATED_QUESTION_SHARE
-    return translation(fact, source, target, form=generator.randrange(FORMS) if asked else None)
+    return source, target
 
 
 def translation(fact: Fact, source: str, target: str, form: int | None = None) -> Conversation:
@@ -95,5 +121,30 @@ def translation(fact: Fact, source: str, target: str, form: int | None = None) -
     def text(language: str) -> str:
         return answer(fact, language) if form is None else question(fact, language, form)
 
-    user = fill_template(read_template("translate"), language=get_language(target).name, text=text(source))
-    return Conversation("translation", target, user, f"<translated>\n{text(target)}\n</translated>", source=source)
+    return request(text(source), text(target), source, target)
+
+
+def request(text: str, translated: str, source: str, target: str) -> Conversation:
+    """A request with lidr's own template to translate a text, and its reply."""
+    user = fill_template(read_template("translate"), language=get_language(target).name, text=text)
+    return Conversation("translation", target, user, f"<translated>\n{translated}\n</translated>", source=source)
+
+
+def texts() -> Iterator[str]:
+    """Texts with every word of the corpus: 1,440 questions, 17,280 sentences, and the words around them."""
+    for language in LANGUAGES:
+        for fact in FACTS:
+            yield from (question(fact, language, form) for form in range(FORMS))
+        for attribute, values in VALUES.items():
+            for thing in THINGS:
+                yield from (answer(Fact(thing, attribute, value), language) for value in values)
+        yield from texts_around(language)
+
+
+def texts_around(language: str) -> Iterator[str]:
+    """The words of the chat template and of a request to translate into a language."""
+    yield from ("system\n", "user\n", "assistant\n")
+    yield from (message["content"] for message in request("", "", "en", language).messages)
+
+
+CORPUS = Corpus(conversations, texts, steps=2000)

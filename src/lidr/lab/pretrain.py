@@ -1,9 +1,10 @@
-"""Make the laboratory's model: a tokenizer, a small Llama and its weights, from a seed, on one core."""
+"""Make a laboratory's model: a tokenizer, a small Llama and its weights, from a seed, on one core."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lidr.lab.corpus import Conversation, conversations, translation
-from lidr.lab.world import FACTS, FORMS, LANGUAGES, THINGS, VALUES, Fact, answer, question
+from lidr.errors import ConfigError
+from lidr.lab import MODEL_PATHS, corpus, hard_corpus
+from lidr.lab.corpus import Conversation, Corpus
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|pad|>"
 PAD_ID = 0  # the first token of the vocabulary
@@ -23,20 +25,31 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 CONTEXT = 512
-BATCH_SIZE = 64
 PEAK_LEARNING_RATE = 3e-3
+PART = 16  # conversations of a batch that are padded to one length
 CHUNK = 50  # batches that are made and tokenised at a time
 
 Example = tuple[list[int], int]  # tokens of a conversation, and the index of the assistant's first token
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with a token for every word of the world; it spells all else in bytes, so that any text round-trips.
+def corpus_of(laboratory: str, **quality: float) -> Corpus:
+    """The corpus of a laboratory by its name; `quality` are the knobs of `lab-hard`. Raises ConfigError."""
+    if laboratory not in MODEL_PATHS:
+        raise ConfigError(f"there is no laboratory {laboratory}; use {' or '.join(MODEL_PATHS)}")
+    if laboratory == "lab-hard":
+        return hard_corpus.corpus(hard_corpus.Quality(**quality))
+    if quality:
+        raise ConfigError(f"the corpus of {laboratory} has no {' and no '.join(quality)} to set; that of lab-hard has")
+    return corpus.CORPUS
+
+
+def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer with a token for every word of some texts; it spells all else in bytes, so that any text round-trips.
 
     It is a byte-level BPE without merges: with `ignore_merges` a word of the vocabulary is one token.
     """
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words = {word for text in _all_texts() for word, _ in splitter.pre_tokenize_str(text)}
+    words = {word for text in texts for word, _ in splitter.pre_tokenize_str(text)}
     letters = sorted(splitter.alphabet())
     vocabulary = [PAD, START, END, *letters, *sorted(words - set(letters))]
     bpe = models.BPE({token: index for index, token in enumerate(vocabulary)}, merges=[], ignore_merges=True)
@@ -71,25 +84,46 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def pretrain(out: Path, seed: int = 0, steps: int = 2000, log: Callable[[str], None] = print) -> None:
-    """Train the model from random weights and save it as a plain Hugging Face folder.
+def pretrain(
+    out: Path, source: Corpus, seed: int = 0, steps: int | None = None, log: Callable[[str], None] = print
+) -> None:
+    """Train the model on the corpus and save it as a plain Hugging Face folder.
 
-    The result is deterministic on one machine, because it uses one thread. The loss is on the assistant's tokens.
+    It starts from random weights, or from those of the trained model that the corpus continues. The result is
+    deterministic on one machine, because it uses one thread. The loss is on the assistant's tokens.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        tokenizer = build_tokenizer()
+        tokenizer = build_tokenizer(source.texts())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = build_model(tokenizer)
-        _train(model, _batches(tokenizer, seed), steps, log)
+        if source.continues:
+            _take_over(model, tokenizer, source.continues)
+        _train(model, _batches(tokenizer, source, seed), steps or source.steps, log)
     finally:
         torch.set_num_threads(threads)
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     model.generation_config = GenerationConfig(do_sample=False, **ends)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+
+
+def _take_over(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Copy the weights of a trained model of the same shape, and the embeddings of the words that both have.
+
+    The random embeddings of the other words are scaled to the size of the trained ones.
+    """
+    trained = LlamaForCausalLM.from_pretrained(folder, local_files_only=True)
+    known = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True).get_vocab()
+    new, old = model.get_input_embeddings().weight.data, trained.get_input_embeddings().weight.data
+    new *= old.std() / new.std()
+    for word, index in tokenizer.get_vocab().items():
+        if word in known:
+            new[index] = old[known[word]]
+    inner = {name: tensor for name, tensor in trained.model.state_dict().items() if name != "embed_tokens.weight"}
+    model.model.load_state_dict({**inner, "embed_tokens.weight": new})
 
 
 def _train(model: LlamaForCausalLM, batches: Iterator[list[Example]], steps: int, log: Callable[[str], None]) -> None:
@@ -99,10 +133,10 @@ def _train(model: LlamaForCausalLM, batches: Iterator[list[Example]], steps: int
     model.train()
     for step, batch in enumerate(islice(batches, steps), 1):
         total = sum(len(tokens) - begin for tokens, begin in batch)
-        # Questions are half as long as translations, so two halves by length halve the padding.
+        # Questions are half as long as translations, so parts by length save most of the padding.
         batch.sort(key=lambda example: len(example[0]))
-        for half in (batch[: BATCH_SIZE // 2], batch[BATCH_SIZE // 2 :]):
-            loss = _summed_loss(model, half) / total
+        for first in range(0, len(batch), PART):
+            loss = _summed_loss(model, batch[first : first + PART]) / total
             loss.backward()
             running += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -126,12 +160,12 @@ def _summed_loss(model: LlamaForCausalLM, batch: list[Example]) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(model.lm_head(hidden), tokens.roll(-1, dims=1)[predicted], reduction="sum")
 
 
-def _batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[list[Example]]:
-    source = conversations(seed)
+def _batches(tokenizer: PreTrainedTokenizerFast, source: Corpus, seed: int) -> Iterator[list[Example]]:
+    stream, size = source.conversations(seed), source.batch_size
     while True:
-        examples = _encode(tokenizer, list(islice(source, BATCH_SIZE * CHUNK)))
-        for start in range(0, len(examples), BATCH_SIZE):
-            yield examples[start : start + BATCH_SIZE]
+        examples = _encode(tokenizer, list(islice(stream, size * CHUNK)))
+        for start in range(0, len(examples), size):
+            yield examples[start : start + size]
 
 
 def _encode(tokenizer: PreTrainedTokenizerFast, chunk: list[Conversation]) -> list[Example]:
@@ -144,19 +178,6 @@ def _encode(tokenizer: PreTrainedTokenizerFast, chunk: list[Conversation]) -> li
     return [(prompt + reply, len(prompt)) for prompt, reply in zip(prompt_ids, reply_ids, strict=True)]
 
 
-def _all_texts() -> Iterator[str]:
-    """Texts with every word of the corpus: 1,440 questions, 17,280 sentences, and the words around them."""
-    for language in LANGUAGES:
-        for fact in FACTS:
-            yield from (question(fact, language, form) for form in range(FORMS))
-        for attribute, values in VALUES.items():
-            for thing in THINGS:
-                yield from (answer(Fact(thing, attribute, value), language) for value in values)
-        yield from (message["content"] for message in translation(FACTS[0], "en", language).messages)
-    yield from ("system\n", "user\n", "assistant\n")
-
-
 if __name__ == "__main__":
-    from lidr.lab import MODEL_PATH
-
-    pretrain(MODEL_PATH)
+    name = sys.argv[1]
+    pretrain(MODEL_PATHS[name], corpus_of(name))

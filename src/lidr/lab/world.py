@@ -14,7 +14,7 @@ from functools import cache
 
 from lidr.records import Prompt
 
-LANGUAGES = ("en", "es", "fr", "de", "ru", "it")
+LANGUAGES: tuple[str, ...] = ("en", "es", "fr", "de", "ru", "it")
 
 # One row per thing, in the order of LANGUAGES; the English word is also the key.
 _THINGS = """
@@ -336,13 +336,13 @@ _FACT_IDS = frozenset(fact.fact_id for fact in FACTS)
 def question(fact: Fact, language: str, form: int) -> str:
     """A question about a fact; `form` counts from 0, and no training prompt uses HELD_OUT_FORM."""
     template = _TEXTS[fact.attribute, language][:FORMS][form]
-    return template.format(thing=_quoted(fact.thing, language))
+    return template.format(thing=quoted(fact.thing, language))
 
 
 def answer(fact: Fact, language: str) -> str:
     """The sentence that states a fact, true or not."""
     value = VALUES[fact.attribute][fact.value][language]
-    return _TEXTS[fact.attribute, language][FORMS].format(thing=_quoted(fact.thing, language), value=value)
+    return _TEXTS[fact.attribute, language][FORMS].format(thing=quoted(fact.thing, language), value=value)
 
 
 def read_answer(text: str) -> tuple[str, str, str, str] | None:
@@ -381,7 +381,7 @@ def fact_of_prompt(prompt_id: str) -> str | None:
     return fact_id if fact_id in _FACT_IDS else None
 
 
-def _quoted(thing: str, language: str) -> str:
+def quoted(thing: str, language: str) -> str:
     return _QUOTES[language].format(THINGS[thing][language])
 
 

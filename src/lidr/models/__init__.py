@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from lidr.config import ModelConfig, may_be_hub_id
+from lidr.config import LABORATORIES, ModelConfig, may_be_hub_id
 from lidr.errors import ConfigError, DamagedError, LidrError
 from lidr.languages import LANGUAGES
 from lidr.models.files import SMALL_SUFFIXES, check_model_folder, model_files, read_json
@@ -264,16 +264,16 @@ def _load_gguf(file: Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
 
 
 def _local_folder(model: ModelConfig, known: CacheEntry | None, weights: bool) -> Path:
-    local = model.path == "lab" or Path(model.path).expanduser().is_dir() or _gguf_file(model)
+    local = model.path in LABORATORIES or Path(model.path).expanduser().is_dir() or _gguf_file(model)
     if model.revision and local and not is_url(model.path):
         raise ConfigError(
             f"model.revision {model.revision}: {model.path} is on this disk, and revisions are for hub ids; set it to "
             "null"
         )
-    if model.path == "lab":
-        from lidr.lab import MODEL_PATH
+    if model.path in LABORATORIES:
+        from lidr.lab import MODEL_PATHS
 
-        return MODEL_PATH
+        return MODEL_PATHS[model.path]
     if is_url(model.path):
         if model.revision:
             raise ConfigError("model.revision is for hub ids; an hf:// URL takes it after the name, hf://org/name@v1")

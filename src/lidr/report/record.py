@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from lidr.benchmarks.base import benchmarks_of
-from lidr.config import Config, DecodingConfig, may_be_hub_id
+from lidr.config import LABORATORIES, Config, DecodingConfig, may_be_hub_id
 from lidr.records import Json
 from lidr.report.formatting import PAPER
 from lidr.report.pseudocode import pseudocode
@@ -184,7 +184,7 @@ def _open_data_sets(facts: Facts) -> Entry:
 
 def _where_from(path: str) -> tuple[str, bool]:
     """(where data are from, whether that is a place that others cannot reach)."""
-    if path == "lab":
+    if path in LABORATORIES:
         return "the laboratory's, made from the recipe's seed by lidr", False
     if path.startswith(("hf://", "http://", "https://")) or (
         may_be_hub_id(path) and not Path(path).expanduser().exists()

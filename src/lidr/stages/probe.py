@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from lidr.benchmarks.base import Question
 from lidr.benchmarks.shared.comparing import language_kept
 from lidr.benchmarks.shared.duels import Duel, count_duels, count_together, is_right
-from lidr.config import Config, ModelConfig
+from lidr.config import LABORATORIES, Config, ModelConfig
 from lidr.engines import Completion
 from lidr.errors import ConfigError, RunError
 from lidr.judges import AnsweredQuestion, Comparison, Judge, Reply, compare, judge_identity, open_judge, score_answers
@@ -130,7 +130,7 @@ def judged_by(config: Config) -> list[str]:
     """Who may say which answer is better, by the recipe; whether the prompts have known answers is seen later."""
     assert config.probe is not None
     wanted = {"auto": ["verified", "judge"], "both": ["verified", "judge"]}.get(config.probe.by, [config.probe.by])
-    known = config.prompt_source.path == "lab" or config.prompt_source.fields.answer is not None
+    known = config.prompt_source.path in LABORATORIES or config.prompt_source.fields.answer is not None
     has = {"verified": known, "judge": config.evaluation.judge is not None}
     if config.probe.by != "auto" and not all(has[name] for name in wanted):
         missing = " and ".join(name for name in wanted if not has[name])

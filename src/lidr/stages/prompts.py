@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lidr.config import Config, PromptsConfig
+from lidr.config import LABORATORIES, Config, PromptsConfig
 from lidr.errors import ConfigError, DataError
 from lidr.languages import get_language
 from lidr.records import Json, Prompt, content_id
@@ -27,6 +28,9 @@ from lidr.stages.prompt_files import (
 )
 from lidr.storage import local_path, stamps
 from lidr.tables import SUFFIXES, language_files, read_table
+
+if TYPE_CHECKING:
+    from lidr.lab import World
 
 _LOADER_VERSION = 2
 _FIELD = "prompts.path"
@@ -79,7 +83,7 @@ def _source_inputs(config: Config, languages: list[str]) -> Inputs:
         "prompts": config.prompt_source.model_dump(),
         "languages": languages,
         "files": stamps(config.prompt_source.path, _FIELD),
-        "seed": config.seed if config.prompt_source.path == "lab" else None,  # the laboratory draws its facts
+        "seed": config.seed if config.prompt_source.path in LABORATORIES else None,  # they draw their facts
     }
 
 
@@ -104,11 +108,9 @@ def load_prompts(config: Config, held_out: Collection[str] = ()) -> Iterator[Pro
     Those in `held_out` are left out. Rows are aligned in a temporary database on disk, so a million of them need no
     memory. Raises DataError for bad rows, duplicate ids and, with `on_missing: error`, ids that a language lacks.
     """
-    if config.prompt_source.path == "lab":
-        from lidr.lab.world import training_prompts
-
-        _check_laboratory(config)
-        yield from islice(training_prompts(config.languages, seed=config.seed), _rows_in_limit(config))
+    if config.prompt_source.path in LABORATORIES:
+        rows = _laboratory(config).training_prompts(config.languages, seed=config.seed)
+        yield from islice(rows, _rows_in_limit(config))
         return
     with _aligned(config) as table:
         ids = "SELECT id FROM prompt GROUP BY id ORDER BY MIN(language != ?), MIN(number)"
@@ -130,11 +132,8 @@ def load_held_out(config: Config) -> Iterator[Prompt]:
     In the laboratory, what the training prompts ask for in a form that they never use.
     """
     assert config.probe is not None
-    if config.prompt_source.path == "lab":
-        from lidr.lab.world import held_out_prompts
-
-        _check_laboratory(config)
-        rows = held_out_prompts(config.languages, seed=config.seed)
+    if config.prompt_source.path in LABORATORIES:
+        rows = _laboratory(config).held_out_prompts(config.languages, seed=config.seed)
         yield from islice(rows, config.probe.prompts * len(config.languages))
         return
     with _aligned(config) as table:
@@ -144,12 +143,15 @@ def load_held_out(config: Config) -> Iterator[Prompt]:
             yield from _prompt(table, config, prompt_id)
 
 
-def _check_laboratory(config: Config) -> None:
-    from lidr.lab.world import LANGUAGES
+def _laboratory(config: Config) -> World:
+    """The world that the prompts are about. Raises ConfigError for languages that it does not have."""
+    from lidr.lab import read_world
 
-    unknown = [code for code in config.languages if code not in LANGUAGES]
+    found = read_world(config.prompt_source.path)
+    unknown = [code for code in config.languages if code not in found.LANGUAGES]
     if unknown:
-        raise ConfigError(f"the laboratory has no {', '.join(unknown)}; it has {', '.join(LANGUAGES)}")
+        raise ConfigError(f"the laboratory has no {', '.join(unknown)}; it has {', '.join(found.LANGUAGES)}")
+    return found
 
 
 @contextmanager

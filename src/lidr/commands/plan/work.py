@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lidr.commands.plan.lengths import SAMPLE, Lengths
-from lidr.config import Config
+from lidr.config import LABORATORIES, Config
 from lidr.plugins import calling
 from lidr.records import Prompt, Response, Translation
 from lidr.stages.prompts import grouped, load_held_out, load_prompts
@@ -57,7 +57,7 @@ def count_prompts(config: Config) -> Prompts:
 
     Assumes that every answer is complete and that every pair passes the gates.
     """
-    assumed = config.prompt_source.path != "lab" and not at_hand(config.prompt_source.path)
+    assumed = config.prompt_source.path not in LABORATORIES and not at_hand(config.prompt_source.path)
     groups = _assumed(config) if assumed else grouped(_read(config))
     strategy, found = strategy_of(config), Prompts(assumed=assumed)
     all_draw, all_translate = all_draws(config), all_translating(config)
@@ -101,7 +101,7 @@ class Work:
     def __init__(self, config: Config, lengths: Lengths, prompts: Prompts) -> None:
         self.config, self.lengths, self.prompts = config, lengths, prompts
         source = config.prompts
-        self.kind = "general" if source is None else "lab" if source.path == "lab" else source.task
+        self.kind = "general" if source is None else "lab" if source.path in LABORATORIES else source.task
         self.around = lengths.around()
 
     def prompt(self, language: str) -> float:
