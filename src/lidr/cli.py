@@ -334,7 +334,7 @@ def pretrain(
         float | None, typer.Option(metavar="SHARE", help="lab-hard: facts that English knows. Default: 0.75.")
     ] = None,
     translation: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="lab-hard: things that are translated well. Default: 0.9.")
+        float | None, typer.Option(metavar="SHARE", help="lab-hard: things that are translated well. Default: 0.92.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the weights and the order of the corpus.")] = 0,
 ) -> None:

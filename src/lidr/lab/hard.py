@@ -50,8 +50,7 @@ _TOGETHER = {
     "ru": "{} и {} вместе",
     "it": "{} e {} insieme",
 }
-# The forms of a question (the last one is held out for evaluation), the sentence of a fact, the end of a sum, and how
-# an answer is summed up.
+# The forms of a question (the last one is held out for evaluation), the sentence of a fact, and the end of a sum.
 _FRAMES = {
     "en": (
         "What is {what}?",
@@ -59,7 +58,6 @@ _FRAMES = {
         "I would like to know {what}.",
         "{what} is equal to {number}.",
         "Together that makes {number}.",
-        "The answer is {number}.",
     ),
     "es": (
         "¿Cuál es {what}?",
@@ -67,7 +65,6 @@ _FRAMES = {
         "Me gustaría saber cuál es {what}.",
         "{what} es igual a {number}.",
         "Los dos juntos suman {number}.",
-        "La respuesta es {number}.",
     ),
     "fr": (
         "Quel est {what} ?",
@@ -75,7 +72,6 @@ _FRAMES = {
         "J'aimerais savoir quel est {what}.",
         "{what} est égal à {number}.",
         "Ensemble, cela fait {number}.",
-        "La réponse est {number}.",
     ),
     "de": (
         "Was ist {what}?",
@@ -83,7 +79,6 @@ _FRAMES = {
         "Ich möchte gern wissen, was {what} ist.",
         "{what} ist gleich {number}.",
         "Zusammen macht das {number}.",
-        "Die Antwort ist {number}.",
     ),
     "ru": (
         "Сколько составляет {what}?",
@@ -91,7 +86,6 @@ _FRAMES = {
         "Я хочу узнать {what}.",
         "{what} составляет {number}.",
         "Вместе это составляет {number}.",
-        "Ответ такой: {number}.",
     ),
     "it": (
         "Qual è {what}?",
@@ -99,10 +93,9 @@ _FRAMES = {
         "Vorrei sapere qual è {what}.",
         "{what} è uguale a {number}.",
         "Tutto insieme fa {number}.",
-        "La risposta è {number}.",
     ),
 }
-_SENTENCE, _SUM, _SUMMARY = FORMS, FORMS + 1, FORMS + 2
+_SENTENCE, _SUM = FORMS, FORMS + 1
 _FACT_SEED = 20241010
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -161,15 +154,21 @@ def answer(item: Item, language: str) -> str:
     sentences = []
     for thing, number in zip(item.things, item.numbers, strict=True):
         what = _what(Item(item.attribute, (thing,), (number,)), language)
-        sentences.append(frames[_SENTENCE].format(what=what[0].upper() + what[1:], number=number))
+        sentences.append(frames[_SENTENCE].format(what=_capitalised(what), number=number))
     if len(item.things) > 1:
         sentences.append(frames[_SUM].format(number=item.result))
     return " ".join(sentences)
 
 
 def summary(item: Item, language: str) -> str:
-    """An answer that gives the result alone."""
-    return _FRAMES[language][_SUMMARY].format(number=item.result)
+    """An answer in short, without a sentence: what was asked for, and the number."""
+    return f"{_capitalised(_what(item, language))}: {item.result}."
+
+
+def switched(text: str, other: str, thing: str, languages: tuple[str, str]) -> str:
+    """A text that goes on in another language, as the `other` text does, after it has named a thing."""
+    first, second = (quoted(thing, language) for language in languages)
+    return text.partition(first)[0] + first + other.partition(second)[2]
 
 
 def is_in(text: str, language: str) -> bool:
@@ -229,6 +228,10 @@ def fact_of_prompt(prompt_id: str) -> str | None:
 def _drawn(share: float, seed: int) -> list[Item]:
     groups = random.Random(seed).sample(GROUPS, round(share * len(GROUPS)))
     return [item for group in groups for item in group]
+
+
+def _capitalised(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _what(item: Item, language: str) -> str:

@@ -11,8 +11,10 @@ language: so other languages know some that English does not. The wrong numbers 
 part of the facts, because errors are copied as well. Some facts are told in English, or the text switches to English,
 in most of their mentions in a weak language.
 
-Translations are of arbitrary numbers, so they teach no facts. From one language into another, each thing is either
-translated well or badly, in one of three ways. That it depends on the text makes it show in greedy answers, too.
+Translations are of arbitrary numbers, so they teach no facts. A few things of each language are translated badly, in
+one of three ways: the text goes on in the source's language after the thing's name, it is cut short to what is asked
+for and the number, or the thing's number becomes another one. Because this depends on the text, greedy decoding shows
+it.
 """
 
 from __future__ import annotations
@@ -26,39 +28,22 @@ from typing import Literal
 from lidr.errors import ConfigError
 from lidr.lab import MODEL_PATH, hard
 from lidr.lab.corpus import Conversation, Corpus, direction, draw, request, texts_around
-from lidr.lab.hard import (
-    ATTRIBUTES,
-    FACTS,
-    LANGUAGES,
-    NUMBERS,
-    Item,
-    answer,
-    joined,
-    question,
-    summary,
-)
+from lidr.lab.hard import ATTRIBUTES, FACTS, LANGUAGES, NUMBERS, Item, answer, joined, question, summary, switched
 from lidr.lab.world import FORMS, THINGS
 
 # The share of the facts that a language knows; that of English is a knob.
 KNOWN_SHARE = {"es": 0.55, "fr": 0.50, "de": 0.45, "ru": 0.40, "it": 0.35}
-QUESTION_SHARE = {
-    "en": 0.26,
-    "es": 0.17,
-    "fr": 0.16,
-    "de": 0.16,
-    "ru": 0.15,
-    "it": 0.10,
-}
+QUESTION_SHARE = {"en": 0.26, "es": 0.17, "fr": 0.16, "de": 0.16, "ru": 0.15, "it": 0.10}
 COMMON_EASE = 0.3  # the part of the variance of how well a fact is known that all languages have in common
 SAME_ERROR_SHARE = 0.6  # how often the most frequent wrong number of a language is the one that others have, too
 KNOWN_RIGHT, UNKNOWN_RIGHT, UNKNOWN_WRONG = (0.5, 0.9), (0.15, 0.35), (0.4, 0.55)
 # The share of the facts that are told in another manner, half of them in English, half switching to it; and how often.
 FOREIGN_SHARE = {"en": 0.0, "es": 0.06, "fr": 0.08, "de": 0.12, "ru": 0.16, "it": 0.16}
-FOREIGN_MENTIONS = 0.8
+FOREIGN_MENTIONS = 0.9
 SUM_SHARE = 0.6  # of the texts
-TRANSLATION_SHARE = 0.25  # of the conversations
+TRANSLATION_SHARE = 0.35  # of the conversations
 TRANSLATED_QUESTION_SHARE = 0.15
-FAULTY_MENTIONS = 0.9  # of the translations that are bad, the share in which it shows
+FAULTY_MENTIONS = 0.9  # of the texts about a thing that is translated badly, the share in which it shows
 
 Manner = Literal["own", "english", "switched"]
 Fault = Literal["half", "short", "number"]
@@ -70,8 +55,8 @@ class Quality:
 
     teacher: float = 0.75
     """Share of the facts that English knows."""
-    translation: float = 0.9
-    """Share of the things that are translated well, of each direction."""
+    translation: float = 0.92
+    """Share of the things that are translated well from English into a language, and back. A sum has two things."""
 
     def __post_init__(self) -> None:
         for name in ("teacher", "translation"):
@@ -81,13 +66,7 @@ class Quality:
 
 def corpus(quality: Quality) -> Corpus:
     """The corpus for a model of this quality. It starts as the one of `lab`, which knows the names and translates."""
-    return Corpus(
-        lambda seed: conversations(seed, quality),
-        texts,
-        steps=3000,
-        batch_size=32,
-        continues=MODEL_PATH,
-    )
+    return Corpus(lambda seed: conversations(seed, quality), texts, steps=3000, batch_size=32, continues=MODEL_PATH)
 
 
 def texts() -> Iterator[str]:
@@ -140,19 +119,11 @@ def manner(fact: Item, language: str) -> Manner:
     return manners[place % 2] if place < round(FOREIGN_SHARE[language] * len(FACTS)) else "own"
 
 
-def fault(thing: str, source: str, target: str, quality: Quality) -> Fault | None:
-    """How most translations of texts about a thing go wrong; None if they are right."""
-    place = _shuffled(f"faults from {source} into {target}", tuple(THINGS))[thing]
-    is_bad = source != target and place < round((1 - quality.translation) * len(THINGS))
+def fault(thing: str, language: str, quality: Quality) -> Fault | None:
+    """How most translations between English and a language go wrong at the name of a thing; None if they are right."""
+    place = _shuffled(f"faults in {language}", tuple(THINGS))[thing]
     faults: tuple[Fault, ...] = ("half", "short", "number")
-    return faults[place % 3] if is_bad else None
-
-
-def switched(first: str, second: str, generator: random.Random) -> str:
-    """A text that begins as one and goes on as the other, from a word in the middle on."""
-    at = generator.uniform(0.3, 0.7)
-    one, other = first.split(" "), second.split(" ")
-    return " ".join(one[: max(1, round(at * len(one)))] + other[round(at * len(other)) :])
+    return faults[place % 3] if place < round((1 - quality.translation) * len(THINGS)) else None
 
 
 def _question(generator: random.Random, quality: Quality) -> Conversation:
@@ -165,51 +136,41 @@ def _question(generator: random.Random, quality: Quality) -> Conversation:
     item = _joined([_mention(fact, "en" if how == "english" else language, quality, generator) for fact in facts])
     said = answer(item, "en" if how == "english" else language)
     if how == "switched":
-        said = switched(said, answer(item, "en"), generator)
+        said = switched(said, answer(item, "en"), facts[0].things[0], (language, "en"))
     return Conversation("question", language, question(item, language, generator.randrange(FORMS)), said)
 
 
 def _mention(fact: Item, language: str, quality: Quality, generator: random.Random) -> Item:
     """A fact as some text states it."""
-    return replace(
-        fact,
-        numbers=tuple(generator.choices(NUMBERS[fact.attribute], mentions(fact, language, quality))),
-    )
+    return replace(fact, numbers=tuple(generator.choices(NUMBERS[fact.attribute], mentions(fact, language, quality))))
 
 
 def _translation(generator: random.Random, quality: Quality) -> Conversation:
     source, target = direction(generator)
     item = arbitrary(generator)
-    bad = fault(item.things[0], source, target, quality) if generator.random() < FAULTY_MENTIONS else None
-    if generator.random() < TRANSLATED_QUESTION_SHARE:
-        form = generator.randrange(FORMS)
-        text, translated = question(item, source, form), question(item, target, form)
-    else:
-        text, translated = answer(item, source), answer(item, target)
-        if bad == "short":
-            translated = summary(item, target)
-        elif bad == "number":
-            other = arbitrary(generator, item)
-            head, _, tail = translated.rpartition(str(item.result))
-            translated = f"{head}{other.result}{tail}"
-    if bad == "half":
-        translated = switched(translated, text, generator)
+    form = generator.randrange(FORMS) if generator.random() < TRANSLATED_QUESTION_SHARE else None
+    text = answer(item, source) if form is None else question(item, source, form)
+    translated = answer(item, target) if form is None else question(item, target, form)
+    for index, thing in enumerate(item.things if source != target else ()):
+        bad = fault(thing, source if target == "en" else target, quality)
+        if bad and generator.random() < FAULTY_MENTIONS:
+            if bad == "half":
+                translated = switched(translated, text, thing, (target, source))
+            elif bad == "number" and form is None:
+                numbers = list(item.numbers)
+                numbers[index] = generator.choice([n for n in NUMBERS[item.attribute] if n != numbers[index]])
+                translated = answer(replace(item, numbers=tuple(numbers)), target)
+            elif bad == "short" and form is None and index == 0:
+                translated = summary(item, target)
+            break
     return request(text, translated, source, target)
 
 
-def arbitrary(generator: random.Random, about: Item | None = None) -> Item:
-    """Any numbers of one or two things, mostly false; of the things of an item if one is given."""
-    if about is None:
-        count = 1 + (generator.random() < SUM_SHARE)
-        about = Item(
-            generator.choice(ATTRIBUTES),
-            tuple(generator.sample(list(THINGS), count)),
-            (),
-        )
-    return replace(
-        about,
-        numbers=tuple(generator.choices(NUMBERS[about.attribute], k=len(about.things))),
-    )
+def arbitrary(generator: random.Random) -> Item:
+    """Any numbers of one or two things, mostly false."""
+    attribute, count = generator.choice(ATTRIBUTES), 1 + (generator.random() < SUM_SHARE)
+    things = generator.sample(list(THINGS), count)
+    return Item(attribute, tuple(things), tuple(generator.choices(NUMBERS[attribute], k=count)))
 
 
 def _joined(facts: Sequence[Item]) -> Item:
