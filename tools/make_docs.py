@@ -19,7 +19,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 PARTS = {"engine": "engines", "pairs.strategy": "strategies", "evaluation.judge.protocol": "judges",
          "evaluation.benchmarks.NAME": "benchmarks"}  # fmt: skip
 COMMANDS = ("", "run", "plan", "probe", "respond", "translate", "score", "pair", "train", "evaluate", "report",
-            "status", "recipes", "import-gguf", "prompts sample", "prompts localize", "export", "card", "push",
+            "status", "recipes", "import-gguf", "prompts sample", "prompts localize", "prompts invent", "arena",
+            "export", "card", "push",
             "review", "audit", "lab pretrain")  # fmt: skip
 
 

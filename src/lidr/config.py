@@ -556,12 +556,23 @@ def _follow_guided(data: Json, path: Path, of_run: bool) -> None:
     if not isinstance(translations, dict) or "guided" not in translations or not isinstance(pairs, dict):
         return
     strategy = pairs.get("strategy", "imbalance")
+    if not translations["guided"] or not _translates(reader("strategies")(strategy)):  # it did nothing
+        translations.pop("guided")
+        return
     if not of_run:
-        wanted = {"type": "guided", "of": strategy} if translations["guided"] else strategy
+        wanted = {"type": "guided", "of": strategy}
         shown = yaml.safe_dump(wanted, default_flow_style=True, sort_keys=False, width=1000).partition("\n")[0]
         raise ConfigError(f"{path}: translations.guided is a strategy now; remove it, and set pairs.strategy: {shown}")
-    if translations.pop("guided"):
-        data["pairs"] = pairs | {"strategy": {"type": "guided", "of": strategy}}
+    translations.pop("guided")
+    data["pairs"] = pairs | {"strategy": {"type": "guided", "of": strategy}}
+
+
+def _translates(strategy: Plugin) -> bool:
+    """Whether a strategy, or the one that it goes around, asks for translations at all."""
+    inner = getattr(strategy, "of", None)
+    if isinstance(inner, Plugin):
+        return _translates(inner)
+    return any("directions" in vars(each) and each.__name__ != "Strategy" for each in type(strategy).__mro__)
 
 
 def dump_config(config: Config) -> str:

@@ -146,7 +146,7 @@ def test_the_wrong_language_names_it(toy_run: ToyRun) -> None:
 @pytest.mark.parametrize(
     ("reason", "says"),
     [
-        ("chosen_mixed_languages", "languages that are mixed: set pairs.strategy=guided, take a model that"),
+        ("chosen_mixed_languages", "mixed: set pairs.strategy={type: guided, of: imbalance}, take a"),
         ("chosen_switches_language", "take a model that translates better, or set pairs.gates.wrong_lines=false"),
         ("result_changed", "results that were lost in translation: take a model that"),
     ],

@@ -49,17 +49,39 @@ def test_parts_that_translate_nothing_may_be_mixed_with_guided_ones() -> None:
     assert translating_of(make_config(Path("prompts"), pairs={"strategy": strategy})).guided
 
 
+def test_pairs_depend_on_the_strategy_that_guided_goes_around(tmp_path: Path) -> None:
+    """A finished run whose translations were guided by a switch is as complete as it was."""
+    found = [
+        strategy_of(make_config(tmp_path, pairs={"strategy": strategy})).pair_identity()
+        for strategy in ("guided", "imbalance", "best_of_n", {"type": "guided", "of": "best_of_n"})
+    ]
+    assert found[0] == found[1] != found[2] == found[3]
+
+
+def test_the_data_card_says_what_was_preferred(tmp_path: Path) -> None:
+    said = {
+        name: " ".join(strategy.steps_in_words(config))
+        for name in ("imbalance", "guided", "random_sides")
+        for config in [make_config(tmp_path, pairs={"strategy": name})]
+        for strategy in [strategy_of(config)]
+    }
+    assert "In Spanish, French and German, the translation of the English answer is preferred" in said["imbalance"]
+    assert "translat" not in said["guided"] and "random side" in said["random_sides"]
+
+
 def test_the_switch_of_older_recipes_names_the_strategy_and_is_still_read_in_a_run(tmp_path: Path) -> None:
     best = "pairs.strategy={type: best_of_n, samples: 3}"
     with pytest.raises(ConfigError, match=r"set pairs\.strategy: \{type: guided, of: imbalance\}"):
         load_config("quickstart", ["translations.guided=true"])
     with pytest.raises(ConfigError, match=r"of: \{type: best_of_n, samples: 3\}\}"):
         load_config("quickstart", ["translations.guided=true", best])
-    long = "pairs.strategy={type: verified_majority, samples: 3, temperature: 0.75, top_p: 0.95, lead: 2}"
-    with pytest.raises(ConfigError, match=r"top_p: 0.95, lead: 2\}\}$"):
-        load_config("quickstart", ["translations.guided=true", long])
-    with pytest.raises(ConfigError, match=r"remove it, and set pairs\.strategy: imbalance"):
-        load_config("quickstart", ["translations.guided=false"])
+    for switch, strategy in (
+        ("false", "imbalance"),
+        ("true", "confusion"),
+        ("true", "{type: anchored, of: confusion}"),
+    ):
+        nothing = ["translations.guided=" + switch, f"pairs.strategy={strategy}"]  # it had no effect
+        assert not translating_of(load_config("quickstart", nothing)).guided
     recipe = tmp_path / "recipe.yaml"
     (tmp_path / "environment.json").write_text("{}")
     for switch, name in (("true", "guided"), ("false", "best_of_n")):

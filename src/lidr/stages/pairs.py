@@ -66,8 +66,7 @@ _PROMPTS_COUNTED = 10_000  # enough to know which words a language uses, and bou
 def inputs(config: Config, run: RunDir, iteration: int) -> Inputs:
     """Everything that the pairs depend on."""
     strategy, pairs = strategy_of(config), config.pairs.model_dump(exclude={"minimum", "max_fault_share"})
-    if strategy.source:
-        pairs["strategy"] = strategy.defining()
+    pairs["strategy"] = strategy.pair_identity()
     initial = strategy.needs_initial(config)
     return {
         "format": _VERSION,
@@ -232,7 +231,10 @@ def switched_language(
     if not gates.wrong_lines or gates.wrong_language is None or candidate.any_language:
         return None
     wrong = check_answer(chosen, candidate.language, identifier, by_sentence=True).wrong_lines
-    if not wrong or (candidate.prompt and asks_for_other_language(candidate.prompt.text, candidate.language)):
+    if not wrong:
+        return None
+    asked = candidate.prompt.text if candidate.prompt and not any(candidate.frame) else ""  # and not by the strategy
+    if asks_for_other_language(asked, candidate.language):
         return None
     line, code = wrong[0]
     return "chosen_switches_language", f"{code}: {line[:80]}"

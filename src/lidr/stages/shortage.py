@@ -173,7 +173,11 @@ def _remedy(config: Config, run: RunDir, iteration: int, counts: Counter[str]) -
             "languages, or take a model that can write it (lidr probe measures this)"
         )
     if reason in ("chosen_mixed_languages", "chosen_switches_language"):
-        hint = "set pairs.strategy=guided, " if strategy_of(config).type == "imbalance" else ""
+        strategy = strategy_of(config)
+        can_guide = strategy.directions(config) and not (
+            translating_of(config).guided or config.translations.text_first
+        )
+        hint = f"set pairs.strategy={{type: guided, of: {strategy.type}}}, " if can_guide else ""
         most = config.pairs.gates.max_foreign_words or 0.0
         is_mixed = reason == "chosen_mixed_languages"
         gate = f"raise pairs.gates.max_foreign_words from {most:g}" if is_mixed else "set pairs.gates.wrong_lines=false"

@@ -190,7 +190,8 @@ class Strategy(Plugin):
 
     def answers_in_words(self, config: Config) -> list[str]:
         """How the answers are made, as lines of pseudocode with the recipe's parameters."""
-        draws = self.draws(config)
+        with calling(self, "draws"):
+            draws = self.draws(config)
         answers = "y[i, l] <- M[t](x[i, l])   for every i, every l and d"
         if draws.most > 1:
             apart = "".join(f", {count} in {code}" for code, count in draws.only.items())
@@ -212,6 +213,14 @@ class Strategy(Plugin):
     def pairs_in_words(self, config: Config) -> list[str]:
         """How P, the set of pairs, is made of the answers, as lines of pseudocode."""
         return [f"P <- pairs of the y[i, ...] by {self.type}: {' '.join((self.__doc__ or '').split())}"]
+
+    def pair_identity(self) -> str | Json:
+        """What its pairs depend on besides the files that they are made from."""
+        return self.defining() if self.source else self.as_recipe()
+
+    def steps_in_words(self, config: Config) -> list[str]:
+        """For the data card: how the answers became pairs, as sentences."""
+        return [f"Preferred are {self.chosen_in_words()} to {self.rejected_in_words()}."]
 
     def translation_identity(self) -> Json | None:
         """What `translations` depends on besides the recipe's other fields; None if nothing."""

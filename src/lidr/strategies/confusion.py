@@ -70,8 +70,11 @@ class Confusion(Sampled):
 
 
 def stays_in(text: str, language: str, config: Config) -> bool | None:
-    """Whether a text is in one language throughout; None if the language of no line can be told."""
-    seen = check_answer(text, language, _identifier(tuple(config.languages)))
+    """Whether a text is in one language throughout, by lines and sentences, as the gate judges it.
+
+    None if the language of no line can be told.
+    """
+    seen = check_answer(text, language, _identifier(tuple(config.languages)), by_sentence=True)
     if seen.wrong_lines or seen.wrong_words:
         return False
     return True if seen.lines else None

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from lidr.config import Config
 from lidr.errors import ConfigError
+from lidr.records import Json
 from lidr.strategies.base import Answers, Candidate
 from lidr.strategies.translating import Translating
 from lidr.strategies.wrapped import Wrapped
@@ -31,6 +32,10 @@ class Guided(Wrapped):
                 "leave one of the two out"
             )
         return replace(found, guided=True)
+
+    def pair_identity(self) -> str | Json:
+        """That of the other strategy: the files of guided answers are other files than those of translations."""
+        return self.whose.pair_identity()
 
     def candidates(self, answers: Answers, config: Config) -> Iterator[Candidate]:
         return self.whose.candidates(answers, config)

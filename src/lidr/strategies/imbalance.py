@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lidr.config import Config
+from lidr.languages import get_language
 from lidr.records import Json
 from lidr.strategies.base import (
     Answers,
@@ -90,6 +91,18 @@ class Imbalance(Strategy):
 
     def rejected_in_words(self) -> str:
         return "its direct answers"
+
+    def steps_in_words(self, config: Config) -> list[str]:
+        dominant = get_language(config.dominant).name
+        *others, last = (get_language(code).name for code in config.non_dominant)
+        weak = f"{', '.join(others)} and {last}" if others else last
+        lines = [
+            f"It translated its own answers: from {dominant} into the others, and back.",
+            f"In {weak}, the translation of the {dominant} answer is preferred to the direct answer.",
+        ]
+        if config.pairs.dominant_rejected != "none":
+            lines.append(f"In {dominant}, the direct answer is preferred to an answer translated from a weak language.")
+        return lines
 
     def caveats(self, dominant: str) -> list[str]:
         return [

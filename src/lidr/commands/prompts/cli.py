@@ -194,7 +194,10 @@ def invent(
     from lidr.engines import Sampling
 
     config, codes = recipe_of(source, set_ or [])
-    written_in = parse_languages(language, "--language")[0] if language else config.dominant
+    given = parse_languages(language, "--language") if language else [config.dominant]
+    if len(given) > 1:
+        raise typer.BadParameter(f"{language}: the prompts are written in one language", param_hint="--language")
+    written_in = given[0]
     targets = parse_languages(to, "--to") if to else [code for code in codes if code != written_in]
     if written_in in targets:
         raise typer.BadParameter(f"{written_in} is the language of the prompts", param_hint="--to")

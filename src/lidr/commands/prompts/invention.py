@@ -68,7 +68,7 @@ class Invented:
         if fault:
             self.dropped.append((text, fault))
         else:
-            self.prompts.append(Prompt(f"own-{len(self.prompts) + 1}", language, text))
+            self.prompts.append(Prompt(f"own-{self.turns + 1}", language, text))
 
 
 def recipe_of(source: str, settings: list[str]) -> tuple[Config, list[str]]:
@@ -99,7 +99,7 @@ def invent(model: OpenedModel, wanted: Wanted, memory: Memory) -> Invented:
 def _round(made: Invented, count: int) -> int:
     """How many turns to sample next: as many as it takes if prompts are among them as often as before, and a fifth."""
     if not made.turns:
-        return count
+        return min(count, _ENOUGH)
     rate = max(len(made.prompts) / made.turns, _FEWEST)
     return math.ceil(_SPARE * (count - len(made.prompts)) / rate)
 
@@ -171,13 +171,14 @@ def _claim(out: Path, config: Config, model: OpenedModel, wanted: Wanted) -> Jso
 
     Raises ConfigError if it holds other prompts.
     """
-    path = out / "invented.json"
+    path, bounds = out / "invented.json", wanted.bounds
     about: Json = {
         "model": config.model.path,
         "made_by": model.identity,
         "language": wanted.language,
         "system_prompt": wanted.system,
         "sampling": {name: value for name, value in wanted.sampling.as_dict().items() if value not in ((), 0)},
+        "bounds": {"characters": [bounds.min_characters, bounds.max_characters], "near": bounds.near},
     }
     before = read_json(path, "give another OUT")
     known = {name: before.get(name) for name in about}
@@ -196,10 +197,8 @@ def _claim(out: Path, config: Config, model: OpenedModel, wanted: Wanted) -> Jso
 
 
 def _counts(made: Invented, outcomes: Mapping[str, Outcome], out: Path, wanted: Wanted) -> Json:
-    bounds = wanted.bounds
     files = [out / f"{code}.jsonl" for code in (wanted.language, *outcomes)]
     return {
-        "bounds": {"characters": [bounds.min_characters, bounds.max_characters], "near": bounds.near},
         "turns": made.turns,
         "prompts": len(made.prompts),
         "dropped": dict(sorted(made.by_reason().items())),

@@ -39,8 +39,8 @@ _ASSISTANT = re.compile(
 )
 # A turn that holds its own answer leaves nothing to be asked.
 _ANSWERED = re.compile(
-    r"^[ \t#*]*(?:(?:correct |final )?answer|solution|response)[ \t*]*:[ \t*]*\S|\bthe (?:correct |final )?answer is\b"
-    r"|^[ \t]*to (?:answer|calculate|compute|determine|find|solve) [^\n]{1,100}\b(?:we|you|i'll|let's)\b"
+    r"^[ \t#*]*(?:(?:correct |final )?answer|solution|response)[ \t*]*:[ \t*]*\S|\bthe (?:correct |final )?answer is[: ]+[$\d]"
+    r"|^[ \t]*to (?:answer|calculate|compute|determine|find|solve) [^\n?]{1,100}\b(?:we|i'll|let's)\b[^\n?]*$"
     r"|\blet's (?:break|solve|denote|go through)\b",
     re.I | re.M,
 )
