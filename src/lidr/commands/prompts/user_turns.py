@@ -39,7 +39,8 @@ _ASSISTANT = re.compile(
 )
 # A turn that holds its own answer leaves nothing to be asked.
 _ANSWERED = re.compile(
-    r"^[ \t#*]*(?:(?:correct |final )?answer|solution|response)[ \t*]*:[ \t*]*\S|\bthe (?:correct |final )?answer is[: ]+[$\d]"
+    r"^[ \t#*]*(?:(?:correct |final )?answer|solution|response)[ \t*]*:[ \t*]*\S"
+    r"|\bthe (?:correct |final )?answer is[: ]+[$\d]"
     r"|^[ \t]*to (?:answer|calculate|compute|determine|find|solve) [^\n?]{1,100}\b(?:we|i'll|let's)\b[^\n?]*$"
     r"|\blet's (?:break|solve|denote|go through)\b",
     re.I | re.M,
