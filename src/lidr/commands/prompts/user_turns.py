@@ -49,14 +49,14 @@ _ANSWERED = re.compile(
 _REQUEST = re.compile(
     r"[?？]|\b(?:please|help me|(?:can|could|would|will) you|i (?:need|want|wish)|(?:i'd|i would) (?:like|love)"
     r"|(?:i'm|i am) (?:trying|looking|planning)|how to|how do|tell me|let's|let us)\b"
-    r"|(?:\A|[.!:\n])[\s\"'“(*#>-]*(?:\d+[.)]\s*)?(?:what|why|how|when|where|who|which|act|add|analy[sz]e|answer|arrange"
+    r"|(?:\A|[.!:\n])[\s\"'“(*#>-]*(?:\d+[.)]\s*)?(?:what|why|how|when|where|who|which|act|add|analy[sz]e|answer|arrange|ask"
     r"|assume|brainstorm|build|calculate|categori[sz]e|change|check|choose|classify|come up|compare|complete|compose"
     r"|compute|consider|construct|contrast|convert|correct|count|craft|create|decide|define|demonstrate|describe|design"
     r"|determine|develop|devise|discuss|draft|draw|edit|elaborate|estimate|evaluate|examine|explain|explore|express"
     r"|extract|fill|find|fix|form|formulate|generate|give|given|group|identify|illustrate|imagine|implement|improve"
     r"|insert|interpret|invent|investigate|justify|list|make|match|modify|name|order|organi[sz]e|outline|paraphrase"
     r"|plan|predict|prepare|present|pretend|propose|prove|provide|rank|rate|read|recommend|reduce|refactor|remove|rephrase"
-    r"|replace|report|research|return|review|rewrite|select|share|show|simplify|solve|sort|state|suggest|summari[sz]e"
+    r"|replace|report|research|return|review|rewrite|select|share|show|simplify|sketch|solve|sort|state|suggest|summari[sz]e"
     r"|suppose|take|teach|tell|think|transform|turn|use|verify|write)\b",
     re.I,
 )
