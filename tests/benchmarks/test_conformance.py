@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lidr.benchmarks.base import BenchmarkSettings
+from lidr.benchmarks.lab import Lab
 from lidr.plugins import built_in, load
 from lidr.report.measures import kinds_of
 from tests.conftest import make_config
@@ -32,7 +33,7 @@ def test_every_metric_is_described_once(settings: BenchmarkSettings) -> None:
 
 def test_the_language_of_its_answers_is_judged_as_a_whole_and_line_by_line(settings: BenchmarkSettings) -> None:
     keys = {kind.key for kind in settings.metrics}
-    if settings.type == "lab":  # one sentence, right only in the question's language
+    if isinstance(settings, Lab):  # one sentence, right only in the question's language
         assert "in the question's language" in settings.metrics[0].note
     elif "off_target" in keys:
         assert "lpr" in keys and ("accuracy" not in keys or "accuracy_on_target" in keys)

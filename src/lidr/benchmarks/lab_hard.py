@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from lidr.benchmarks.base import Bench, Benchmark, GradedAnswer, Question
-from lidr.benchmarks.lab import ACCURACY_HELD_OUT, HELD_OUT, TRAINED, Lab, LabBenchmark, training_prompt_ids
-from lidr.benchmarks.metrics import ACCURACY, OFF_TARGET, MetricKind
+from lidr.benchmarks.lab import (
+    ACCURACY_HELD_OUT,
+    ACCURACY_IN_LANGUAGE,
+    HELD_OUT,
+    TRAINED,
+    Lab,
+    LabBenchmark,
+    training_prompt_ids,
+)
+from lidr.benchmarks.metrics import OFF_TARGET, MetricKind
 from lidr.engines.base import Completion
 from lidr.lab import World, hard
 from lidr.lab.world import HELD_OUT_FORM
@@ -23,7 +31,9 @@ ACCURACY_ANY_LANGUAGE = MetricKind(
 class LabHard(Lab):
     """Quantities and sums of the laboratory's hard world."""
 
-    metrics: ClassVar[tuple[MetricKind, ...]] = (ACCURACY, ACCURACY_HELD_OUT, ACCURACY_ANY_LANGUAGE, OFF_TARGET)
+    metrics: ClassVar[tuple[MetricKind, ...]] = (
+        ACCURACY_IN_LANGUAGE, ACCURACY_HELD_OUT, ACCURACY_ANY_LANGUAGE, OFF_TARGET,
+    )  # fmt: skip
 
     def prepare(self, bench: Bench) -> Benchmark:
         return LabHardBenchmark(self.languages, training_prompt_ids(bench))
