@@ -49,10 +49,14 @@ _STYLE: dict[str, object] = {
 }
 
 
-def series_style(number: int) -> tuple[str, str]:
-    """Colour and marker of the series of that number, from 0; after six the colours come again with other markers."""
-    count = len(_MODEL_COLOURS)
-    return _MODEL_COLOURS[(number + 1) % count], _MODEL_MARKERS[(number + number // count) % count]
+def series_style(number: int) -> tuple[str, str, str]:
+    """Colour, marker and line of the series of that number, from 0; after six the colours come again, dashed."""
+    rounds, place = divmod(number, len(_MODEL_COLOURS))
+    return (
+        _MODEL_COLOURS[place - 5],
+        _MODEL_MARKERS[(place + rounds) % len(_MODEL_MARKERS)],
+        ("-", "--", ":")[rounds % 3],
+    )
 
 
 def draw(paint: Callable[[Figure], None], size: tuple[float, float], label: str) -> str:

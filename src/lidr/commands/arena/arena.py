@@ -22,6 +22,7 @@ from lidr.report import html, markdown
 from lidr.run_dir import RunDir
 from lidr.seals import read_json
 from lidr.stages.shortage import TooFewPairsError
+from lidr.status import run_status
 from lidr.storage import write_text
 
 
@@ -78,12 +79,13 @@ def run_entry(arena: Arena, entry: Entry, seed: int, prompts: int | None, say: S
     run = open_entry(config, arena.run_path(entry, seed), say)
     pilots = [RunDir(arena.pilot_path(each)) for each in arena.entries]
     others = [RunDir(arena.run_path(each, seed)) for each in arena.entries if each != entry]
-    take_evaluation(run, others)
-    generate(config, run, [*others, *pilots])
-    try:
-        loop.run(config, run)
-    except TooFewPairsError as error:
-        say(f"{entry.name}, seed {seed}: {error}; M0 counts as its result")
+    if any(state != "done" for _, _, state, _ in run_status(config, run)):
+        take_evaluation(run, others)
+        generate(config, run, [*others, *pilots])
+        try:
+            loop.run(config, run)
+        except TooFewPairsError as error:
+            say(f"{entry.name}, seed {seed}: {error}; M0 counts as its result")
     return read_run(entry.name, seed, config, run)
 
 

@@ -113,12 +113,15 @@ def gain_plot(standings: Standings, benchmark: str) -> str:
         axes = figure.subplots()
         axes.axhline(0, color="#20252a", linewidth=0.8)
         for number, each in enumerate(standings.standings):
-            colour, marker = series_style(number)
+            colour, marker, line = series_style(number)
             tokens = [tokens / 1e6 for tokens, _ in each.path]
             gains = [factor * found[benchmark] for _, found in each.path]
-            axes.plot(tokens, gains, color=colour, marker=marker, markersize=5, linewidth=1.6, label=each.entry)
+            axes.plot(tokens, gains, line, color=colour, marker=marker, markersize=5, linewidth=1.6, label=each.entry)
             if spread := each.gains[benchmark].trained.sd:
-                axes.errorbar(tokens[-1:], gains[-1:], yerr=[factor * spread], color=colour, capsize=3, elinewidth=1.2)
+                beside = tokens[-1] * (1.02 + 0.015 * number)  # all end in about the same place
+                axes.errorbar(
+                    [beside], gains[-1:], yerr=[factor * spread], color=colour, fmt=marker, markersize=3, capsize=2
+                )
         axes.set_xlabel("million tokens generated or scored")
         axes.set_ylabel(f"gain on {benchmark}, {'points' if scale.is_share else scale.metric}")
         axes.set_xlim(left=0)
