@@ -50,19 +50,18 @@ class Lab(BenchmarkSettings):
     """Languages of the laboratory to be asked."""
 
     def prepare(self, bench: Bench) -> Benchmark:
-        return LabBenchmark(self.languages, training_prompt_ids(bench))
+        rows = read_rows(bench.run.prompts(1)) if bench.config.iterations else ()
+        return self.over(self.languages, {str(row["prompt_id"]) for row in rows})
+
+    def over(self, languages: Sequence[str], training_prompt_ids: Collection[str]) -> LabBenchmark:
+        """The benchmark in some languages."""
+        return LabBenchmark(languages, training_prompt_ids)
 
     def data_in_words(self) -> str:
         return "facts of the laboratory, which come with lidr"
 
     def texts(self, language: str) -> list[str] | None:
-        return [question.prompt for question in LabBenchmark([language], ()).questions(language)]
-
-
-def training_prompt_ids(bench: Bench) -> frozenset[str]:
-    """The ids of the run's prompts; none if it does not train."""
-    rows = read_rows(bench.run.prompts(1)) if bench.config.iterations else ()
-    return frozenset(str(row["prompt_id"]) for row in rows)
+        return [question.prompt for question in self.over([language], ()).questions(language)]
 
 
 class LabBenchmark:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
-from lidr.benchmarks.base import Bench, Benchmark, GradedAnswer, Question
+from lidr.benchmarks.base import GradedAnswer, Question
 from lidr.benchmarks.lab import (
     ACCURACY_HELD_OUT,
     ACCURACY_IN_LANGUAGE,
@@ -12,7 +13,6 @@ from lidr.benchmarks.lab import (
     TRAINED,
     Lab,
     LabBenchmark,
-    training_prompt_ids,
 )
 from lidr.benchmarks.metrics import OFF_TARGET, MetricKind
 from lidr.engines.base import Completion
@@ -35,14 +35,11 @@ class LabHard(Lab):
         ACCURACY_IN_LANGUAGE, ACCURACY_HELD_OUT, ACCURACY_ANY_LANGUAGE, OFF_TARGET,
     )  # fmt: skip
 
-    def prepare(self, bench: Bench) -> Benchmark:
-        return LabHardBenchmark(self.languages, training_prompt_ids(bench))
+    def over(self, languages: Sequence[str], training_prompt_ids: Collection[str]) -> LabHardBenchmark:
+        return LabHardBenchmark(languages, training_prompt_ids)
 
     def data_in_words(self) -> str:
         return "quantities of the laboratory's hard world, which come with lidr"
-
-    def texts(self, language: str) -> list[str] | None:
-        return [question.prompt for question in LabHardBenchmark([language], ()).questions(language)]
 
 
 class LabHardBenchmark(LabBenchmark):

@@ -123,6 +123,10 @@ class _Direction:
         self.file, self.paragraphs = file, RowFile(paragraphs_path(file.path), {})
         ways = all_translating(config)  # by part of the strategy
         self.ways = [(way, sampling_of(config, way.decoding, way.stop)) for way in ways]
+        self.settings = [
+            {"translations": way.decoding.model_dump() | {"guided": way.guided}, "system": config.system_prompt}
+            for way in ways
+        ]
 
     def log(self, done: Json) -> None:
         direction = f"{self.source}->{self.target}"
@@ -138,21 +142,17 @@ class _Direction:
             answer = direct(answers, self.source, self.config, chosen)
             if answer.text is None or answer.problem:
                 continue
-            way, sampling = self.ways[strategy.part_of(answers.prompt_id, self.config)]
+            part = strategy.part_of(answers.prompt_id, self.config)
+            way, sampling = self.ways[part]
             turns = [answers.prompts[code].text for code in (self.source, self.target) if way.guided]
-            defining = [*self._defining(answers.prompt_id, answer.text, way), *turns]
+            defining = (
+                FORMAT, self.model.fingerprint, answers.prompt_id, answer.text, self.source, self.target,
+                self.settings[part], way.template, self.config.seed, *turns,
+            )  # fmt: skip
             for sample in range(way.samples):
                 row_id = content_id(*defining, *([sample] if sample else []))
                 request = self._request(row_id, way, answer.text, turns)
                 yield _Asked(request, answers.prompt_id, answer.text, sample, way, sampling)
-
-    def _defining(self, prompt_id: str, text: str, way: Translating) -> list[object]:
-        decoding = way.decoding.model_dump() | {"guided": way.guided}
-        settings = {"translations": decoding, "system": self.config.system_prompt}
-        return [
-            FORMAT, self.model.fingerprint, prompt_id, text, self.source, self.target, settings, way.template,
-            self.config.seed,
-        ]  # fmt: skip
 
     def _request(self, row_id: str, way: Translating, text: str, turns: Sequence[str] = ()) -> Request:
         """The request for a translation or, with the prompt in both languages as `turns`, for a guided answer.

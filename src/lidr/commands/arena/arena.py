@@ -33,9 +33,6 @@ def run_arena(arena: Arena, say: Say) -> Standings:
     """
     check(arena)
     with arena.opened():
-        for entry in arena.entries:  # before anything is spent
-            for seed in arena.all_seeds:
-                arena.config(entry, seed, None)
         budget = find_budget(arena, say)
         runs: list[Run] = []
         rights: dict[tuple[str, int], Right] = {}

@@ -115,7 +115,7 @@ def _price(arena: Arena, entry: Entry, found: Budget | None, say: Say) -> tuple[
         used = spent(config, run, 1)
         if not used:
             raise ConfigError(f"engine.type {config.engine.type}: it reports no tokens; give the arena a --budget")
-        return used, Share(None, round(used / len(_prompts(run)), 1), settings, made_from)
+        return used, Share(None, round(used / len(prompt_ids(run)), 1), settings, made_from)
     each, most = _tokens_per_prompt(arena, entry, found, say)
     if not each:
         raise ConfigError(
@@ -150,18 +150,18 @@ def _tokens_per_prompt(arena: Arena, entry: Entry, found: Budget | None, say: Sa
     others = [each for each in arena.entries if each != entry]
     paths = [*(arena.run_path(other, seed) for other in others), *(arena.pilot_path(other) for other in others)]
     generate(config, run, [RunDir(path) for path in paths])
-    sample = _prompts(run)
+    sample = prompt_ids(run)
     each = spent(config, run, 1) / len(sample)
     method = found.shares.get(arena.entries[0].name) if found else None
     if found is None or method is None or method.prompts is not None:
         return each, limit or float("inf")
     whole, first = _method(arena, say)
-    count = len(_prompts(first))
+    count = len(prompt_ids(first))
     of_sample = spent(whole, first, 1, sample) / len(sample)
     return each * (found.tokens / count) / of_sample, count
 
 
-def _prompts(run: RunDir) -> set[str]:
+def prompt_ids(run: RunDir) -> set[str]:
     """The ids of the prompts of the first iteration."""
     return {Prompt.from_dict(row).prompt_id for row in read_rows(run.prompts(1))}
 

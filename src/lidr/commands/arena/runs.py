@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lidr.benchmarks.base import benchmarks_of
 from lidr.benchmarks.metrics import ACCURACY, MetricKind
-from lidr.commands.arena.budget import spent
+from lidr.commands.arena.budget import prompt_ids, spent
 from lidr.config import Config
 from lidr.errors import ConfigError
 from lidr.results import Metrics, read_results
@@ -87,9 +87,8 @@ def read_run(entry: str, seed: int, config: Config, run: RunDir) -> tuple[Run, R
         }
         models.append(Model(number, tokens[number], scores, strayed))
     pairs = sum(sum(each.pairs.values()) for each in results.iterations)
-    prompts = len({row["prompt_id"] for row in read_rows(run.prompts(1))})
     found = Run(
-        entry, seed, prompts, len(results.iterations), tuple(models), tokens[-1], round(seconds, 1), pairs,
+        entry, seed, len(prompt_ids(run)), len(results.iterations), tuple(models), tokens[-1], round(seconds, 1), pairs,
         dict(sorted(dropped.items())),
     )  # fmt: skip
     return found, _right(config, run, found.last.iteration)

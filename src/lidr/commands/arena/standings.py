@@ -10,7 +10,7 @@ from statistics import stdev
 
 from lidr.commands.arena.budget import Budget
 from lidr.commands.arena.entries import REFERENCE, Arena
-from lidr.commands.arena.runs import Right, Run, kinds_of
+from lidr.commands.arena.runs import Model, Right, Run, kinds_of
 from lidr.config import Config
 from lidr.results import Interval
 from lidr.statistics import bootstrap_interval, rounded, sign_flip_test, t_interval
@@ -164,13 +164,15 @@ def _standing(
 ) -> Standing:
     reasons = sorted({reason for run in runs for reason in run.dropped})
     benchmarks = list(kinds_of(config))
-    path = tuple(
-        (
-            round(_mean([run.model(number).tokens for run in runs]), 1),
-            {name: round(_mean([_trained_gain(config, name, run, number) for run in runs]), 4) for name in benchmarks},
-        )
-        for number in range(max(len(run.models) for run in runs))
-    )
+
+    def reached(number: int) -> tuple[float, dict[str, float]]:
+        """The tokens and the gains of M_number; a run that ended before it stays where it was."""
+        gains = {
+            name: round(_mean([_trained_gain(config, name, run, run.model(number)) for run in runs]), 4)
+            for name in benchmarks
+        }
+        return round(_mean([run.model(number).tokens for run in runs]), 1), gains
+
     return Standing(
         entry=runs[0].entry,
         settings=settings,
@@ -180,31 +182,38 @@ def _standing(
         seconds=round(_mean([run.seconds for run in runs]), 1),
         dropped={reason: sum(run.dropped.get(reason, 0) for run in runs) for reason in reasons},
         untrained=sum(len(run.models) == 1 for run in runs),
-        path=path,
+        path=tuple(reached(number) for number in range(max(len(run.models) for run in runs))),
         gains={name: _gain(config, name, runs, first, rights) for name in benchmarks},
     )
 
 
+def _asked(benchmark: str, run: Run) -> list[str]:
+    """The languages in which both M_0 and the last model have a score."""
+    return [code for code in run.last.scores[benchmark] if code in run.models[0].scores[benchmark]]
+
+
 def _languages(config: Config, benchmark: str, run: Run) -> list[str]:
     """The trained languages that the benchmark asks; all that it asks if it asks none of them."""
-    asked = [code for code in run.last.scores[benchmark] if code in run.models[0].scores[benchmark]]
+    asked = _asked(benchmark, run)
     return [code for code in config.non_dominant if code in asked] or asked
 
 
-def _gained(config: Config, benchmark: str, run: Run, code: str, number: int) -> float:
-    """How much better M_number is than M_0 in a language; of a metric that is better if lower, how much lower."""
-    change = run.model(number).scores[benchmark][code] - run.models[0].scores[benchmark][code]
+def _gained(config: Config, benchmark: str, run: Run, code: str, model: Model) -> float:
+    """How much better a model is than M_0 in a language; of a metric that is better if lower, how much lower."""
+    change = model.scores[benchmark][code] - run.models[0].scores[benchmark][code]
     return -change if kinds_of(config)[benchmark].lower_is_better else change
 
 
-def _trained_gain(config: Config, benchmark: str, run: Run, number: int = 10**6) -> float:
-    return _mean([_gained(config, benchmark, run, code, number) for code in _languages(config, benchmark, run)])
+def _trained_gain(config: Config, benchmark: str, run: Run, model: Model) -> float:
+    return _mean([_gained(config, benchmark, run, code, model) for code in _languages(config, benchmark, run)])
 
 
 def _gain(config: Config, benchmark: str, runs: Sequence[Run], first: Sequence[Run], rights: Rights) -> Gain:
-    trained = Spread.of([_trained_gain(config, benchmark, run) for run in runs])
-    asked = [code for code in runs[0].last.scores[benchmark] if code in runs[0].models[0].scores[benchmark]]
-    by_language = {code: Spread.of([_gained(config, benchmark, run, code, 10**6) for run in runs]) for code in asked}
+    trained = Spread.of([_trained_gain(config, benchmark, run, run.last) for run in runs])
+    by_language = {
+        code: Spread.of([_gained(config, benchmark, run, code, run.last) for run in runs])
+        for code in _asked(benchmark, runs[0])
+    }
     tokens = _mean([run.tokens for run in runs])
     codes = [code for code in _languages(config, benchmark, runs[0]) if code in runs[0].last.off_target[benchmark]]
     strayed = [_mean([run.last.off_target[benchmark][code] for code in codes]) for run in runs if codes]
@@ -224,8 +233,10 @@ def _against(
     both = [run for run in runs if run.seed in method]
     if not both:
         return None
+    opponents = [method[run.seed] for run in both]
     differences = [
-        _trained_gain(config, benchmark, run) - _trained_gain(config, benchmark, method[run.seed]) for run in both
+        _trained_gain(config, benchmark, run, run.last) - _trained_gain(config, benchmark, other, other.last)
+        for run, other in zip(both, opponents, strict=True)
     ]
     by_question: dict[str, list[float]] = {}
     for run in both:
